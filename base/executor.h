@@ -1,0 +1,18 @@
+// Where work that may block is done. The protocol layers only know this door; the threads behind it
+// live in target/ (and a test may run everything at once, or hold it back).
+#pragma once
+
+#include <functional>
+
+namespace base {
+
+class Executor {
+ public:
+  virtual ~Executor() = default;
+
+  /// Runs `work` somewhere that may block, then `done` on the loop's thread. `done` is never called
+  /// from inside post(). Order between two posts is not promised.
+  virtual void post(std::move_only_function<void()> work, std::move_only_function<void()> done) = 0;
+};
+
+}  // namespace base

@@ -1,0 +1,118 @@
+// Where blocks live: the interface every store implements and every wrapper repeats.
+//
+// A store is an array of bytes with a fixed size; it knows no blocks, commands or tokens. Its caller (the
+// logical unit) keeps operations on overlapping ranges apart and in order, and never passes a range that
+// ends beyond size_bytes(). Addresses are bytes, so that logical units of different block lengths can share
+// snapshots (docs/decisions/0001).
+//
+// Thread: a store whose may_block() is false is called on the loop's thread only and answers at once.
+// One whose may_block() is true is called from several worker threads at once, on ranges that do not
+// overlap (a capture is alone).
+#pragma once
+
+#include <cstdint>
+#include <expected>
+#include <span>
+#include <string>
+
+#include "base/bytes.h"
+#include "base/ref.h"
+#include "base/segments.h"
+
+namespace handlers {
+
+struct ByteRange {
+  std::uint64_t offset = 0;
+  std::uint64_t length = 0;
+  std::uint64_t end() const { return offset + length; }
+  bool operator==(const ByteRange&) const = default;
+};
+
+/// Why a store could not do what it was asked. One function maps it to sense data
+/// (scsi/io_error_sense.h).
+struct IoError {
+  enum class Kind {
+    no_space,         ///< the medium, the disk or the memory limit is full
+    write_protected,  ///< the store was opened read-only
+    medium_read,      ///< the data cannot be read
+    medium_write,     ///< the data cannot be written
+    snapshot_lost,    ///< a snapshot's old data could not be kept (its token is cancelled, 23h/08h)
+    unavailable,      ///< the store is gone
+  };
+  Kind kind = Kind::unavailable;
+  std::string reason;  ///< for the log: what failed, with path and errno text
+  bool operator==(const IoError&) const = default;
+};
+
+template <typename T>
+using IoResult = std::expected<T, IoError>;
+
+/// SBC provisioning status of a run of bytes (GET LBA STATUS).
+struct ProvisioningRun {
+  std::uint64_t length = 0;  ///< bytes from the asked offset with this status; may stop short of the next change
+  bool mapped = false;
+};
+
+/// What a range list held when it was captured: a concatenation of the captured ranges, immutable.
+/// Holding it keeps the data; releasing it frees what nobody else shares. Outlives its store.
+class Snapshot : public base::RefCounted {
+ public:
+  virtual std::uint64_t size_bytes() const = 0;
+
+  /// Appends `range` (offsets into the concatenation) to `out`. Errors: medium_read, snapshot_lost,
+  /// unavailable.
+  virtual IoResult<void> read(ByteRange range, base::Segments& out) const = 0;
+
+  /// The run at `offset`, so that copies keep holes.
+  virtual IoResult<ProvisioningRun> provisioning(std::uint64_t offset) const = 0;
+};
+using SnapshotRef = base::Ref<const Snapshot>;
+
+class BackingStore {
+ public:
+  virtual ~BackingStore() = default;
+
+  virtual std::uint64_t size_bytes() const = 0;
+
+  /// Whether calls may wait for a device: then they are made on worker threads.
+  virtual bool may_block() const = 0;
+
+  /// Whether writes are refused with write_protected.
+  virtual bool read_only() const = 0;
+
+  /// Appends the bytes of `range` to `out`, pinned: a later write never changes what was handed out.
+  /// Unmapped bytes read as zeros. Errors: medium_read, unavailable.
+  virtual IoResult<void> read(ByteRange range, base::Segments& out) = 0;
+
+  /// Writes `data` at `offset`. On an error any part of the range may hold new data. Errors: no_space,
+  /// write_protected, medium_write, unavailable.
+  virtual IoResult<void> write(std::uint64_t offset, base::Bytes data) = 0;
+
+  /// Fills `range` with repetitions of `pattern` (its size divides range.length). Errors as write().
+  virtual IoResult<void> write_same(ByteRange range, base::Bytes pattern) = 0;
+
+  /// Deallocates `range`: it reads as zeros afterwards. Errors: write_protected, medium_write,
+  /// unavailable.
+  virtual IoResult<void> unmap(ByteRange range) = 0;
+
+  /// Makes everything written before the call durable. Errors: medium_write, unavailable.
+  virtual IoResult<void> flush() = 0;
+
+  /// The run at `offset`.
+  virtual IoResult<ProvisioningRun> provisioning(std::uint64_t offset) = 0;
+
+  /// Captures `ranges`, in their order, as they are now. Errors: no_space, medium_read, unavailable.
+  virtual IoResult<SnapshotRef> capture(std::span<const ByteRange> ranges) = 0;
+
+  /// Makes [offset, offset + range.length) here equal to `range` of `snapshot`, which may come from any
+  /// store. Atomic when the snapshot is of the store's own kind. Holes arrive as unmapped. Errors as
+  /// write(), and those of Snapshot::read; bytes before a failing point may hold new data: `copied`,
+  /// when given, says how many whole bytes from the start surely do.
+  virtual IoResult<void> clone(const Snapshot& snapshot, ByteRange range, std::uint64_t offset,
+                               std::uint64_t* copied) = 0;
+
+  /// Bytes of storage in use (memory, or allocated on the file system), shared ones counted once.
+  virtual std::uint64_t allocated_bytes() const = 0;
+};
+
+}  // namespace handlers

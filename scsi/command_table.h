@@ -1,0 +1,98 @@
+// The command table: everything there is to say about a command without its body.
+//
+// Dispatch, reserved-bit checks, gates, REPORT SUPPORTED OPERATION CODES and the table in
+// docs/protocol-support.md all come from these rows. An opcode that is not supported has no row.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <expected>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string_view>
+
+#include "handlers/backing_store.h"
+#include "scsi/sense.h"
+#include "scsi/task.h"
+
+namespace scsi {
+
+class DeviceServer;
+
+enum class DataDirection : std::uint8_t { none, in, out };
+
+/// What is checked before a body runs, in this order. A bit set means the check applies.
+struct Gates {
+  bool logical_unit = true;    ///< 05/25/00 when the LUN has none (INQUIRY, REPORT LUNS, REQUEST SENSE: no)
+  bool unit_attention = true;  ///< reports a pending unit attention (INQUIRY, REPORT LUNS, REQUEST SENSE: no)
+  bool reservation = true;     ///< RESERVATION CONFLICT by another nexus's reservation
+  bool ready = true;           ///< 02/04/02 while stopped by START STOP UNIT
+  bool write = false;          ///< DATA PROTECT 07/27/00 when the logical unit is read-only
+};
+
+/// How a piece of store work is ordered against others of the same logical unit.
+enum class Access : std::uint8_t {
+  shared,     ///< reads its range
+  exclusive,  ///< changes its range
+  barrier,    ///< alone on the whole logical unit (capture, flush, ORDERED tasks)
+};
+
+/// What a body sees. Valid during the call only.
+struct CommandContext {
+  DeviceServer& server;
+  LogicalUnit* lu;  ///< null only for rows without Gates::logical_unit
+  Task& task;
+
+  base::Bytes cdb() const { return task.cdb; }
+
+  /// The CDB as the standard's layout.
+  template <base::WireLayout T>
+  T cdb_as() const {
+    return base::load<T>(task.cdb);
+  }
+
+  /// Answers with parameter data; the device server cuts it to the allocation length, once.
+  void respond(std::vector<std::uint8_t> data) { task.data_in.append(std::move(data)); }
+
+  using Work = std::move_only_function<std::expected<void, Sense>()>;
+  /// Runs `work` when no earlier work of the logical unit on an overlapping range is left, on a worker
+  /// thread if the store may block, else at once. `work` touches only the store, the task and what it
+  /// captured. The command completes with its outcome, or with that of `then`, which runs on the loop's
+  /// thread after work that succeeded or failed and may turn one into the other.
+  using Then = std::move_only_function<std::expected<void, Sense>(std::expected<void, Sense>)>;
+  void start(Access access, handlers::ByteRange range, Work work, Then then = {});
+};
+
+/// Fails only with Sense; data goes to context.respond(), store work to context.start().
+using CommandBody = std::expected<void, Sense> (*)(CommandContext&);
+
+/// The number of bytes the CDB transfers, data-in or data-out, given the logical unit's block length
+/// (`lu` may be null for rows without Gates::logical_unit).
+using TransferLength = std::uint64_t (*)(const Task& task, const LogicalUnit* lu);
+
+/// One row. `usage` has the length of the CDB; a bit 0 in it must be 0 in the CDB, else 05/24/00 with byte
+/// and bit pointer (SPC-4 4.3.1). Byte 0 and the service action field carry their own values.
+struct CommandDescriptor {
+  std::string_view name;  ///< T10's
+  std::uint8_t opcode;
+  std::optional<std::uint16_t> service_action;
+  std::uint8_t cdb_length;
+  std::array<std::uint8_t, kMaxCdbLength> usage;
+  DataDirection direction;
+  Gates gates;
+  TransferLength transfer_length;  ///< null: no data
+  CommandBody body;
+};
+
+/// All rows, sorted by opcode and service action.
+std::span<const CommandDescriptor> command_table();
+
+/// The row for a CDB; nothing when the opcode, or its service action, has none.
+struct CommandLookup {
+  const CommandDescriptor* row = nullptr;
+  bool opcode_known = false;  ///< the opcode has rows, this service action not
+};
+CommandLookup find_command(base::Bytes cdb);
+
+}  // namespace scsi

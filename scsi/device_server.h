@@ -1,0 +1,117 @@
+// The SCSI target device: logical units by number, I_T nexuses, dispatch, and task management.
+//
+// Takes tasks, gives completions; knows no socket and no thread. It owns the LUN map of one target; logical
+// units and the copy manager belong to the array and may be shared by several targets.
+// Thread: the loop's.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/executor.h"
+#include "scsi/status.h"
+#include "scsi/task.h"
+
+namespace scsi {
+
+class CopyManager;
+class LogicalUnit;
+
+/// SAM-5 7; the values are those of RFC 7143, 11.5.1 and RFC 7144.
+enum class TaskManagementFunction : std::uint8_t {
+  abort_task = 1,
+  abort_task_set = 2,
+  clear_aca = 3,
+  clear_task_set = 4,
+  logical_unit_reset = 5,
+  target_warm_reset = 6,
+  target_cold_reset = 7,
+  task_reassign = 8,
+};
+
+/// RFC 7143, 11.6.1.
+enum class TaskManagementResponse : std::uint8_t {
+  function_complete = 0,
+  task_does_not_exist = 1,
+  lun_does_not_exist = 2,
+  task_still_allegiant = 3,
+  task_allegiance_reassignment_not_supported = 4,
+  function_not_supported = 5,
+  function_authorization_failed = 6,
+  function_rejected = 255,
+};
+
+class DeviceServer {
+ public:
+  struct Config {
+    std::string target_name;  ///< the SCSI target device name, for VPD 83h and ITNexus
+    std::uint16_t target_portal_group_tag = 1;
+  };
+
+  /// `executor` may be null when no store may block. All references outlive the server.
+  DeviceServer(Config config, const base::Clock& array_clock, base::Executor* executor, CopyManager& copy_manager);
+  ~DeviceServer();
+
+  const Config& config() const;
+
+  /// Adds a logical unit. Throws std::invalid_argument when the number is taken.
+  void add(Lun lun, std::shared_ptr<LogicalUnit> logical_unit);
+  LogicalUnit* find(Lun lun) const;
+  const std::map<Lun, std::shared_ptr<LogicalUnit>>& logical_units() const;
+
+  /// A new session: the returned id is passed with every task. Establishes POWER ON, RESET, OR BUS DEVICE
+  /// RESET OCCURRED (06/29/00) for the nexus on each logical unit (SAM-5 5.14).
+  NexusId attach(ITNexus nexus);
+  const ITNexus& nexus(NexusId id) const;
+
+  /// The session is gone (SAM-5 6.3.4 I_T nexus loss): its unit attentions and copy results are dropped; its
+  /// tasks must have been aborted by the caller first. Running copy operations go on.
+  void detach(NexusId id);
+
+  /// Judges a task by its CDB: logical unit, operation code, usage bits, gates, ranges. Afterwards either
+  /// the task is completed, or it waits for `data_out_length` bytes of data-out and execute().
+  /// A task without data-out is executed at once.
+  void admit(Task& task);
+
+  /// Runs an admitted task whose data_out is set. data_out shorter than data_out_length (the initiator's
+  /// expected transfer length was smaller) is served for as many whole blocks as there are only by commands
+  /// that can; parameter lists too short are 05/1A/00.
+  void execute(Task& task);
+
+  /// Withdraws an admitted task that will get no execute() (its session ended). Not completed.
+  void withdraw(Task& task);
+
+  using TaskManagementDone = std::move_only_function<void(TaskManagementResponse)>;
+  /// Performs a task management function; `done` is called once no affected task can change data any more,
+  /// perhaps from inside. Aborted tasks of the same nexus are completed with Status::task_aborted, which a
+  /// front end does not send (SAM-5 5.3.1, TAS=0); tasks of other nexuses likewise, and their nexus gets
+  /// COMMANDS CLEARED BY ANOTHER INITIATOR (06/2F/00). `tag` only for abort_task.
+  void manage(TaskManagementFunction function, NexusId nexus, std::optional<Lun> lun, std::uint32_t tag,
+              TaskManagementDone done);
+
+  /// Aborts everything of a nexus (session end), then calls `done`.
+  void abort_all(NexusId nexus, std::move_only_function<void()> done);
+
+  CopyManager& copy_manager() const;
+  const base::Clock& clock() const;
+  base::Executor* executor() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// Decodes an 8-byte LUN field (SAM-5 4.7.3): peripheral device addressing with bus 0, or flat space
+/// addressing. Nothing for other methods and for more than one level.
+std::optional<Lun> decode_lun(base::Bytes field);
+
+/// The 8-byte form: peripheral device addressing below 256, else flat space.
+std::array<std::uint8_t, 8> encode_lun(Lun lun);
+
+}  // namespace scsi

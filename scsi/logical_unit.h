@@ -1,0 +1,79 @@
+// A logical unit: identity, geometry, state, a store, and the order of work on it.
+//
+// Thread: the loop's, except that work started through CommandContext::start() touches the store on a worker
+// thread. Ordering belongs here and not to stores: overlapping ranges are served in arrival order, and a
+// barrier is alone.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/units.h"
+#include "handlers/backing_store.h"
+#include "scsi/status.h"
+
+namespace scsi {
+
+/// What a host tells a logical unit by. Follows from the array's id and the configuration; never shared
+/// between two logical units.
+struct LogicalUnitIdentity {
+  std::string vendor = "ODX";             ///< T10 VENDOR IDENTIFICATION, at most 8 ASCII characters
+  std::string product = "VIRTUAL-DISK";   ///< at most 16
+  std::string revision = "0001";          ///< at most 4
+  std::string serial;                     ///< VPD 80h, at most 20 printable ASCII characters
+  std::array<std::uint8_t, 16> naa{};     ///< NAA IEEE Registered Extended (6h) designator, VPD 83h
+};
+
+struct LogicalUnitConfig {
+  std::string name;                         ///< unique in the array; for logs and reachability
+  LogicalUnitIdentity identity{};
+  std::uint32_t block_length = 512;         ///< 512 or 4096 bytes
+  std::uint8_t blocks_per_physical_exponent = 0;  ///< LOGICAL BLOCKS PER PHYSICAL BLOCK EXPONENT
+  bool thin = true;                         ///< LBPME, LBPU, VPD B2h PROVISIONING TYPE 2
+  bool read_only = false;                   ///< SWP; DATA PROTECT 07/27/00 for every write
+};
+
+class UnitAttentions;
+class ModePages;
+class WorkQueue;
+
+class LogicalUnit {
+ public:
+  LogicalUnit(LogicalUnitConfig config, std::unique_ptr<handlers::BackingStore> store);
+  ~LogicalUnit();
+
+  const LogicalUnitConfig& config() const { return config_; }
+  const LogicalUnitIdentity& identity() const { return config_.identity; }
+  handlers::BackingStore& store() const { return *store_; }
+
+  std::uint32_t block_length() const { return config_.block_length; }
+  base::BlockCount capacity() const;  ///< whole blocks of the store
+  bool read_only() const { return config_.read_only || store_->read_only(); }
+
+  /// Blocks to bytes. The caller has checked the range against capacity().
+  handlers::ByteRange bytes(base::Lba lba, base::BlockCount count) const {
+    return {lba.value * block_length(), count.value * block_length()};
+  }
+  /// Whether [lba, lba + count) lies inside, with no overflow.
+  bool contains(base::Lba lba, base::BlockCount count) const;
+
+  UnitAttentions& unit_attentions() { return *unit_attentions_; }
+  ModePages& mode_pages() { return *mode_pages_; }
+  WorkQueue& work() { return *work_; }
+
+  bool stopped() const { return stopped_; }
+  void set_stopped(bool stopped) { stopped_ = stopped; }
+
+ private:
+  LogicalUnitConfig config_;
+  std::unique_ptr<handlers::BackingStore> store_;
+  std::unique_ptr<UnitAttentions> unit_attentions_;
+  std::unique_ptr<ModePages> mode_pages_;
+  std::unique_ptr<WorkQueue> work_;
+  bool stopped_ = false;
+};
+
+}  // namespace scsi

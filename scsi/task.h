@@ -1,0 +1,81 @@
+// One SCSI command on its way through the device server.
+//
+// A front end owns Task objects and recycles them: nothing here allocates once warm. A Task is admitted
+// (judged by its CDB), fed its data-out, executed, and completed exactly once through its TaskObserver, on
+// the loop's thread, perhaps from inside admit() or execute().
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <expected>
+#include <functional>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/segments.h"
+#include "scsi/sense.h"
+#include "scsi/status.h"
+
+namespace scsi {
+
+class LogicalUnit;
+struct CommandDescriptor;
+class Task;
+
+class TaskObserver {
+ public:
+  virtual ~TaskObserver() = default;
+  /// `task` has its status, sense and data_in. The observer may recycle it at once.
+  virtual void completed(Task& task) = 0;
+};
+
+/// The longest CDB served here (the standard's variable-length CDBs are refused by the front end).
+inline constexpr std::size_t kMaxCdbLength = 16;
+
+class Task {
+ public:
+  enum class State {
+    idle,       ///< not with a device server
+    admitted,   ///< its CDB is good; data-out is being gathered
+    waiting,    ///< ordered behind work on overlapping ranges
+    running,    ///< its store work is under way
+    completed,  ///< status is set
+  };
+
+  // Set by the front end before admit().
+  NexusId nexus = NexusId::none;
+  Lun lun{};
+  std::uint32_t tag = 0;  ///< unique among the nexus's tasks (the iSCSI Initiator Task Tag)
+  TaskAttribute attribute = TaskAttribute::simple;
+  std::array<std::uint8_t, kMaxCdbLength> cdb{};
+  TaskObserver* observer = nullptr;
+
+  // Set by admit().
+  /// Bytes of data-out the CDB asks for; the front end sets data_out and calls execute().
+  std::uint64_t data_out_length = 0;
+  /// Bytes of data-in the CDB allows (allocation length or transfer length), for residuals.
+  std::uint64_t data_in_length = 0;
+
+  // Set by the front end before execute(). Borrowed until completion when `data_out_owner` is set, else
+  // only until execute() returns: the device server then copies what it has to keep.
+  base::Bytes data_out{};
+  base::Ref<const base::RefCounted> data_out_owner{};
+
+  // The outcome.
+  Status status = Status::good;
+  Sense sense{};            ///< when status is CHECK CONDITION
+  base::Segments data_in{};
+
+  // The device server's own.
+  State state = State::idle;
+  const CommandDescriptor* descriptor = nullptr;
+  LogicalUnit* logical_unit = nullptr;
+  bool abort_requested = false;  ///< set by task management; looked at between pieces of long work
+
+  bool has_data_out() const { return data_out_length > 0; }
+
+  /// Back to idle, keeping capacity.
+  void reset();
+};
+
+}  // namespace scsi

@@ -1,0 +1,75 @@
+// What the iSCSI layer has to know of the configuration: target nodes, portals, who may log in, limits.
+// Plain data, fixed while the process runs. Thread: any.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace scsi {
+class DeviceServer;
+}
+
+namespace iscsi {
+
+/// One CHAP name and secret (RFC 7143, 12.1.3). The secret is never logged.
+struct ChapCredentials {
+  std::string name;
+  std::string secret;
+};
+
+/// Who must prove what. Without `initiator`, login needs no authentication.
+struct Authentication {
+  std::optional<ChapCredentials> initiator{};  ///< what the initiator proves (one-way)
+  std::optional<ChapCredentials> target{};     ///< what we prove to it (mutual); the secrets differ
+};
+
+/// A network portal as SendTargets tells it: the advertised address, which may differ from the bound one.
+/// `address` is an IPv4 address, a bracketed IPv6 address or a DNS name.
+struct PortalAddress {
+  std::string address;
+  std::uint16_t port = 3260;
+};
+
+struct TargetNode {
+  std::string name;                                 ///< iSCSI name, normalised
+  std::string alias{};
+  std::uint16_t portal_group_tag = 1;
+  std::vector<PortalAddress> portals{};             ///< advertised, in order
+  Authentication authentication{};
+  std::vector<std::string> allowed_initiators{};    ///< iSCSI names; empty: everybody
+  scsi::DeviceServer* device_server = nullptr;
+
+  bool allows(const std::string& initiator_name) const;
+};
+
+/// What we offer and how much one peer may take (RFC 7143, 13). Every limit is a setting.
+struct Limits {
+  std::uint32_t max_recv_data_segment_length = 262144;  ///< bytes; declared
+  std::uint32_t max_burst_length = 1048576;
+  std::uint32_t first_burst_length = 262144;
+  std::uint16_t max_outstanding_r2t = 8;
+  bool initial_r2t = false;
+  bool immediate_data = true;
+  std::uint32_t command_window = 128;      ///< MaxCmdSN - ExpCmdSN + 1 when idle
+  std::uint32_t immediate_commands = 16;   ///< at once per session; beyond: Reject 06h
+  std::uint32_t max_sessions = 1024;       ///< beyond: login status 0302h
+  std::uint32_t max_connections = 4096;    ///< logged in or not; beyond: the socket is closed
+  std::uint64_t max_session_data_out = 64u << 20;  ///< bytes gathered for one session's writes; beyond: no new R2T
+  std::chrono::seconds login_timeout{15};
+  std::chrono::seconds nop_interval{0};    ///< target NOP-In when nothing was received; 0: off
+  std::chrono::seconds nop_timeout{30};
+};
+
+/// Everything a portal serves.
+struct Directory {
+  std::vector<TargetNode> targets;
+  Authentication discovery{};  ///< for discovery sessions
+  Limits limits{};
+
+  const TargetNode* find(const std::string& target_name) const;
+};
+
+}  // namespace iscsi
