@@ -67,6 +67,10 @@ struct CommandContext {
 /// Fails only with Sense; data goes to context.respond(), store work to context.start().
 using CommandBody = std::expected<void, Sense> (*)(CommandContext&);
 
+/// What a command with data-out can be refused for before its data is asked for: ranges, limits, fields of the
+/// CDB. Runs in admit(), after the gates; changes nothing.
+using CommandCheck = std::expected<void, Sense> (*)(const CommandContext&);
+
 /// The number of bytes the CDB transfers, data-in or data-out, given the logical unit's block length
 /// (`lu` may be null for rows without Gates::logical_unit).
 using TransferLength = std::uint64_t (*)(const Task& task, const LogicalUnit* lu);
@@ -83,6 +87,7 @@ struct CommandDescriptor {
   Gates gates;
   TransferLength transfer_length;  ///< null: no data
   CommandBody body;
+  CommandCheck check = nullptr;
 };
 
 /// All rows, sorted by opcode and service action.

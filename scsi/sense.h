@@ -38,6 +38,7 @@ enum class AdditionalSense : std::uint16_t {
   copy_target_device_not_reachable = 0x0D02,
   copy_target_device_data_underrun = 0x0D04,
   write_error = 0x0C00,
+  invalid_field_in_command_information_unit = 0x0E03,
   unrecovered_read_error = 0x1100,
   parameter_list_length_error = 0x1A00,
   miscompare_during_verify_operation = 0x1D00,

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <expected>
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include "base/bytes.h"
@@ -49,6 +50,10 @@ class Task {
   TaskAttribute attribute = TaskAttribute::simple;
   std::array<std::uint8_t, kMaxCdbLength> cdb{};
   TaskObserver* observer = nullptr;
+  /// The initiator's expected data transfer length, where the transport has one (RFC 7143, 11.3.4). Only
+  /// commands whose data-out has a single right length look at it (WRITE SAME, COMPARE AND WRITE): a longer one
+  /// cannot be seen in data_out, which is cut to data_out_length.
+  std::optional<std::uint64_t> expected_data_length{};
 
   // Set by admit().
   /// Bytes of data-out the CDB asks for; the front end sets data_out and calls execute().
