@@ -27,8 +27,7 @@ class BigEndian {
  public:
   constexpr BigEndian() = default;
   constexpr BigEndian(Native value) {  // NOLINT(google-explicit-constructor): a field is its value
-    for (std::size_t i = 0; i < Width; ++i)
-      bytes_[i] = static_cast<std::uint8_t>(value >> (8 * (Width - 1 - i)));
+    for (std::size_t i = 0; i < Width; ++i) bytes_[i] = static_cast<std::uint8_t>(value >> (8 * (Width - 1 - i)));
   }
   constexpr operator Native() const {  // NOLINT(google-explicit-constructor)
     Native value = 0;
@@ -76,9 +75,7 @@ Bytes bytes_of(const T& value) {
 inline Bytes bytes_of(std::string_view text) {
   return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()};
 }
-inline std::string_view text_of(Bytes bytes) {
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
+inline std::string_view text_of(Bytes bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
 
 /// A bounded cursor over bytes somebody else owns. Reading past the end returns zeros and makes
 /// ok() false for good: check once, after the last field.
@@ -160,9 +157,7 @@ class ByteWriter {
   template <typename Field>
   class Length {
    public:
-    explicit Length(std::vector<std::uint8_t>& out) : out_(out), at_(out.size()) {
-      out_.resize(at_ + sizeof(Field));
-    }
+    explicit Length(std::vector<std::uint8_t>& out) : out_(out), at_(out.size()) { out_.resize(at_ + sizeof(Field)); }
     Length(const Length&) = delete;
     Length& operator=(const Length&) = delete;
     ~Length() {

@@ -16,8 +16,14 @@ struct Quantity {
   constexpr auto operator<=>(const Quantity&) const = default;
   constexpr Quantity operator+(Quantity other) const { return Quantity(value + other.value); }
   constexpr Quantity operator-(Quantity other) const { return Quantity(value - other.value); }
-  constexpr Quantity& operator+=(Quantity other) { value += other.value; return *this; }
-  constexpr Quantity& operator-=(Quantity other) { value -= other.value; return *this; }
+  constexpr Quantity& operator+=(Quantity other) {
+    value += other.value;
+    return *this;
+  }
+  constexpr Quantity& operator-=(Quantity other) {
+    value -= other.value;
+    return *this;
+  }
 };
 
 using Lba = Quantity<struct LbaMeaning>;                ///< a logical block address

@@ -23,7 +23,7 @@ struct Command {
 
 /// What became of a command below SCSI.
 enum class Transport : std::uint8_t {
-  delivered,   ///< a SCSI status came back
+  delivered,  ///< a SCSI status came back
   timed_out,
   connection_lost,
   aborted,

@@ -20,20 +20,20 @@ namespace scsi {
 /// What a host tells a logical unit by. Follows from the array's id and the configuration; never shared
 /// between two logical units.
 struct LogicalUnitIdentity {
-  std::string vendor = "ODX";             ///< T10 VENDOR IDENTIFICATION, at most 8 ASCII characters
-  std::string product = "VIRTUAL-DISK";   ///< at most 16
-  std::string revision = "0001";          ///< at most 4
-  std::string serial;                     ///< VPD 80h, at most 20 printable ASCII characters
-  std::array<std::uint8_t, 16> naa{};     ///< NAA IEEE Registered Extended (6h) designator, VPD 83h
+  std::string vendor = "ODX";            ///< T10 VENDOR IDENTIFICATION, at most 8 ASCII characters
+  std::string product = "VIRTUAL-DISK";  ///< at most 16
+  std::string revision = "0001";         ///< at most 4
+  std::string serial;                    ///< VPD 80h, at most 20 printable ASCII characters
+  std::array<std::uint8_t, 16> naa{};    ///< NAA IEEE Registered Extended (6h) designator, VPD 83h
 };
 
 struct LogicalUnitConfig {
-  std::string name;                         ///< unique in the array; for logs and reachability
+  std::string name;  ///< unique in the array; for logs and reachability
   LogicalUnitIdentity identity{};
-  std::uint32_t block_length = 512;         ///< 512 or 4096 bytes
+  std::uint32_t block_length = 512;               ///< 512 or 4096 bytes
   std::uint8_t blocks_per_physical_exponent = 0;  ///< LOGICAL BLOCKS PER PHYSICAL BLOCK EXPONENT
-  bool thin = true;                         ///< LBPME, LBPU, VPD B2h PROVISIONING TYPE 2
-  bool read_only = false;                   ///< SWP; DATA PROTECT 07/27/00 for every write
+  bool thin = true;                               ///< LBPME, LBPU, VPD B2h PROVISIONING TYPE 2
+  bool read_only = false;                         ///< SWP; DATA PROTECT 07/27/00 for every write
 };
 
 class UnitAttentions;

@@ -68,7 +68,7 @@ class Task {
 
   // The outcome.
   Status status = Status::good;
-  Sense sense{};            ///< when status is CHECK CONDITION
+  Sense sense{};  ///< when status is CHECK CONDITION
   base::Segments data_in{};
 
   // The device server's own.

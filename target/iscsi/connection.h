@@ -42,15 +42,14 @@ struct ConnectionContext {
 };
 
 struct ConnectionInfo {
-  std::string peer;               ///< "192.0.2.7:51234", for the log
-  PortalAddress local{};          ///< the bound address the peer reached, for SendTargets without portals
+  std::string peer;       ///< "192.0.2.7:51234", for the log
+  PortalAddress local{};  ///< the bound address the peer reached, for SendTargets without portals
 };
 
 class Connection {
  public:
   /// `now` and every later time are wire-clock times. The login timer starts now.
-  Connection(const ConnectionContext& context, ConnectionInfo info, ConnectionObserver& observer,
-             base::TimePoint now);
+  Connection(const ConnectionContext& context, ConnectionInfo info, ConnectionObserver& observer, base::TimePoint now);
   ~Connection();
 
   /// Where the next received bytes go: never empty while the connection reads, empty while it does not want

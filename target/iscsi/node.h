@@ -34,12 +34,12 @@ struct PortalAddress {
 };
 
 struct TargetNode {
-  std::string name;                                 ///< iSCSI name, normalised
+  std::string name;  ///< iSCSI name, normalised
   std::string alias{};
   std::uint16_t portal_group_tag = 1;
-  std::vector<PortalAddress> portals{};             ///< advertised, in order
+  std::vector<PortalAddress> portals{};  ///< advertised, in order
   Authentication authentication{};
-  std::vector<std::string> allowed_initiators{};    ///< iSCSI names; empty: everybody
+  std::vector<std::string> allowed_initiators{};  ///< iSCSI names; empty: everybody
   scsi::DeviceServer* device_server = nullptr;
 
   bool allows(const std::string& initiator_name) const;
@@ -53,13 +53,13 @@ struct Limits {
   std::uint16_t max_outstanding_r2t = 8;
   bool initial_r2t = false;
   bool immediate_data = true;
-  std::uint32_t command_window = 128;      ///< MaxCmdSN - ExpCmdSN + 1 when idle
-  std::uint32_t immediate_commands = 16;   ///< at once per session; beyond: Reject 06h
-  std::uint32_t max_sessions = 1024;       ///< beyond: login status 0302h
-  std::uint32_t max_connections = 4096;    ///< logged in or not; beyond: the socket is closed
+  std::uint32_t command_window = 128;              ///< MaxCmdSN - ExpCmdSN + 1 when idle
+  std::uint32_t immediate_commands = 16;           ///< at once per session; beyond: Reject 06h
+  std::uint32_t max_sessions = 1024;               ///< beyond: login status 0302h
+  std::uint32_t max_connections = 4096;            ///< logged in or not; beyond: the socket is closed
   std::uint64_t max_session_data_out = 64u << 20;  ///< bytes gathered for one session's writes; beyond: no new R2T
   std::chrono::seconds login_timeout{15};
-  std::chrono::seconds nop_interval{0};    ///< target NOP-In when nothing was received; 0: off
+  std::chrono::seconds nop_interval{0};  ///< target NOP-In when nothing was received; 0: off
   std::chrono::seconds nop_timeout{30};
 };
 

@@ -16,7 +16,8 @@ struct Layout {
   std::uint8_t d;
   be64 e;
 };
-static_assert(sizeof(Layout) == 18 && offsetof(Layout, b) == 2 && offsetof(Layout, c) == 5 && offsetof(Layout, e) == 10);
+static_assert(sizeof(Layout) == 18 && offsetof(Layout, b) == 2 && offsetof(Layout, c) == 5 &&
+              offsetof(Layout, e) == 10);
 
 }  // namespace
 

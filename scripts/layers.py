@@ -1,0 +1,172 @@
+"""Runs layers of tests for scripts/test, counts their cases, and prints the time each layer used of its budget.
+
+A layer fails when a case fails, when a program dies without saying what it ran, or when it ran nothing.
+"""
+import concurrent.futures
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+# Seconds a layer should take on two cores, building not counted. Printed, never enforced.
+BUDGET_S = {"style": 10, "unit": 10, "system": 120, "interop": 180, "asan": 180, "fuzz": 60, "bench": 60}
+FUZZ_SECONDS = 5
+
+# How the kinds of test programs we run say what they did.
+DOCTEST = re.compile(r"\[doctest\] test cases: +\d+ \| +(\d+) passed \| +(\d+) failed \| +(\d+) skipped")
+OWN = re.compile(r"^(\d+) passed, (\d+) failed, (\d+) skipped$", re.M)
+UNITTEST = re.compile(r"^Ran (\d+) tests? in .*\n\n(?:OK|FAILED)(?: \((.*)\))?$", re.M)
+
+
+@dataclass
+class Tally:
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+    def add(self, other):
+        self.passed += other.passed
+        self.failed += other.failed
+        self.skipped += other.skipped
+
+    def __str__(self):
+        return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
+
+
+def counted(output, status):
+    """What a finished program ran, from its own words; a program that says nothing is one case."""
+    if match := DOCTEST.search(output):
+        tally = Tally(*map(int, match.groups()))
+    elif match := UNITTEST.search(output):
+        notes = dict(part.split("=") for part in (match.group(2) or "").split(", ") if "=" in part)
+        failed = int(notes.get("failures", 0)) + int(notes.get("errors", 0))
+        skipped = int(notes.get("skipped", 0))
+        tally = Tally(int(match.group(1)) - failed - skipped, failed, skipped)
+    elif matches := OWN.findall(output):
+        tally = Tally(*map(int, matches[-1]))
+    else:
+        return Tally(passed=1) if status == 0 else Tally(failed=1)
+    if status != 0 and tally.failed == 0:
+        tally.failed = 1
+    return tally
+
+
+def run(name, command, timeout_s, env=None, cwd=ROOT, show=False):
+    """Runs one program; prints what it said when it failed (or always, with `show`)."""
+    started = time.monotonic()
+    try:
+        done = subprocess.run(command, cwd=cwd, env={**os.environ, **(env or {})}, timeout=timeout_s, text=True,
+                              errors="replace", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        output, status = done.stdout, done.returncode
+        tally = counted(output, status)
+    except subprocess.TimeoutExpired as expired:
+        output = (expired.stdout or b"").decode(errors="replace") + f"\nstopped after {timeout_s} s"
+        tally = Tally(failed=1)
+    took = time.monotonic() - started
+    print(f"  {name:32} {tally} ({took:.1f} s)")
+    if tally.failed and not show:
+        print(f"  command: {shlex.join(map(str, command))}")
+    if show or tally.failed:
+        lines = output.rstrip().splitlines()
+        print("\n".join("    " + line for line in (lines if show else lines[-60:])), flush=True)
+    return tally
+
+
+def build(folder):
+    started = time.monotonic()
+    done = subprocess.run(["scripts/build", folder], cwd=ROOT, text=True, errors="replace", stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, check=False)
+    print(f"  built {folder} ({time.monotonic() - started:.0f} s)", flush=True)
+    if done.returncode != 0:
+        wrong = [line for line in done.stdout.splitlines() if re.search("error|FAILED|ERROR", line)]
+        print("\n".join(wrong[:40] or done.stdout.splitlines()[-40:]))
+    return done.returncode == 0
+
+
+def meson_tests(folder, suites):
+    """Runs the tests that meson knows in these suites, two at a time."""
+    introspected = subprocess.run(["meson", "introspect", "--tests", folder], cwd=ROOT, check=True, text=True,
+                                  stdout=subprocess.PIPE)
+    tests = [t for t in json.loads(introspected.stdout) if any(s.split(":")[-1] in suites for s in t["suite"])]
+    total = Tally()
+    with concurrent.futures.ThreadPoolExecutor(1 if "system" in suites else 2) as pool:
+        jobs = [pool.submit(run, t["name"], t["cmd"], t["timeout"] * (3 if folder != "build" else 1), t["env"],
+                            t["workdir"] or ROOT / folder) for t in tests]
+        for job in jobs:
+            total.add(job.result())
+    return total
+
+
+def style():
+    return run("scripts/check", ["scripts/check"], 60)
+
+
+def unit():
+    return meson_tests("build", ["unit", "conversation"]) if build("build") else Tally(failed=1)
+
+
+def system():
+    return meson_tests("build", ["system"]) if build("build") else Tally(failed=1)
+
+
+def interop():
+    if not build("build"):
+        return Tally(failed=1)
+    return run("test/interop/run", ["test/interop/run", "--odxd", "build/target/odxd", "--odx", "build/cli/odx"], 900)
+
+
+def asan():
+    if not build("build-sanitize"):
+        return Tally(failed=1)
+    total = meson_tests("build-sanitize", ["unit", "conversation"])
+    total.add(meson_tests("build-sanitize", ["system"]))
+    return total
+
+
+def fuzz():
+    if not build("build-sanitize"):
+        return Tally(failed=1)
+    listed = subprocess.run(["scripts/fuzz", "--list"], cwd=ROOT, check=True, text=True, stdout=subprocess.PIPE)
+    total = Tally()
+    for target in listed.stdout.split():
+        total.add(run(target, ["scripts/fuzz", target, str(FUZZ_SECONDS)], FUZZ_SECONDS + 60))
+    return total
+
+
+def bench():
+    if not build("build"):
+        return Tally(failed=1)
+    return run("test/bench/run --quick", ["test/bench/run", "--quick"], 300, show=True)
+
+
+LAYERS = {f.__name__: f for f in (style, unit, system, interop, asan, fuzz, bench)}
+
+
+def main(names):
+    total = Tally()
+    summary = []
+    for name in names:
+        print(f"{name}:", flush=True)
+        started = time.monotonic()
+        tally = LAYERS[name]()
+        if tally == Tally():
+            print(f"  nothing ran in the layer '{name}'")
+            tally.failed = 1
+        total.add(tally)
+        summary.append(f"{name:10}{tally}, {time.monotonic() - started:.0f} s with building, "
+                       f"budget {BUDGET_S[name]} s without")
+        print(f"{name}: {tally}", flush=True)
+    print()
+    print(*summary, sep="\n")
+    print(total)
+    return 1 if total.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
