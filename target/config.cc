@@ -1,0 +1,469 @@
+#include "target/config.h"
+
+#include <arpa/inet.h>
+#include <fmt/format.h>
+
+#include <toml++/toml.h>
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <charconv>
+#include <fstream>
+#include <iterator>
+#include <set>
+#include <sstream>
+
+#include "target/config_reader.h"
+#include "target/iscsi_name.h"
+
+namespace target {
+namespace {
+
+constexpr std::uint64_t kMaxLun = 16383;  // flat space addressing, SAM-5 4.7.7.4: 14 bits
+constexpr std::string_view kStoreRule = "a store such as \"memory:64G\" or \"file:/path/disk.img\"";
+constexpr std::string_view kPortalRule = "an address and port such as 127.0.0.1:3260 or [::1]:3260";
+constexpr std::string_view kIscsiNameRule = "an iSCSI name such as \"iqn.2026-11.org.example:disk\" (RFC 7143, 4.2.7)";
+
+/// Whether a store is spelled well; whether it can be opened shows when it is.
+bool valid_store(std::string_view text) {
+  if (text.starts_with("memory:")) {
+    auto size = parse_size(text.substr(7));
+    return size && *size > 0;
+  }
+  return text.starts_with("file:") && text.size() > 5;
+}
+
+std::optional<std::uint16_t> parse_port(std::string_view text) {
+  std::uint16_t port = 0;
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), port);
+  if (error != std::errc{} || end != text.data() + text.size() || text.empty()) return std::nullopt;
+  return port;
+}
+
+/// Splits "HOST:PORT", "HOST", "[HOST]:PORT" or "[HOST]"; an unbracketed IPv6 address has no port.
+std::optional<std::pair<std::string, std::uint16_t>> split_host_port(std::string_view text) {
+  constexpr std::uint16_t kIscsiPort = 3260;
+  std::string_view host = text;
+  std::string_view rest;
+  if (text.starts_with('[')) {
+    std::size_t close = text.find(']');
+    if (close == std::string_view::npos) return std::nullopt;
+    host = text.substr(1, close - 1);
+    rest = text.substr(close + 1);
+  } else if (std::ranges::count(text, ':') == 1) {
+    host = text.substr(0, text.find(':'));
+    rest = text.substr(text.find(':'));
+  }
+  if (host.empty()) return std::nullopt;
+  if (rest.empty()) return std::pair(std::string(host), kIscsiPort);
+  auto port = rest.starts_with(':') ? parse_port(rest.substr(1)) : std::nullopt;
+  if (!port) return std::nullopt;
+  return std::pair(std::string(host), *port);
+}
+
+bool is_ipv6(const std::string& host) {
+  in6_addr address{};
+  return inet_pton(AF_INET6, host.c_str(), &address) == 1;
+}
+bool is_ipv4(const std::string& host) {
+  in_addr address{};
+  return inet_pton(AF_INET, host.c_str(), &address) == 1;
+}
+
+std::string with_brackets(const std::string& host) { return is_ipv6(host) ? "[" + host + "]" : host; }
+
+bool is_dns_name(std::string_view host) {
+  return host.size() <= 253 && std::ranges::all_of(host, [](unsigned char each) {
+           return std::isalnum(each) || each == '-' || each == '.' || each == '_';
+         });
+}
+
+std::optional<PortalConfig> portal_from(std::string_view text) {
+  auto split = split_host_port(text);
+  if (!split || (!is_ipv4(split->first) && !is_ipv6(split->first))) return std::nullopt;
+  PortalConfig portal;
+  portal.host = split->first;
+  portal.port = split->second;
+  return portal;
+}
+
+std::string portal_text(const TableReader& table, std::string_view key, std::string_view rule) {
+  auto text = table.text(key, rule);
+  if (!text) table.refuse(key, rule);
+  return *text;
+}
+
+PortalConfig read_portal(const TableReader& table) {
+  auto portal = portal_from(portal_text(table, "listen", kPortalRule));
+  if (!portal) table.refuse("listen", kPortalRule);
+  portal->place = table.place("listen");
+  constexpr std::string_view kRule = "an address or name and port such as array.example.org:3260";
+  if (auto text = table.text("advertise", kRule)) {
+    auto split = split_host_port(*text);
+    if (!split || split->second == 0 || (!is_ipv6(split->first) && !is_dns_name(split->first)))
+      table.refuse("advertise", kRule);
+    portal->advertised = iscsi::PortalAddress{with_brackets(split->first), split->second};
+  }
+  return *portal;
+}
+
+std::vector<PortalConfig> read_portals(const TableReader& document) {
+  std::vector<PortalConfig> portals;
+  const TableReader* wildcard = nullptr;
+  std::set<std::string> seen;
+  auto tables = document.tables("portal", {"listen", "advertise"});
+  for (const TableReader& table : tables) {
+    portals.push_back(read_portal(table));
+    const PortalConfig& portal = portals.back();
+    if (portal.port != 0 && !seen.insert(portal.text()).second)
+      table.refuse("listen", "an address and port that no other portal has");
+    if (portal.is_wildcard() && !portal.advertised) wildcard = &table;
+  }
+  // A portal on all addresses is told to each initiator as the address it reached, which cannot be said beside
+  // others that are told by name.
+  if (wildcard && portals.size() > 1)
+    wildcard->complain("advertise",
+                       "is missing; expected one, since this portal listens on all addresses and others exist");
+  if (portals.empty()) portals.emplace_back();
+  return portals;
+}
+
+iscsi::ChapCredentials read_credentials(const TableReader& table) {
+  constexpr std::string_view kNameRule = "a CHAP name of 1 to 255 characters";
+  constexpr std::string_view kSecretRule = "a CHAP secret of 1 to 255 characters (12 or more for Windows)";
+  auto name = table.text("name", kNameRule);
+  if (!name || name->empty() || name->size() > 255) table.refuse("name", kNameRule);
+  auto secret = table.secret("secret", kSecretRule);
+  if (!secret) table.refuse("secret", kSecretRule);
+  return {*name, *secret};
+}
+
+iscsi::Authentication read_chap(const TableReader& parent) {
+  iscsi::Authentication authentication;
+  auto chap = parent.table("chap", {"name", "secret", "mutual"});
+  if (!chap) return authentication;
+  authentication.initiator = read_credentials(*chap);
+  if (auto mutual = chap->table("mutual", {"name", "secret"})) {
+    authentication.target = read_credentials(*mutual);
+    if (authentication.target->secret == authentication.initiator->secret)
+      mutual->complain("secret", "is the same as chap.secret; expected another one (RFC 7143, 9.2.1)");
+  }
+  return authentication;
+}
+
+std::optional<std::array<std::uint8_t, 16>> parse_naa(std::string_view text) {
+  std::array<std::uint8_t, 16> naa{};
+  if (text.starts_with("naa.")) text.remove_prefix(4);
+  if (text.size() != 2 * naa.size() || text.front() != '6') return std::nullopt;
+  for (std::size_t i = 0; i < naa.size(); ++i) {
+    const char* at = text.data() + 2 * i;
+    auto [end, error] = std::from_chars(at, at + 2, naa[i], 16);
+    if (error != std::errc{} || end != at + 2) return std::nullopt;
+  }
+  return naa;
+}
+
+void read_lun_identity(const TableReader& table, LunConfig& lun) {
+  constexpr std::string_view kNameRule = "a name of 1 to 64 printable characters";
+  if (auto name = table.text("name", kNameRule)) {
+    lun.name = *name;
+    if (lun.name.empty() || lun.name.size() > 64 ||
+        !std::ranges::all_of(lun.name, [](unsigned char each) { return std::isprint(each) != 0; }))
+      table.refuse("name", kNameRule);
+  }
+  constexpr std::string_view kSerialRule = "1 to 20 characters of A-Z, a-z, 0-9, '-', '_' and '.'";
+  if (auto serial = table.text("serial", kSerialRule)) {
+    lun.serial = *serial;
+    if (lun.serial.empty() || lun.serial.size() > 20 || !std::ranges::all_of(lun.serial, [](unsigned char each) {
+          return std::isalnum(each) || each == '-' || each == '_' || each == '.';
+        }))
+      table.refuse("serial", kSerialRule);
+  }
+  constexpr std::string_view kNaaRule = "32 hexadecimal digits of which the first is 6 (NAA IEEE Registered Extended)";
+  if (auto naa = table.text("naa", kNaaRule)) {
+    lun.naa = parse_naa(*naa);
+    if (!lun.naa) table.refuse("naa", kNaaRule);
+  }
+}
+
+LunConfig read_lun(const TableReader& table) {
+  LunConfig lun;
+  if (!table.number("number", 0, kMaxLun)) table.refuse("number", fmt::format("a whole number from 0 to {}", kMaxLun));
+  table.number_into("number", 0, kMaxLun, lun.number);
+  auto store = table.text("store", kStoreRule);
+  if (!store || !valid_store(*store)) table.refuse("store", kStoreRule);
+  lun.store = *store;
+  lun.place = table.place("store");
+  if (auto size = table.choice("block_size", {512, 4096})) lun.block_size = static_cast<std::uint32_t>(*size);
+  table.number_into("physical_block_exponent", 0, 15, lun.physical_block_exponent);
+  table.flag_into("read_only", lun.read_only);
+  constexpr std::string_view kProvisioningRule = "\"thin\" or \"thick\"";
+  if (auto provisioning = table.text("provisioning", kProvisioningRule)) {
+    if (*provisioning != "thin" && *provisioning != "thick") table.refuse("provisioning", kProvisioningRule);
+    lun.thin = *provisioning == "thin";
+  }
+  read_lun_identity(table, lun);
+  return lun;
+}
+
+/// What no two LUNs of an array may share, and no two targets.
+struct Taken {
+  std::set<std::string> target_names, lun_names, serials;
+  std::set<std::array<std::uint8_t, 16>> naas;
+};
+
+std::vector<LunConfig> read_luns(const TableReader& target, const std::string& name_prefix, Taken& taken) {
+  std::vector<LunConfig> luns;
+  std::set<std::uint16_t> numbers;
+  for (const TableReader& table :
+       target.tables("lun", {"number", "name", "store", "block_size", "physical_block_exponent", "read_only",
+                             "provisioning", "serial", "naa"})) {
+    LunConfig lun = read_lun(table);
+    if (lun.name.empty()) lun.name = fmt::format("{}lun{}", name_prefix, lun.number);
+    if (!numbers.insert(lun.number).second) table.refuse("number", "a number that no other LUN of the target has");
+    if (!taken.lun_names.insert(lun.name).second) {
+      if (!table.text("name", "")) table.refuse("name", fmt::format("one, since \"{}\" is taken", lun.name));
+      table.refuse("name", "a name that no other LUN has");
+    }
+    if (!lun.serial.empty() && !taken.serials.insert(lun.serial).second)
+      table.refuse("serial", "a serial that no other LUN has");
+    if (lun.naa && !taken.naas.insert(*lun.naa).second) table.refuse("naa", "an NAA that no other LUN has");
+    luns.push_back(std::move(lun));
+  }
+  if (luns.empty()) target.complain("lun", "is missing; expected at least one [[target.lun]]");
+  return luns;
+}
+
+TargetConfig read_target(const TableReader& table, std::size_t index, std::size_t count, Taken& taken) {
+  TargetConfig target;
+  auto name = table.text("name", kIscsiNameRule);
+  if (name) {
+    auto normal = normalised_iscsi_name(*name);
+    if (!normal) table.refuse("name", kIscsiNameRule);
+    target.name = *normal;
+    if (!taken.target_names.insert(target.name).second) table.refuse("name", "a name that no other target has");
+  } else if (count > 1) {
+    table.refuse("name", std::string(kIscsiNameRule) + ", since there are several targets");
+  }
+  constexpr std::string_view kAliasRule = "text of at most 255 bytes";
+  if (auto alias = table.text("alias", kAliasRule)) {
+    if (alias->size() > 255 || alias->contains('\0')) table.refuse("alias", kAliasRule);
+    target.alias = *alias;
+  }
+  target.authentication = read_chap(table);
+  for (const std::string& each : table.texts("allowed_initiators", "an array of iSCSI names")) {
+    auto normal = normalised_iscsi_name(each);
+    if (!normal) table.complain("allowed_initiators", fmt::format("holds \"{}\"; expected {}", each, kIscsiNameRule));
+    target.allowed_initiators.push_back(*normal);
+  }
+  target.luns = read_luns(table, count > 1 ? fmt::format("target{}-", index + 1) : "", taken);
+  return target;
+}
+
+void read_tokens(const TableReader& document, scsi::DeviceProfile& profile) {
+  auto table = document.table(
+      "tokens", {"odx", "lifetime_s", "default_inactivity_timeout_s", "maximum_inactivity_timeout_s", "maximum_tokens",
+                 "maximum_results", "maximum_range_descriptors", "maximum_transfer", "optimal_transfer"});
+  if (!table) return;
+  constexpr std::uint64_t kU32 = UINT32_MAX;
+  table->flag_into("odx", profile.odx);
+  table->number_into("lifetime_s", 1, kU32, profile.token_lifetime_s);
+  table->number_into("maximum_inactivity_timeout_s", 1, kU32, profile.maximum_inactivity_timeout_s);
+  table->number_into("default_inactivity_timeout_s", 1, kU32, profile.default_inactivity_timeout_s);
+  if (profile.default_inactivity_timeout_s > profile.maximum_inactivity_timeout_s)
+    table->refuse("default_inactivity_timeout_s",
+                  fmt::format("at most tokens.maximum_inactivity_timeout_s, {}", profile.maximum_inactivity_timeout_s));
+  table->number_into("maximum_tokens", 1, kU32, profile.maximum_tokens);
+  table->number_into("maximum_results", 1, kU32, profile.maximum_copy_results);
+  table->number_into("maximum_range_descriptors", 1, 0xFFFF, profile.maximum_range_descriptors);
+  table->size_into("maximum_transfer", 4096, profile.maximum_token_transfer_bytes);
+  table->size_into("optimal_transfer", 4096, profile.optimal_transfer_bytes);
+  if (profile.optimal_transfer_bytes > profile.maximum_token_transfer_bytes)
+    table->refuse("optimal_transfer",
+                  fmt::format("at most tokens.maximum_transfer, {}", profile.maximum_token_transfer_bytes));
+}
+
+void read_seconds(const TableReader& table, std::string_view key, std::uint64_t low, std::chrono::seconds& to) {
+  if (auto value = table.number(key, low, 86400)) to = std::chrono::seconds(*value);
+}
+
+void read_iscsi(const TableReader& document, iscsi::Limits& limits) {
+  auto table = document.table(
+      "iscsi", {"max_recv_data_segment_length", "max_burst_length", "first_burst_length", "max_outstanding_r2t",
+                "initial_r2t", "immediate_data", "command_window", "immediate_commands", "max_sessions",
+                "max_connections", "max_session_data_out", "login_timeout_s", "nop_interval_s", "nop_timeout_s"});
+  if (!table) return;
+  constexpr std::uint64_t kLongest = (1u << 24) - 1;  // RFC 7143, 13.12 to 13.14
+  table->number_into("max_recv_data_segment_length", 512, kLongest, limits.max_recv_data_segment_length);
+  table->number_into("max_burst_length", 512, kLongest, limits.max_burst_length);
+  table->number_into("first_burst_length", 512, kLongest, limits.first_burst_length);
+  if (limits.first_burst_length > limits.max_burst_length)
+    table->refuse(table->number("first_burst_length", 512, kLongest) ? "first_burst_length" : "max_burst_length",
+                  fmt::format("first_burst_length ({}) at most max_burst_length ({}) (RFC 7143, 13.14)",
+                              limits.first_burst_length, limits.max_burst_length));
+  table->number_into("max_outstanding_r2t", 1, 65535, limits.max_outstanding_r2t);
+  table->flag_into("initial_r2t", limits.initial_r2t);
+  table->flag_into("immediate_data", limits.immediate_data);
+  table->number_into("command_window", 1, 4096, limits.command_window);
+  table->number_into("immediate_commands", 1, 4096, limits.immediate_commands);
+  table->number_into("max_sessions", 1, 1000000, limits.max_sessions);
+  table->number_into("max_connections", 1, 1000000, limits.max_connections);
+  table->size_into("max_session_data_out", kLongest + 1, limits.max_session_data_out);
+  read_seconds(*table, "login_timeout_s", 1, limits.login_timeout);
+  read_seconds(*table, "nop_interval_s", 0, limits.nop_interval);
+  read_seconds(*table, "nop_timeout_s", 1, limits.nop_timeout);
+}
+
+void read_array(const TableReader& document, Config& config) {
+  if (auto id = document.text("id", kArrayIdRule)) {
+    if (!valid_array_id(*id)) document.refuse("id", kArrayIdRule);
+    config.array_id = *id;
+  }
+  if (auto limit = document.size("memory_limit", 1 << 20)) config.memory_limit = *limit;
+  constexpr std::string_view kLevelRule = "\"debug\", \"info\", \"warning\", \"error\" or \"off\"";
+  if (auto text = document.text("log_level", kLevelRule)) {
+    auto level = parse_log_level(*text);
+    if (!level) document.refuse("log_level", kLevelRule);
+    config.log_level = *level;
+  }
+}
+
+void read_unreachable(const TableReader& document, const Taken& taken, Config& config) {
+  constexpr std::string_view kRule = "the name of a LUN";
+  for (const TableReader& table : document.tables("unreachable", {"a", "b"})) {
+    std::array<std::string, 2> names;
+    for (std::size_t i = 0; i < names.size(); ++i) {
+      std::string_view key = i == 0 ? "a" : "b";
+      auto name = table.text(key, kRule);
+      if (!name) table.refuse(key, kRule);
+      if (!taken.lun_names.contains(*name))
+        table.refuse(key, fmt::format("the name of a LUN: {}", fmt::join(taken.lun_names, ", ")));
+      names[i] = *name;
+    }
+    config.unreachable.emplace_back(names[0], names[1]);
+  }
+}
+
+toml::table parse_toml(std::string_view document, const std::string& file) {
+  try {
+    return toml::parse(document, file);
+  } catch (const toml::parse_error& error) {
+    const toml::source_position& at = error.source().begin;
+    throw ConfigError(fmt::format("{}:{}:{}", file, at.line, at.column), std::string(error.description()));
+  }
+}
+
+}  // namespace
+
+ConfigError::ConfigError(std::string_view place, std::string_view text)
+    : std::runtime_error(fmt::format("{}: {}", place, text)) {}
+
+std::string PortalConfig::text() const { return fmt::format("{}:{}", with_brackets(host), port); }
+
+bool PortalConfig::is_wildcard() const {
+  in6_addr address{};
+  return host == "0.0.0.0" || (inet_pton(AF_INET6, host.c_str(), &address) == 1 && IN6_IS_ADDR_UNSPECIFIED(&address));
+}
+
+bool PortalConfig::is_loopback() const {
+  in6_addr address{};
+  return (is_ipv4(host) && host.starts_with("127.")) ||
+         (inet_pton(AF_INET6, host.c_str(), &address) == 1 && IN6_IS_ADDR_LOOPBACK(&address));
+}
+
+bool valid_array_id(std::string_view id) {
+  return !id.empty() && id.size() <= 64 && std::ranges::all_of(id, [](unsigned char each) {
+    return (each >= 'a' && each <= 'z') || (each >= '0' && each <= '9') || each == '-' || each == '.';
+  });
+}
+
+std::optional<base::log::Level> parse_log_level(std::string_view text) {
+  using base::log::Level;
+  if (text == "debug") return Level::debug;
+  if (text == "info") return Level::info;
+  if (text == "warning") return Level::warning;
+  if (text == "error") return Level::error;
+  if (text == "off") return Level::off;
+  return std::nullopt;
+}
+
+PortalConfig parse_portal(std::string_view text, const std::string& place, std::string_view name) {
+  auto portal = portal_from(text);
+  if (!portal) throw ConfigError(place, fmt::format("{} is \"{}\"; expected {}", name, text, kPortalRule));
+  portal->place = place;
+  return *portal;
+}
+
+Config parse_config(std::string_view document, const std::string& file) {
+  toml::table table = parse_toml(document, file);
+  TableReader reader(
+      file, table, "",
+      {"id", "log_level", "memory_limit", "portal", "discovery", "iscsi", "tokens", "target", "unreachable"});
+  Config config;
+  read_array(reader, config);
+  config.portals = read_portals(reader);
+  if (auto discovery = reader.table("discovery", {"chap"})) config.discovery = read_chap(*discovery);
+  read_iscsi(reader, config.limits);
+  read_tokens(reader, config.profile);
+  auto targets = reader.tables("target", {"name", "alias", "chap", "allowed_initiators", "lun"});
+  if (targets.empty()) reader.complain("target", "is missing; expected at least one [[target]]");
+  Taken taken;
+  for (std::size_t i = 0; i < targets.size(); ++i)
+    config.targets.push_back(read_target(targets[i], i, targets.size(), taken));
+  read_unreachable(reader, taken, config);
+  return config;
+}
+
+Config load_config(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::string document(std::istreambuf_iterator<char>(file), {});
+  if (!file) throw ConfigError(path, "cannot be read; expected a TOML file (odxd.toml(5))");
+  return parse_config(document, path);
+}
+
+Config short_form(const std::vector<std::string>& stores) {
+  Config config;
+  config.portals.emplace_back();
+  TargetConfig target;
+  for (const std::string& store : stores) {
+    LunConfig lun;
+    lun.number = static_cast<std::uint16_t>(target.luns.size());
+    lun.name = fmt::format("lun{}", lun.number);
+    lun.store = store;
+    lun.place = "odxd";
+    if (!valid_store(store))
+      throw ConfigError("odxd", fmt::format("\"{}\" is not a store; expected {}", store, kStoreRule));
+    target.luns.push_back(std::move(lun));
+  }
+  if (target.luns.empty() || target.luns.size() > kMaxLun + 1)
+    throw ConfigError("odxd", fmt::format("expected 1 to {} stores", kMaxLun + 1));
+  config.targets.push_back(std::move(target));
+  return config;
+}
+
+std::vector<std::string> warnings(const Config& config) {
+  std::vector<std::string> lines;
+  auto beyond = std::ranges::find_if(config.portals, [](const PortalConfig& each) { return !each.is_loopback(); });
+  constexpr std::size_t kShortestSecret = 12;  // 96 bits: RFC 7143, 9.2.1. WINDOWS: refuses shorter ones
+  auto check_secret = [&](std::string_view of, const std::optional<iscsi::ChapCredentials>& credentials) {
+    if (credentials && credentials->secret.size() < kShortestSecret)
+      lines.push_back(
+          fmt::format("{}: the CHAP secret of \"{}\" has fewer than 12 bytes; Windows refuses it (RFC 7143, 9.2.1)", of,
+                      credentials->name));
+  };
+  for (const TargetConfig& target : config.targets) {
+    std::string of = target.name.empty() ? "the target" : target.name;
+    if (beyond != config.portals.end() && target.open_to_all())
+      lines.push_back(
+          fmt::format("{} listens beyond loopback and {} has neither CHAP nor allowed_initiators: everybody who "
+                      "reaches the portal can read and write its LUNs",
+                      beyond->text(), of));
+    check_secret(of, target.authentication.initiator);
+    check_secret(of, target.authentication.target);
+  }
+  check_secret("discovery", config.discovery.initiator);
+  check_secret("discovery", config.discovery.target);
+  return lines;
+}
+
+}  // namespace target

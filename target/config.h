@@ -1,0 +1,97 @@
+// What odxd is told to be: read from a TOML file or from the short form on the command line, judged completely, and
+// then fixed while the process runs. Knows no socket and opens no store. Thread: the one that starts the program.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/log.h"
+#include "scsi/device_profile.h"
+#include "target/iscsi/node.h"
+
+namespace target {
+
+/// A configuration that cannot be used. Thrown once, up to main(). what() is one complete line that opens with the
+/// place: "array.toml:12:14: target.lun.block_size is 520; expected 512 or 4096".
+class ConfigError : public std::runtime_error {
+ public:
+  ConfigError(std::string_view place, std::string_view text);
+};
+
+struct PortalConfig {
+  std::string host = "127.0.0.1";  ///< a literal IPv4 or IPv6 address, without brackets
+  std::uint16_t port = 3260;       ///< 0: a free one
+  std::optional<iscsi::PortalAddress> advertised{};
+  std::string place = "--portal";  ///< where it was written, for errors
+
+  /// "127.0.0.1:3260", "[::1]:3260".
+  std::string text() const;
+  bool is_wildcard() const;
+  bool is_loopback() const;
+};
+
+struct LunConfig {
+  std::uint16_t number = 0;  ///< 0 to 16383
+  std::string name;          ///< unique in the array
+  std::string store;         ///< what handlers::open_store() takes: "memory:64G", "file:disk.img"
+  std::uint32_t block_size = 512;
+  std::uint8_t physical_block_exponent = 0;
+  bool read_only = false;
+  bool thin = true;
+  std::string serial{};                               ///< empty: derived
+  std::optional<std::array<std::uint8_t, 16>> naa{};  ///< absent: derived
+  std::string place{};                                ///< of its store, for errors
+};
+
+struct TargetConfig {
+  std::string name{};  ///< empty (only when there is one target): derived from the array's id
+  std::string alias{};
+  iscsi::Authentication authentication{};
+  std::vector<std::string> allowed_initiators{};
+  std::vector<LunConfig> luns{};
+
+  bool open_to_all() const { return !authentication.initiator && allowed_initiators.empty(); }
+};
+
+struct Config {
+  std::string array_id{};                       ///< empty: derived (target/identity.h)
+  std::optional<std::uint64_t> memory_limit{};  ///< bytes for all memory LUNs; absent: a share of what there is
+  base::log::Level log_level = base::log::Level::info;
+  std::vector<PortalConfig> portals{};
+  std::vector<TargetConfig> targets{};
+  iscsi::Authentication discovery{};
+  iscsi::Limits limits{};
+  scsi::DeviceProfile profile{};
+  std::vector<std::pair<std::string, std::string>> unreachable{};  ///< LUN names
+};
+
+/// Reads a TOML document; `file` is what errors call it. Throws ConfigError.
+Config parse_config(std::string_view document, const std::string& file);
+
+/// Reads a file. Throws ConfigError, also when it cannot be opened.
+Config load_config(const std::string& path);
+
+/// One target whose LUNs are `stores`, numbered from 0 in that order. Throws ConfigError.
+Config short_form(const std::vector<std::string>& stores);
+
+/// "ADDR:PORT", "ADDR", "[ADDR6]:PORT", "[ADDR6]" or "ADDR6"; the address is a literal, the default port 3260.
+/// Throws ConfigError with `place` and `name` ("--portal").
+PortalConfig parse_portal(std::string_view text, const std::string& place, std::string_view name);
+
+/// Debug, info, warning, error or off; nothing for anything else.
+std::optional<base::log::Level> parse_log_level(std::string_view text);
+
+/// What may be an array's id: 1 to 64 of a-z, 0-9, '-' and '.', so that it can stand in an iSCSI name.
+bool valid_array_id(std::string_view id);
+inline constexpr std::string_view kArrayIdRule = "1 to 64 characters of a-z, 0-9, '-' and '.'";
+
+/// Lines worth a warning at the start: an open target beyond loopback, a short CHAP secret.
+std::vector<std::string> warnings(const Config& config);
+
+}  // namespace target

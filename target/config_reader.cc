@@ -1,0 +1,191 @@
+#include "target/config_reader.h"
+
+#include <fmt/format.h>
+
+#include <toml++/toml.h>
+#include <algorithm>
+#include <cassert>
+#include <charconv>
+#include <limits>
+#include <sstream>
+
+namespace target {
+namespace {
+
+std::string place_of(const std::string& file, const toml::source_position& at) {
+  return fmt::format("{}:{}:{}", file, at.line, at.column);
+}
+
+/// A value as a person would write it; long or structured ones by their kind.
+std::string shown(const toml::node& node) {
+  if (node.is_table()) return "a table";
+  if (node.is_array()) return "an array";
+  constexpr std::size_t kLongest = 80;
+  std::ostringstream out;
+  if (auto text = node.value_exact<std::string>())
+    out << '"' << *text << '"';
+  else
+    node.visit([&](const auto& value) { out << value; });
+  std::string text = out.str();
+  if (text.size() > kLongest) text = text.substr(0, kLongest) + "...";
+  return text;
+}
+
+}  // namespace
+
+TableReader::TableReader(const std::string& file, const toml::table& table, std::string path,
+                         std::initializer_list<std::string_view> known)
+    : file_(&file), table_(&table), path_(std::move(path)), known_(known) {
+  const toml::key* unknown = nullptr;  // the first in the file; toml++ sorts by name
+  for (const auto& [key, value] : table) {
+    if (std::ranges::find(known_, key.str()) != known_.end()) continue;
+    if (!unknown || key.source().begin < unknown->source().begin) unknown = &key;
+  }
+  if (!unknown) return;
+  throw ConfigError(place_of(file, unknown->source().begin),
+                    fmt::format("{} is not a key here; expected {}", name(unknown->str()), fmt::join(known_, ", ")));
+}
+
+const toml::node* TableReader::find(std::string_view key) const {
+  assert(std::ranges::find(known_, key) != known_.end());
+  return table_->get(key);
+}
+
+std::string TableReader::name(std::string_view key) const {
+  return path_.empty() ? std::string(key) : fmt::format("{}.{}", path_, key);
+}
+
+std::string TableReader::place(std::string_view key) const {
+  const toml::node* node = find(key);
+  const toml::source_position& at = node ? node->source().begin : table_->source().begin;
+  return at ? place_of(*file_, at) : *file_;
+}
+
+void TableReader::refuse(std::string_view key, std::string_view expected) const {
+  const toml::node* node = find(key);
+  throw ConfigError(place(key), node ? fmt::format("{} is {}; expected {}", name(key), shown(*node), expected)
+                                     : fmt::format("{} is missing; expected {}", name(key), expected));
+}
+
+void TableReader::complain(std::string_view key, std::string_view text) const {
+  throw ConfigError(place(key), fmt::format("{} {}", name(key), text));
+}
+
+std::optional<std::string> TableReader::text(std::string_view key, std::string_view expected) const {
+  const toml::node* node = find(key);
+  if (!node) return std::nullopt;
+  if (auto value = node->value_exact<std::string>()) return value;
+  refuse(key, expected);
+}
+
+std::optional<std::string> TableReader::secret(std::string_view key, std::string_view expected) const {
+  const toml::node* node = find(key);
+  if (!node) return std::nullopt;
+  auto value = node->value_exact<std::string>();
+  constexpr std::size_t kLongest =
+      255;  // RFC 7143, 12.1.3: what a binary value of a key may carry is more, hosts' less
+  if (value && !value->empty() && value->size() <= kLongest) return value;
+  complain(key, fmt::format("is not usable; expected {}", expected));
+}
+
+std::optional<std::uint64_t> TableReader::number(std::string_view key, std::uint64_t low, std::uint64_t high) const {
+  const toml::node* node = find(key);
+  if (!node) return std::nullopt;
+  auto value = node->value_exact<std::int64_t>();
+  if (value && *value >= 0 && static_cast<std::uint64_t>(*value) >= low && static_cast<std::uint64_t>(*value) <= high)
+    return static_cast<std::uint64_t>(*value);
+  refuse(key, fmt::format("a whole number from {} to {}", low, high));
+}
+
+std::optional<std::uint64_t> TableReader::choice(std::string_view key,
+                                                 std::initializer_list<std::uint64_t> choices) const {
+  const toml::node* node = find(key);
+  if (!node) return std::nullopt;
+  auto value = node->value_exact<std::int64_t>();
+  for (std::uint64_t each : choices)
+    if (value && *value >= 0 && static_cast<std::uint64_t>(*value) == each) return each;
+  refuse(key, fmt::format("{}", fmt::join(choices, " or ")));
+}
+
+std::optional<bool> TableReader::flag(std::string_view key) const {
+  const toml::node* node = find(key);
+  if (!node) return std::nullopt;
+  if (auto value = node->value_exact<bool>()) return value;
+  refuse(key, "true or false");
+}
+
+void TableReader::flag_into(std::string_view key, bool& to) const {
+  if (auto value = flag(key)) to = *value;
+}
+
+std::optional<std::uint64_t> TableReader::size(std::string_view key, std::uint64_t low) const {
+  const toml::node* node = find(key);
+  if (!node) return std::nullopt;
+  std::optional<std::uint64_t> value;
+  if (auto whole = node->value_exact<std::int64_t>(); whole && *whole >= 0) value = static_cast<std::uint64_t>(*whole);
+  if (auto text = node->value_exact<std::string>()) value = parse_size(*text);
+  if (value && *value >= low) return value;
+  refuse(key, fmt::format("a size of at least {} bytes, such as 65536, \"512M\" or \"64G\"", low));
+}
+
+std::vector<std::string> TableReader::texts(std::string_view key, std::string_view expected) const {
+  const toml::node* node = find(key);
+  if (!node) return {};
+  const toml::array* array = node->as_array();
+  if (!array) refuse(key, expected);
+  std::vector<std::string> values;
+  for (const toml::node& element : *array) {
+    auto value = element.value_exact<std::string>();
+    if (!value)
+      throw ConfigError(place_of(*file_, element.source().begin),
+                        fmt::format("{} holds {}; expected {}", name(key), shown(element), expected));
+    values.push_back(std::move(*value));
+  }
+  return values;
+}
+
+std::optional<TableReader> TableReader::table(std::string_view key,
+                                              std::initializer_list<std::string_view> known) const {
+  const toml::node* node = find(key);
+  if (!node) return std::nullopt;
+  if (!node->is_table()) refuse(key, fmt::format("a table with {}", fmt::join(known, ", ")));
+  return TableReader(*file_, *node->as_table(), name(key), known);
+}
+
+std::vector<TableReader> TableReader::tables(std::string_view key,
+                                             std::initializer_list<std::string_view> known) const {
+  const toml::node* node = find(key);
+  if (!node) return {};
+  const toml::array* array = node->as_array();
+  if (!array || !std::ranges::all_of(*array, [](const toml::node& each) { return each.is_table(); }))
+    refuse(key, fmt::format("tables, written [[{}]]", name(key)));
+  std::vector<TableReader> readers;
+  for (const toml::node& element : *array) readers.emplace_back(*file_, *element.as_table(), name(key), known);
+  return readers;
+}
+
+std::optional<std::uint64_t> parse_size(std::string_view text) {
+  std::uint64_t value = 0;
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc{} || end == text.data()) return std::nullopt;
+  std::string_view unit = text.substr(static_cast<std::size_t>(end - text.data()));
+  if (unit.starts_with(' ')) unit.remove_prefix(1);
+  constexpr std::string_view kUnits = "KMGTP";
+  unsigned power = 0;
+  if (!unit.empty()) {
+    std::size_t at = kUnits.find(unit.front() == 'k' ? 'K' : unit.front());
+    if (at == std::string_view::npos) return std::nullopt;
+    power = static_cast<unsigned>(at) + 1;
+    unit.remove_prefix(1);
+    if (unit != "" && unit != "B" && unit != "iB") return std::nullopt;
+  }
+  constexpr std::uint64_t kLargest = std::numeric_limits<std::int64_t>::max();
+  for (; power > 0; --power) {
+    if (value > kLargest / 1024) return std::nullopt;
+    value *= 1024;
+  }
+  if (value > kLargest) return std::nullopt;
+  return value;
+}
+
+}  // namespace target

@@ -1,0 +1,380 @@
+// The configuration: what is taken, and the exact line for everything that is not.
+//
+// Not tested, and why: every message of the TOML grammar itself (toml++'s); that a store opens (handlers' tests).
+#include "target/config.h"
+
+#include <doctest/doctest.h>
+
+#include <string>
+
+namespace {
+
+using target::Config;
+using target::ConfigError;
+
+constexpr std::string_view kSmallest = R"([[target]]
+[[target.lun]]
+number = 0
+store = "memory:1G"
+)";
+
+std::string error_of(const std::string& document) {
+  try {
+    target::parse_config(document, "array.toml");
+  } catch (const ConfigError& error) {
+    return error.what();
+  }
+  return "(accepted)";
+}
+
+/// A document whose LUN has `lines` added; they start at line 5.
+std::string with_lun(std::string_view lines) { return std::string(kSmallest) + std::string(lines); }
+/// A document that opens with `lines`.
+std::string with_top(std::string_view lines) { return std::string(lines) + std::string(kSmallest); }
+
+struct Refusal {
+  std::string document;
+  std::string message;
+};
+
+void check_all(std::initializer_list<Refusal> table) {
+  for (const Refusal& row : table) {
+    CAPTURE(row.document);
+    CHECK(error_of(row.document) == row.message);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("the smallest configuration is one target with one LUN, and the rest are the documented defaults") {
+  Config config = target::parse_config(kSmallest, "array.toml");
+  REQUIRE(config.targets.size() == 1);
+  REQUIRE(config.targets[0].luns.size() == 1);
+  const target::LunConfig& lun = config.targets[0].luns[0];
+  CHECK(lun.number == 0);
+  CHECK(lun.name == "lun0");
+  CHECK(lun.store == "memory:1G");
+  CHECK(lun.place == "array.toml:4:9");
+  CHECK(lun.block_size == 512);
+  CHECK(lun.thin);
+  CHECK_FALSE(lun.read_only);
+  CHECK_FALSE(lun.naa);
+  CHECK(lun.serial.empty());
+  REQUIRE(config.portals.size() == 1);
+  CHECK(config.portals[0].text() == "127.0.0.1:3260");
+  CHECK_FALSE(config.memory_limit);
+  CHECK(config.array_id.empty());
+  CHECK(config.limits.command_window == iscsi::Limits{}.command_window);
+  CHECK(target::warnings(config).empty());
+}
+
+TEST_CASE("every key is taken over") {
+  Config config = target::parse_config(R"(
+id = "lab-7"
+log_level = "debug"
+memory_limit = "2G"
+[[portal]]
+listen = "0.0.0.0:3261"
+advertise = "array.example.org:3260"
+[[portal]]
+listen = "[::1]:0"
+advertise = "[2001:db8::7]"
+[discovery.chap]
+name = "discoverer"
+secret = "discovery-secret"
+[iscsi]
+max_recv_data_segment_length = 65536
+max_burst_length = 262144
+first_burst_length = 8192
+max_outstanding_r2t = 3
+initial_r2t = true
+immediate_data = false
+command_window = 32
+immediate_commands = 4
+max_sessions = 5
+max_connections = 6
+max_session_data_out = "32M"
+login_timeout_s = 7
+nop_interval_s = 8
+nop_timeout_s = 9
+[tokens]
+odx = false
+lifetime_s = 10
+default_inactivity_timeout_s = 11
+maximum_inactivity_timeout_s = 12
+maximum_tokens = 13
+maximum_results = 14
+maximum_range_descriptors = 15
+maximum_transfer = "1G"
+optimal_transfer = 1048576
+[[target]]
+name = "IQN.2026-11.org.Example:One"
+alias = "first"
+allowed_initiators = ["iqn.1991-05.com.microsoft:HOST", "eui.02004567A425678D"]
+[target.chap]
+name = "host"
+secret = "host-secret-12"
+mutual = { name = "array", secret = "array-secret-12" }
+[[target.lun]]
+number = 3
+name = "source"
+store = "file:/tmp/disk image.img"
+block_size = 4096
+physical_block_exponent = 2
+read_only = true
+provisioning = "thick"
+serial = "S-1"
+naa = "naa.6024F4400000000000000000000000FF"
+[[target]]
+name = "iqn.2026-11.org.example:two"
+[[target.lun]]
+number = 0
+store = "memory:64G"
+[[unreachable]]
+a = "source"
+b = "target2-lun0"
+)",
+                                       "array.toml");
+  CHECK(config.array_id == "lab-7");
+  CHECK(config.log_level == base::log::Level::debug);
+  CHECK(config.memory_limit == 2ull << 30);
+  REQUIRE(config.portals.size() == 2);
+  CHECK(config.portals[0].text() == "0.0.0.0:3261");
+  CHECK(config.portals[0].is_wildcard());
+  CHECK(config.portals[0].advertised->address == "array.example.org");
+  CHECK(config.portals[1].text() == "[::1]:0");
+  CHECK(config.portals[1].is_loopback());
+  CHECK(config.portals[1].advertised->address == "[2001:db8::7]");
+  CHECK(config.portals[1].advertised->port == 3260);
+  CHECK(config.discovery.initiator->secret == "discovery-secret");
+  CHECK_FALSE(config.discovery.target);
+  CHECK(config.limits.max_recv_data_segment_length == 65536);
+  CHECK(config.limits.max_burst_length == 262144);
+  CHECK(config.limits.first_burst_length == 8192);
+  CHECK(config.limits.max_outstanding_r2t == 3);
+  CHECK(config.limits.initial_r2t);
+  CHECK_FALSE(config.limits.immediate_data);
+  CHECK(config.limits.command_window == 32);
+  CHECK(config.limits.immediate_commands == 4);
+  CHECK(config.limits.max_sessions == 5);
+  CHECK(config.limits.max_connections == 6);
+  CHECK(config.limits.max_session_data_out == 32u << 20);
+  CHECK(config.limits.login_timeout.count() == 7);
+  CHECK(config.limits.nop_interval.count() == 8);
+  CHECK(config.limits.nop_timeout.count() == 9);
+  CHECK_FALSE(config.profile.odx);
+  CHECK(config.profile.token_lifetime_s == 10);
+  CHECK(config.profile.default_inactivity_timeout_s == 11);
+  CHECK(config.profile.maximum_inactivity_timeout_s == 12);
+  CHECK(config.profile.maximum_tokens == 13);
+  CHECK(config.profile.maximum_copy_results == 14);
+  CHECK(config.profile.maximum_range_descriptors == 15);
+  CHECK(config.profile.maximum_token_transfer_bytes == 1u << 30);
+  CHECK(config.profile.optimal_transfer_bytes == 1u << 20);
+  REQUIRE(config.targets.size() == 2);
+  const target::TargetConfig& one = config.targets[0];
+  CHECK(one.name == "iqn.2026-11.org.example:one");
+  CHECK(one.alias == "first");
+  CHECK(one.allowed_initiators[0] == "iqn.1991-05.com.microsoft:host");
+  CHECK(one.authentication.initiator->name == "host");
+  CHECK(one.authentication.target->secret == "array-secret-12");
+  const target::LunConfig& lun = one.luns.at(0);
+  CHECK(lun.number == 3);
+  CHECK(lun.name == "source");
+  CHECK(lun.store == "file:/tmp/disk image.img");
+  CHECK(lun.block_size == 4096);
+  CHECK(lun.physical_block_exponent == 2);
+  CHECK(lun.read_only);
+  CHECK_FALSE(lun.thin);
+  CHECK(lun.serial == "S-1");
+  CHECK(lun.naa->front() == 0x60);
+  CHECK(lun.naa->back() == 0xFF);
+  CHECK(config.unreachable.at(0) == std::pair<std::string, std::string>("source", "target2-lun0"));
+}
+
+TEST_CASE("a wrong value of a LUN is refused with file, line, column and what was expected") {
+  check_all({
+      {with_lun("block_size = 520\n"), "array.toml:5:14: target.lun.block_size is 520; expected 512 or 4096"},
+      {with_lun("block_size = \"4k\"\n"), "array.toml:5:14: target.lun.block_size is \"4k\"; expected 512 or 4096"},
+      {with_lun("read_only = 1\n"), "array.toml:5:13: target.lun.read_only is 1; expected true or false"},
+      {with_lun("provisioning = \"fat\"\n"),
+       "array.toml:5:16: target.lun.provisioning is \"fat\"; expected \"thin\" or \"thick\""},
+      {with_lun("physical_block_exponent = 16\n"),
+       "array.toml:5:27: target.lun.physical_block_exponent is 16; expected a whole number from 0 to 15"},
+      {with_lun("serial = \"A B\"\n"),
+       "array.toml:5:10: target.lun.serial is \"A B\"; expected 1 to 20 characters of A-Z, a-z, 0-9, '-', '_' and '.'"},
+      {with_lun("naa = \"5024f44000000000\"\n"),
+       "array.toml:5:7: target.lun.naa is \"5024f44000000000\"; expected 32 hexadecimal digits of which the first is 6 "
+       "(NAA "
+       "IEEE Registered Extended)"},
+      {with_lun("name = \"\"\n"),
+       "array.toml:5:8: target.lun.name is \"\"; expected a name of 1 to 64 printable characters"},
+      {with_lun("blocksize = 512\n"),
+       "array.toml:5:1: target.lun.blocksize is not a key here; expected number, name, store, block_size, "
+       "physical_block_exponent, read_only, provisioning, serial, naa"},
+      {"[[target]]\n[[target.lun]]\nnumber = 0\nstore = \"tape:1G\"\n",
+       "array.toml:4:9: target.lun.store is \"tape:1G\"; expected a store such as \"memory:64G\" or "
+       "\"file:/path/disk.img\""},
+      {"[[target]]\n[[target.lun]]\nstore = \"memory:1G\"\n",
+       "array.toml:2:1: target.lun.number is missing; expected a whole number from 0 to 16383"},
+      {"[[target]]\n[[target.lun]]\nnumber = 16384\nstore = \"memory:1G\"\n",
+       "array.toml:3:10: target.lun.number is 16384; expected a whole number from 0 to 16383"},
+      {"[[target]]\n[[target.lun]]\nnumber = -1\nstore = \"memory:1G\"\n",
+       "array.toml:3:10: target.lun.number is -1; expected a whole number from 0 to 16383"},
+      {"[[target]]\n[[target.lun]]\nnumber = 0\n",
+       "array.toml:2:1: target.lun.store is missing; expected a store such as \"memory:64G\" or "
+       "\"file:/path/disk.img\""},
+      {with_lun("[[target.lun]]\nnumber = 0\nstore = \"memory:1G\"\nname = \"b\"\n"),
+       "array.toml:6:10: target.lun.number is 0; expected a number that no other LUN of the target has"},
+      {with_lun("[[target.lun]]\nnumber = 1\nstore = \"memory:1G\"\nname = \"lun0\"\n"),
+       "array.toml:8:8: target.lun.name is \"lun0\"; expected a name that no other LUN has"},
+      {with_lun("serial = \"S\"\n[[target.lun]]\nnumber = 1\nstore = \"memory:1G\"\nserial = \"S\"\n"),
+       "array.toml:9:10: target.lun.serial is \"S\"; expected a serial that no other LUN has"},
+  });
+}
+
+TEST_CASE("a wrong value of a target is refused with file, line, column and what was expected") {
+  check_all({
+      {"", "array.toml:1:1: target is missing; expected at least one [[target]]"},
+      {"[[target]]\n", "array.toml:1:1: target.lun is missing; expected at least one [[target.lun]]"},
+      {"[target]\nname = \"iqn.2026-11.org.example:a\"\n",
+       "array.toml:1:1: target is a table; expected tables, written [[target]]"},
+      {"[[target]]\nname = \"disk\"\n",
+       "array.toml:2:8: target.name is \"disk\"; expected an iSCSI name such as \"iqn.2026-11.org.example:disk\" (RFC "
+       "7143, "
+       "4.2.7)"},
+      {"[[target]]\nname = \"iqn.2026-13.org.example:a\"\n",
+       "array.toml:2:8: target.name is \"iqn.2026-13.org.example:a\"; expected an iSCSI name such as "
+       "\"iqn.2026-11.org.example:disk\" (RFC 7143, 4.2.7)"},
+      {std::string(kSmallest) + std::string(kSmallest),
+       "array.toml:1:1: target.name is missing; expected an iSCSI name such as \"iqn.2026-11.org.example:disk\" (RFC "
+       "7143, "
+       "4.2.7), since there are several targets"},
+      {"[[target]]\nname = \"iqn.2026-11.a.b:x\"\n[[target.lun]]\nnumber = 0\nstore = \"memory:1G\"\n"
+       "[[target]]\nname = \"iqn.2026-11.a.b:X\"\n",
+       "array.toml:7:8: target.name is \"iqn.2026-11.a.b:X\"; expected a name that no other target has"},
+      {"[[target]]\nallowed_initiators = [\"host\"]\n",
+       "array.toml:2:22: target.allowed_initiators holds \"host\"; expected an iSCSI name such as "
+       "\"iqn.2026-11.org.example:disk\" (RFC 7143, 4.2.7)"},
+      {"[[target]]\nallowed_initiators = [1]\n",
+       "array.toml:2:23: target.allowed_initiators holds 1; expected an array of iSCSI names"},
+      {"[[target]]\nallowed_initiators = \"host\"\n",
+       "array.toml:2:22: target.allowed_initiators is \"host\"; expected an array of iSCSI names"},
+      {"[[target]]\nchap = true\n", "array.toml:2:8: target.chap is true; expected a table with name, secret, mutual"},
+      {"[[target]]\n[target.chap]\nname = \"host\"\n",
+       "array.toml:2:1: target.chap.secret is missing; expected a CHAP secret of 1 to 255 characters (12 or more for "
+       "Windows)"},
+      {"[[target]]\n[target.chap]\nsecret = \"x\"\n",
+       "array.toml:2:1: target.chap.name is missing; expected a CHAP name of 1 to 255 characters"},
+  });
+}
+
+TEST_CASE("no message repeats a CHAP secret") {
+  std::string same =
+      "[[target]]\n[target.chap]\nname = \"a\"\nsecret = \"hush-hush-hush\"\n"
+      "mutual = { name = \"b\", secret = \"hush-hush-hush\" }\n";
+  CHECK(
+      error_of(same) ==
+      "array.toml:5:33: target.chap.mutual.secret is the same as chap.secret; expected another one (RFC 7143, 9.2.1)");
+  CHECK(error_of("[[target]]\n[target.chap]\nname = \"a\"\nsecret = 12345\n") ==
+        "array.toml:4:10: target.chap.secret is not usable; expected a CHAP secret of 1 to 255 characters (12 or more "
+        "for "
+        "Windows)");
+}
+
+TEST_CASE("a wrong value of the array, a portal, a limit or a pair is refused with its place") {
+  check_all({
+      {with_top("id = \"Lab 7\"\n"),
+       "array.toml:1:6: id is \"Lab 7\"; expected 1 to 64 characters of a-z, 0-9, '-' and '.'"},
+      {with_top("log_level = \"loud\"\n"),
+       "array.toml:1:13: log_level is \"loud\"; expected \"debug\", \"info\", \"warning\", \"error\" or \"off\""},
+      {with_top("memory_limit = \"much\"\n"),
+       "array.toml:1:16: memory_limit is \"much\"; expected a size of at least 1048576 bytes, such as 65536, \"512M\" "
+       "or \"64G\""},
+      {with_top("memory_limit = 1\n"),
+       "array.toml:1:16: memory_limit is 1; expected a size of at least 1048576 bytes, such as 65536, \"512M\" or "
+       "\"64G\""},
+      {with_top("portals = []\n"),
+       "array.toml:1:1: portals is not a key here; expected id, log_level, memory_limit, portal, discovery, iscsi, "
+       "tokens, "
+       "target, unreachable"},
+      {with_top("[[portal]]\nlisten = \"localhost:3260\"\n"),
+       "array.toml:2:10: portal.listen is \"localhost:3260\"; expected an address and port such as 127.0.0.1:3260 or "
+       "[::1]:3260"},
+      {with_top("[[portal]]\nlisten = \"127.0.0.1:99999\"\n"),
+       "array.toml:2:10: portal.listen is \"127.0.0.1:99999\"; expected an address and port such as 127.0.0.1:3260 or "
+       "[::1]:3260"},
+      {with_top("[[portal]]\nlisten = \"127.0.0.1\"\nadvertise = \"a b\"\n"),
+       "array.toml:3:13: portal.advertise is \"a b\"; expected an address or name and port such as "
+       "array.example.org:3260"},
+      {with_top("[[portal]]\nlisten = \"[::1]:3260\"\n[[portal]]\nlisten = \"[::1]\"\n"),
+       "array.toml:4:10: portal.listen is \"[::1]\"; expected an address and port that no other portal has"},
+      {with_top("[[portal]]\nlisten = \"[::]\"\n[[portal]]\nlisten = \"127.0.0.1\"\n"),
+       "array.toml:1:1: portal.advertise is missing; expected one, since this portal listens on all addresses and "
+       "others "
+       "exist"},
+      {with_top("[iscsi]\nmax_burst_length = 16777216\n"),
+       "array.toml:2:20: iscsi.max_burst_length is 16777216; expected a whole number from 512 to 16777215"},
+      {with_top("[iscsi]\nmax_burst_length = 65536\n"),
+       "array.toml:2:20: iscsi.max_burst_length is 65536; expected first_burst_length (262144) at most "
+       "max_burst_length "
+       "(65536) (RFC 7143, 13.14)"},
+      {with_top("[iscsi]\ncommand_window = 0\n"),
+       "array.toml:2:18: iscsi.command_window is 0; expected a whole number from 1 to 4096"},
+      {with_top("[tokens]\nlifetime = 5\n"),
+       "array.toml:2:1: tokens.lifetime is not a key here; expected odx, lifetime_s, default_inactivity_timeout_s, "
+       "maximum_inactivity_timeout_s, maximum_tokens, maximum_results, maximum_range_descriptors, maximum_transfer, "
+       "optimal_transfer"},
+      {with_top("[tokens]\ndefault_inactivity_timeout_s = 601\n"),
+       "array.toml:2:32: tokens.default_inactivity_timeout_s is 601; expected at most "
+       "tokens.maximum_inactivity_timeout_s, "
+       "600"},
+      {with_lun("[[unreachable]]\na = \"lun0\"\nb = \"lun9\"\n"),
+       "array.toml:7:5: unreachable.b is \"lun9\"; expected the name of a LUN: lun0"},
+      {"id = \n", "array.toml:1:6: Error while parsing key-value pair: expected value, saw '\\n'"},
+  });
+}
+
+TEST_CASE("the short form numbers LUNs from 0 in the order given") {
+  Config config = target::short_form({"memory:64G", "file:disk.img"});
+  REQUIRE(config.targets.size() == 1);
+  REQUIRE(config.targets[0].luns.size() == 2);
+  CHECK(config.targets[0].luns[1].number == 1);
+  CHECK(config.targets[0].luns[1].name == "lun1");
+  CHECK(config.targets[0].luns[1].store == "file:disk.img");
+  CHECK_THROWS_WITH_AS(
+      target::short_form({"disk.img"}),
+      "odxd: \"disk.img\" is not a store; expected a store such as \"memory:64G\" or \"file:/path/disk.img\"",
+      ConfigError);
+}
+
+TEST_CASE("a portal is a literal address with or without a port") {
+  CHECK(target::parse_portal("10.0.0.1:0", "odxd", "--portal").text() == "10.0.0.1:0");
+  CHECK(target::parse_portal("::1", "odxd", "--portal").text() == "[::1]:3260");
+  CHECK(target::parse_portal("[::]:1", "odxd", "--portal").is_wildcard());
+  for (std::string_view wrong :
+       {"", ":3260", "[::1", "[::1]3260", "127.0.0.1:", "127.0.0.1:-1", "example.org:1", "1.2.3:1"}) {
+    CAPTURE(wrong);
+    CHECK_THROWS_AS(target::parse_portal(wrong, "odxd", "--portal"), ConfigError);
+  }
+  CHECK_THROWS_WITH_AS(target::parse_portal("x", "odxd", "--portal"),
+                       "odxd: --portal is \"x\"; expected an address and port such as 127.0.0.1:3260 or [::1]:3260",
+                       ConfigError);
+}
+
+TEST_CASE("an open target beyond loopback and a short CHAP secret are worth a warning") {
+  std::string open = with_top("[[portal]]\nlisten = \"0.0.0.0\"\n");
+  auto lines = target::warnings(target::parse_config(open, "array.toml"));
+  REQUIRE(lines.size() == 1);
+  CHECK(lines[0] ==
+        "0.0.0.0:3260 listens beyond loopback and the target has neither CHAP nor allowed_initiators: everybody who "
+        "reaches "
+        "the portal can read and write its LUNs");
+  std::string closed = "[[portal]]\nlisten = \"0.0.0.0\"\n[[target]]\nallowed_initiators = [\"iqn.2026-11.a.b\"]\n" +
+                       std::string(kSmallest).substr(11);
+  CHECK(target::warnings(target::parse_config(closed, "array.toml")).empty());
+  std::string weak = "[[target]]\nchap = { name = \"n\", secret = \"short\" }\n" + std::string(kSmallest).substr(11);
+  lines = target::warnings(target::parse_config(weak, "array.toml"));
+  REQUIRE(lines.size() == 1);
+  CHECK(lines[0].find("short\"") == std::string::npos);
+}
