@@ -1,0 +1,124 @@
+// Not tested, and why: 2^64 operations in one start.
+#include "tokens/copy_operation.h"
+
+#include <doctest/doctest.h>
+
+using namespace tokens;
+
+namespace {
+
+constexpr CopyOperationKey kKey{.nexus = 1, .logical_unit = {0x60, 1}, .list_identifier = 0x2A};
+
+CopyOperationKey key(std::uint32_t nexus, std::uint8_t lun, std::uint32_t list_identifier) {
+  return {.nexus = nexus, .logical_unit = {0x60, lun}, .list_identifier = list_identifier};
+}
+
+void run(CopyOperations& operations, const CopyOperationKey& name, CopyOutcome outcome = {}) {
+  auto guard = operations.begin(name, CopyCommand::populate_token);
+  REQUIRE(guard);
+  guard->finish(std::move(outcome));
+}
+
+}  // namespace
+
+TEST_CASE("a list identifier in use is refused on the same nexus and logical unit only") {
+  CopyOperations operations(100);
+  auto first = operations.begin(kKey, CopyCommand::populate_token);
+  REQUIRE(first);
+  CHECK_FALSE(operations.begin(kKey, CopyCommand::write_using_token));
+  CHECK(operations.find(kKey)->command() == CopyCommand::populate_token);
+  CHECK(operations.begin(key(2, 1, 0x2A), CopyCommand::populate_token));
+  CHECK(operations.begin(key(1, 2, 0x2A), CopyCommand::populate_token));
+  CHECK(operations.begin(key(1, 1, 0x2B), CopyCommand::populate_token));
+}
+
+TEST_CASE("an operation is in progress in the foreground until it is finished, then has its outcome") {
+  CopyOperations operations(100);
+  auto guard = operations.begin(kKey, CopyCommand::write_using_token);
+  REQUIRE(guard);
+  CHECK(operations.find(kKey)->status() == CopyStatus::in_progress_foreground);
+  guard->finish({.status = CopyStatus::completed_partial,
+                 .transfer_count = 0x300,
+                 .operation_counter = 1,
+                 .completion_status = 2,
+                 .sense = {0x70, 0}});
+  const CopyOperation* operation = operations.find(kKey);
+  CHECK(operation->status() == CopyStatus::completed_partial);
+  CHECK(operation->outcome().transfer_count == 0x300);
+  CHECK(operation->outcome().sense.size() == 2);
+}
+
+TEST_CASE("a finished operation's list identifier may be used again and its result is discarded") {
+  CopyOperations operations(100);
+  run(operations, kKey, {.transfer_count = 7, .token = RodToken{}});
+  auto again = operations.begin(kKey, CopyCommand::write_using_token);
+  REQUIRE(again);
+  CHECK(operations.find(kKey)->command() == CopyCommand::write_using_token);
+  CHECK_FALSE(operations.find(kKey)->outcome().token);
+  CHECK(operations.size() == 1);
+}
+
+TEST_CASE("an operation whose command was aborted is terminated, with TASK ABORTED and no sense") {
+  CopyOperations operations(100);
+  {
+    auto guard = operations.begin(kKey, CopyCommand::write_using_token);
+  }
+  CHECK(operations.find(kKey)->status() == CopyStatus::terminated);
+  CHECK(operations.find(kKey)->outcome().completion_status == 0x40);
+  CHECK(operations.find(kKey)->outcome().sense.empty());
+}
+
+TEST_CASE("delivered ROD token information is gone, the copy status stays") {
+  CopyOperations operations(100);
+  run(operations, kKey, {.token = RodToken{}});
+  CHECK(operations.find(kKey)->rod_token_information_kept());
+  operations.discard_rod_token_information(kKey);
+  REQUIRE(operations.find(kKey));
+  CHECK_FALSE(operations.find(kKey)->rod_token_information_kept());
+  CHECK_FALSE(operations.find(kKey)->outcome().token);
+}
+
+TEST_CASE("reading while an operation is processed discards nothing") {
+  CopyOperations operations(100);
+  auto guard = operations.begin(kKey, CopyCommand::populate_token);
+  operations.discard_rod_token_information(kKey);
+  guard->finish({.token = RodToken{}});
+  CHECK(operations.find(kKey)->rod_token_information_kept());
+  CHECK(operations.find(kKey)->outcome().token);
+}
+
+TEST_CASE("an I_T nexus loss drops that nexus's results and lets operations go on unseen") {
+  CopyOperations operations(100);
+  run(operations, kKey);
+  run(operations, key(2, 1, 0x2A));
+  auto running = operations.begin(key(1, 2, 5), CopyCommand::write_using_token);
+  operations.nexus_lost(1);
+  CHECK_FALSE(operations.find(kKey));
+  CHECK_FALSE(operations.find(key(1, 2, 5)));
+  CHECK(operations.find(key(2, 1, 0x2A)));
+  running->finish({});
+  CHECK_FALSE(operations.find(key(1, 2, 5)));
+  CHECK(operations.size() == 1);
+}
+
+TEST_CASE("a logical unit reset drops the results of that logical unit for every nexus") {
+  CopyOperations operations(100);
+  run(operations, key(1, 1, 1));
+  run(operations, key(2, 1, 1));
+  run(operations, key(1, 2, 1));
+  operations.logical_unit_reset({0x60, 1});
+  CHECK_FALSE(operations.find(key(1, 1, 1)));
+  CHECK_FALSE(operations.find(key(2, 1, 1)));
+  CHECK(operations.find(key(1, 2, 1)));
+}
+
+TEST_CASE("beyond the limit the result that finished first goes, and none that is being processed") {
+  CopyOperations operations(2);
+  auto running = operations.begin(key(1, 1, 0), CopyCommand::populate_token);
+  for (std::uint32_t id : {1u, 2u, 3u}) run(operations, key(1, 1, id));
+  CHECK(operations.find(key(1, 1, 0)));
+  CHECK_FALSE(operations.find(key(1, 1, 1)));
+  CHECK(operations.find(key(1, 1, 2)));
+  CHECK(operations.find(key(1, 1, 3)));
+  CHECK(operations.size() == 3);
+}

@@ -1,0 +1,164 @@
+// All ROD tokens of an array: made, judged, used, ended, forgotten.
+//
+// A token's state is a pure function of its record and the time; sweeping only frees memory. A token that ended is
+// remembered with its reason until twice its lifetime has passed (SPC-4 5.17.6.5), in a tombstone of a few bytes with a
+// limit of its own. Knows no CDB and no sense data. Thread: the loop's.
+#pragma once
+
+#include <cstdint>
+#include <expected>
+#include <map>
+#include <set>
+#include <unordered_map>
+
+#include "base/clock.h"
+#include "base/entropy.h"
+#include "tokens/rod.h"
+#include "tokens/rod_token.h"
+
+namespace tokens {
+
+/// Named after the sense each produces (SPC-4 5.17.6.5.2).
+enum class TokenState : std::uint8_t { valid, expired, cancelled, revoked, deleted, unknown };
+
+/// Why a token cannot be used, or made.
+enum class TokenError : std::uint8_t {
+  unsupported_type,      ///< 23h/01h
+  remote_not_supported,  ///< 23h/02h: another array's copy manager made it
+  unknown,               ///< 23h/04h: never existed, forgotten, or from before a restart
+  corrupt,               ///< 23h/05h
+  revoked,               ///< 23h/06h
+  expired,               ///< 23h/07h
+  cancelled,             ///< 23h/08h
+  deleted,               ///< 23h/09h
+  invalid_length,        ///< 23h/0Ah
+  too_many_tokens,       ///< the limit on tokens is reached
+};
+
+/// COPY MANAGER ROD TOKEN IDENTIFIER.
+enum class TokenId : std::uint64_t {};
+
+/// Everything a token's state depends on, apart from the time.
+struct TokenRecord {
+  base::TimePoint created;
+  base::Duration lifetime{};
+  base::Duration inactivity_timeout{};  ///< zero: none
+  base::TimePoint last_used;            ///< creation, or the end of the last command that named it
+  std::uint32_t commands_in_progress = 0;
+  TokenState ended = TokenState::valid;  ///< cancelled, revoked or deleted, when something ended it early
+
+  /// When it ends by itself while nobody uses it: of lifetime and inactivity the earlier.
+  base::TimePoint expires() const;
+  /// From when on even the reason of its end is forgotten: twice the lifetime.
+  base::TimePoint forgotten() const { return created + 2 * lifetime; }
+};
+
+/// The state at `now`. What ended a token first is its state from then on; a limit is reached at its very microsecond.
+TokenState state_of(const TokenRecord& record, base::TimePoint now);
+
+struct TokenLimits {
+  std::size_t tokens = 65536;       ///< beyond: TokenError::too_many_tokens
+  std::size_t tombstones = 262144;  ///< beyond: the one that would be forgotten first goes, and is unknown from then on
+  base::Duration lifetime = std::chrono::hours(1);
+};
+
+/// What a new token says about itself, apart from what the manager fills in.
+struct NewToken {
+  RodRef rod;
+  base::Duration inactivity_timeout{};  ///< zero: none
+  IdentificationCscdDescriptor creator{};
+  BlockDeviceRodData block_device{};
+  std::array<std::uint8_t, kTargetDeviceDescriptorSize> target_device_descriptor{};
+};
+
+class TokenManager;
+
+/// A token while a command names it: its inactivity time stands still, and starts over when this ends. The data
+/// stays usable even when the token ends meanwhile.
+class TokenUse {
+ public:
+  TokenUse(TokenUse&& other) noexcept;
+  TokenUse& operator=(TokenUse&& other) noexcept;
+  ~TokenUse();
+
+  /// The well-known zero token: no rod, no id.
+  bool zero() const { return !rod_; }
+  TokenId id() const { return id_; }
+  const RodRef& rod() const { return rod_; }
+
+ private:
+  friend class TokenManager;
+  TokenUse() = default;
+  TokenUse(TokenManager& manager, TokenId id, RodRef rod) : manager_(&manager), id_(id), rod_(std::move(rod)) {}
+
+  TokenManager* manager_ = nullptr;
+  TokenId id_{};
+  RodRef rod_;
+};
+
+class TokenManager {
+ public:
+  /// References outlive the manager; the manager outlives every TokenUse.
+  TokenManager(TokenLimits limits, const base::Clock& clock, base::Entropy& entropy);
+  ~TokenManager();
+
+  /// Tokens with this creator are ours. A token of any other creator is remote (23h/02h).
+  void add_creator(const IdentificationCscdDescriptor& creator);
+
+  /// Errors: too_many_tokens.
+  std::expected<RodToken, TokenError> create(NewToken token);
+
+  /// Judges a token and begins its use. In this order: type, length, creator, key epoch, seal, state. Transfers
+  /// nothing and restarts nothing when it fails.
+  std::expected<TokenUse, TokenError> use(const RodToken& token);
+
+  /// The state of a token by its identifier, now.
+  TokenState state(TokenId id) const;
+
+  // Ending a token early. One that has ended already keeps its first reason; an unknown one is ignored.
+  void delete_by_client(TokenId id) { end(id, TokenState::deleted); }  ///< DEL_TKN
+  void revoke(TokenId id) { end(id, TokenState::revoked); }            ///< by the administrator
+  void cancel(TokenId id) { end(id, TokenState::cancelled); }          ///< the data could not be kept
+
+  /// Frees what ended and forgets what is to be forgotten, at most `budget` tokens of each. Judging never depends
+  /// on it. create() sweeps a little, so that an idle loop need not.
+  void sweep(std::size_t budget = 64);
+  /// When sweep() next has something to do, or a time before; the far future when never.
+  base::TimePoint next_sweep() const;
+
+  /// Valid tokens, and those that ended but are not swept yet.
+  std::size_t tokens() const { return live_.size(); }
+  std::size_t tombstones() const { return tombstones_.size(); }
+
+ private:
+  friend class TokenUse;
+
+  struct Live {
+    TokenRecord record;
+    RodRef rod;
+    base::TimePoint due;  ///< its key in by_due_; never later than the record's end
+  };
+  struct Tombstone {
+    TokenState state;
+    base::TimePoint forgotten;
+  };
+  using Due = std::pair<base::TimePoint, TokenId>;
+
+  void end(TokenId id, TokenState reason);
+  void end_use(TokenId id);
+  void bury(std::unordered_map<TokenId, Live>::iterator token, TokenState reason);
+  TokenState tombstone_state(TokenId id) const;
+
+  TokenLimits limits_;
+  const base::Clock& clock_;
+  base::Entropy& entropy_;
+  TokenSeal seal_;
+  std::uint64_t next_id_;
+  std::set<std::array<std::uint8_t, sizeof(IdentificationCscdDescriptor)>> creators_;
+  std::unordered_map<TokenId, Live> live_;
+  std::set<Due> by_due_;
+  std::unordered_map<TokenId, Tombstone> tombstones_;
+  std::set<Due> by_forgotten_;
+};
+
+}  // namespace tokens
