@@ -17,8 +17,9 @@
 #include "scsi/status.h"
 
 namespace tokens {
+class CopyOperations;
 class TokenManager;
-}
+}  // namespace tokens
 
 namespace scsi {
 
@@ -29,7 +30,7 @@ class Reachability {
  public:
   /// Cuts the pair, both ways. Names are LogicalUnitConfig::name.
   void cut(const std::string& a, const std::string& b);
-  bool reachable(const LogicalUnit& source, const LogicalUnit& destination) const;
+  bool reachable(const std::string& source, const std::string& destination) const;
 
  private:
   std::vector<std::pair<std::string, std::string>> cut_;
@@ -43,12 +44,18 @@ class CopyManager {
 
   const DeviceProfile& profile() const;
   tokens::TokenManager& tokens();
+  tokens::CopyOperations& operations();
   Reachability& reachability();
 
-  /// Events of section 8.2 of the facts: results are dropped, running operations terminated where the
-  /// standard says so.
+  /// `lu` is offered through the target `target_name`; DeviceServer::add() says so. From then on tokens made from it
+  /// are ours, and with a second target VPD page 8Fh reports REMOTE TOKENS 4h: each iSCSI target node is a SCSI target
+  /// device of its own (SPC-4 5.17.6.4).
+  void exported(const LogicalUnit& lu, const std::string& target_name);
+
+  /// I_T nexus loss and logical unit reset (SPC-4 5.17.4.3, 5.17.5): results are dropped. Operations being processed go
+  /// on after the one; before the other the device server has aborted their commands. Tokens live on.
   void nexus_lost(NexusId nexus);
-  void logical_unit_reset(LogicalUnit& lu);
+  void logical_unit_reset(const LogicalUnit& lu);
 
   /// VPD page 8Fh for `lu`: exactly what is implemented. WINDOWS: Block Device ROD Limits first, 36 bytes.
   std::vector<std::uint8_t> third_party_copy_page(const LogicalUnit& lu) const;

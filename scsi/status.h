@@ -33,7 +33,8 @@ struct ITNexus {
   auto operator<=>(const ITNexus&) const = default;
 };
 
-/// An attached I_T nexus, as the device server numbers it. Never reused while the process lives.
+/// An attached I_T nexus, as the device server numbers it. Unique among all device servers of the process (copy results
+/// are kept by it, and one copy manager serves several targets), and never reused.
 enum class NexusId : std::uint32_t { none = 0 };
 
 /// A logical unit number, decoded from its 8-byte form (SAM-5 4.7): peripheral device or flat space
