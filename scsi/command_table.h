@@ -55,13 +55,26 @@ struct CommandContext {
   /// Answers with parameter data; the device server cuts it to the allocation length, once.
   void respond(std::vector<std::uint8_t> data) { task.data_in.append(std::move(data)); }
 
+  /// The parameter list of a data-out command: what data_out_length asked for. 05/1A/00 when the initiator
+  /// transferred fewer bytes than the CDB says (SPC-4 4.3.5.5).
+  std::expected<base::Bytes, Sense> parameter_list() const;
+
   using Work = std::move_only_function<std::expected<void, Sense>()>;
   /// Runs `work` when no earlier work of the logical unit on an overlapping range is left, on a worker
   /// thread if the store may block, else at once. `work` touches only the store, the task and what it
   /// captured. The command completes with its outcome, or with that of `then`, which runs on the loop's
-  /// thread after work that succeeded or failed and may turn one into the other.
+  /// thread after work that succeeded or failed and may turn one into the other. At most once per body, as
+  /// its last act.
+  ///
+  /// `work` reads task.data_out when it runs and never captures the span: bytes that were only lent are moved to a
+  /// copy when the work has to wait. Up to 16 bytes of captures cost no allocation.
   using Then = std::move_only_function<std::expected<void, Sense>(std::expected<void, Sense>)>;
   void start(Access access, handlers::ByteRange range, Work work, Then then = {});
+
+  // The device server's own.
+  enum class Started : std::uint8_t { no, finished, pending };
+  Started started = Started::no;         ///< what start() did
+  std::expected<void, Sense> outcome{};  ///< of work that finished inside start()
 };
 
 /// Fails only with Sense; data goes to context.respond(), store work to context.start().
@@ -88,7 +101,13 @@ struct CommandDescriptor {
   TransferLength transfer_length;  ///< null: no data
   CommandBody body;
   CommandCheck check = nullptr;
+  std::uint32_t recommended_timeout_s = 0;  ///< REPORT SUPPORTED OPERATION CODES with RCTD; 0: not stated
 };
+
+/// The service action field of every operation code that has one here: bits 4-0 of byte 1 (SPC-4 4.3.2).
+inline constexpr std::size_t kServiceActionByte = 1;
+inline constexpr std::uint8_t kServiceActionMask = 0x1F;
+inline constexpr std::uint8_t kServiceActionHighBit = 4;
 
 /// All rows, sorted by opcode and service action.
 std::span<const CommandDescriptor> command_table();
@@ -99,5 +118,9 @@ struct CommandLookup {
   bool opcode_known = false;  ///< the opcode has rows, this service action not
 };
 CommandLookup find_command(base::Bytes cdb);
+
+/// The first bit of `cdb` (lowest byte, then highest bit) that `row`, one of command_table(), wants to be 0: a bit
+/// outside the usage mask, or NACA=1 in the CONTROL byte, which no logical unit here supports (SAM-5 5.2).
+std::optional<FieldPointer> forbidden_bit(const CommandDescriptor& row, base::Bytes cdb);
 
 }  // namespace scsi

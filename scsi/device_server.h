@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <expected>
 #include <functional>
 #include <map>
 #include <memory>
@@ -98,11 +99,26 @@ class DeviceServer {
   /// Aborts everything of a nexus (session end), then calls `done`.
   void abort_all(NexusId nexus, std::move_only_function<void()> done);
 
+  /// Completes a task: status, sense, data cut to data_in_length, a line in the log when it was refused, and the
+  /// observer, once. For bodies' work that ended later (scsi/work_queue.h) and for task management.
+  void finish(Task& task, std::expected<void, Sense> outcome);
+
+  /// Sense data of a completed task as its logical unit encodes it: fixed format, or descriptor format while D_SENSE is
+  /// one in the Control mode page (SPC-4 7.5.8).
+  std::vector<std::uint8_t> sense_data(const Task& task) const;
+
   CopyManager& copy_manager() const;
   const base::Clock& clock() const;
   base::Executor* executor() const;
 
  private:
+  /// Everything that is judged before data-out: logical unit, row, usage bits, gates, lengths, the row's own check.
+  std::expected<void, Sense> judge(Task& task);
+  void run(Task& task);
+  /// After a task left: whoever waited for it goes on.
+  void wake_dormant(LogicalUnit& lu);
+  void log_refusal(const Task& task) const;
+
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };

@@ -38,6 +38,7 @@ struct LogicalUnitConfig {
 
 class UnitAttentions;
 class ModePages;
+class TaskSet;
 class WorkQueue;
 
 class LogicalUnit {
@@ -62,6 +63,8 @@ class LogicalUnit {
 
   UnitAttentions& unit_attentions() { return *unit_attentions_; }
   ModePages& mode_pages() { return *mode_pages_; }
+  const ModePages& mode_pages() const { return *mode_pages_; }
+  TaskSet& tasks() { return *tasks_; }
   WorkQueue& work() { return *work_; }
 
   bool stopped() const { return stopped_; }
@@ -72,6 +75,7 @@ class LogicalUnit {
   std::unique_ptr<handlers::BackingStore> store_;
   std::unique_ptr<UnitAttentions> unit_attentions_;
   std::unique_ptr<ModePages> mode_pages_;
+  std::unique_ptr<TaskSet> tasks_;
   std::unique_ptr<WorkQueue> work_;
   bool stopped_ = false;
 };

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <expected>
 #include <functional>
@@ -19,6 +20,7 @@
 
 namespace scsi {
 
+class DeviceServer;
 class LogicalUnit;
 struct CommandDescriptor;
 class Task;
@@ -38,7 +40,7 @@ class Task {
   enum class State {
     idle,       ///< not with a device server
     admitted,   ///< its CDB is good; data-out is being gathered
-    waiting,    ///< ordered behind work on overlapping ranges
+    waiting,    ///< ordered behind other tasks, or behind work on overlapping ranges
     running,    ///< its store work is under way
     completed,  ///< status is set
   };
@@ -75,7 +77,12 @@ class Task {
   State state = State::idle;
   const CommandDescriptor* descriptor = nullptr;
   LogicalUnit* logical_unit = nullptr;
-  bool abort_requested = false;  ///< set by task management; looked at between pieces of long work
+  DeviceServer* server = nullptr;
+  /// Set by task management; looked at between pieces of long work, on whatever thread does it.
+  std::atomic<bool> abort_requested{false};
+  Task* older = nullptr;  ///< neighbours in the logical unit's task set (scsi/task_set.h)
+  Task* younger = nullptr;
+  bool dormant = false;  ///< has its data-out, waits for its turn in the task set (SAM-5 8.7)
 
   bool has_data_out() const { return data_out_length > 0; }
 

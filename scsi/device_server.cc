@@ -1,0 +1,267 @@
+#include "scsi/device_server.h"
+
+#include <fmt/format.h>
+
+#include <atomic>
+#include <cassert>
+#include <stdexcept>
+
+#include "base/log.h"
+#include "scsi/command_table.h"
+#include "scsi/copy_manager.h"
+#include "scsi/logical_unit.h"
+#include "scsi/mode_pages.h"
+#include "scsi/task_set.h"
+#include "scsi/unit_attentions.h"
+#include "scsi/work_queue.h"
+
+namespace scsi {
+namespace {
+
+using Outcome = std::expected<void, Sense>;
+
+/// Numbers are unique in the process, since logical units and the copy manager are shared by device servers.
+NexusId next_nexus_id() {
+  static std::atomic<std::uint32_t> last{0};
+  return static_cast<NexusId>(++last);
+}
+
+/// Gives the task its own copy of data-out that was only lent.
+void keep_data_out(Task& task) {
+  if (task.data_out.empty() || task.data_out_owner) return;
+  auto copy = base::make_ref<base::Buffer>(std::vector<std::uint8_t>(task.data_out.begin(), task.data_out.end()));
+  task.data_out = copy->bytes();
+  task.data_out_owner = copy;
+}
+
+constexpr std::uint8_t kThirdPartyCopyOut = 0x83;
+constexpr std::uint8_t kThirdPartyCopyIn = 0x84;
+
+/// An operation code without row, or a service action without row.
+Sense unsupported(const CommandLookup& lookup, const Task& task) {
+  std::uint8_t opcode = task.cdb[0];
+  unsigned service_action = task.cdb[kServiceActionByte] & kServiceActionMask;
+  if (!lookup.opcode_known) {
+    return Sense::illegal_request(AdditionalSense::invalid_command_operation_code,
+                                  fmt::format("operation code {:02X}h is not supported", opcode), FieldPointer::cdb(0));
+  }
+  std::string rule = fmt::format("operation code {:02X}h has no service action {:02X}h", opcode, service_action);
+  // Third-party copy commands share operation codes but are supported one by one (SPC-4 table 108), and every client
+  // tells a missing one by 20h/00h: iscsi-test-cu, sg3_utils and ddpt do, and tgt and LIO answer so.
+  if (opcode == kThirdPartyCopyOut || opcode == kThirdPartyCopyIn) {
+    return Sense::illegal_request(AdditionalSense::invalid_command_operation_code, std::move(rule),
+                                  FieldPointer::cdb(kServiceActionByte, kServiceActionHighBit));
+  }
+  return Sense::invalid_field_in_cdb(kServiceActionByte, kServiceActionHighBit, std::move(rule));
+}
+
+Outcome check_bits(const CommandDescriptor& row, const Task& task) {
+  auto wrong = forbidden_bit(row, task.cdb);
+  if (!wrong) return {};
+  return std::unexpected(Sense::illegal_request(
+      AdditionalSense::invalid_field_in_cdb,
+      fmt::format("byte {} bit {} must be zero, the byte is {:02X}h", wrong->byte, *wrong->bit, task.cdb[wrong->byte]),
+      wrong));
+}
+
+/// The gates of a row, in their order. Reservations are always free: nothing here makes one.
+Outcome check_gates(const Gates& gates, const Task& task, LogicalUnit& lu) {
+  if (gates.unit_attention) {
+    if (auto attention = lu.unit_attentions().take(task.nexus)) return std::unexpected(std::move(*attention));
+  }
+  if (gates.ready && lu.stopped()) {
+    return std::unexpected(Sense{SenseKey::not_ready,
+                                 AdditionalSense::logical_unit_not_ready_initializing_command_required,
+                                 {},
+                                 {},
+                                 "stopped by START STOP UNIT"});
+  }
+  if (gates.write && lu.read_only())
+    return std::unexpected(Sense{SenseKey::data_protect, AdditionalSense::write_protected, {}, {}, "read-only"});
+  if (gates.write && lu.mode_pages().software_write_protect()) {
+    return std::unexpected(
+        Sense{SenseKey::data_protect, AdditionalSense::logical_unit_software_write_protected, {}, {}, "SWP is one"});
+  }
+  return {};
+}
+
+}  // namespace
+
+struct DeviceServer::Impl {
+  Config config;
+  const base::Clock& clock;
+  base::Executor* executor;
+  CopyManager& copy_manager;
+  std::map<Lun, std::shared_ptr<LogicalUnit>> logical_units{};
+  std::map<NexusId, ITNexus> nexuses{};
+};
+
+DeviceServer::DeviceServer(Config config, const base::Clock& array_clock, base::Executor* executor,
+                           CopyManager& copy_manager)
+    : impl_(new Impl{std::move(config), array_clock, executor, copy_manager}) {}
+DeviceServer::~DeviceServer() = default;
+
+const DeviceServer::Config& DeviceServer::config() const { return impl_->config; }
+CopyManager& DeviceServer::copy_manager() const { return impl_->copy_manager; }
+const base::Clock& DeviceServer::clock() const { return impl_->clock; }
+base::Executor* DeviceServer::executor() const { return impl_->executor; }
+const std::map<Lun, std::shared_ptr<LogicalUnit>>& DeviceServer::logical_units() const { return impl_->logical_units; }
+
+void DeviceServer::add(Lun lun, std::shared_ptr<LogicalUnit> logical_unit) {
+  if (impl_->logical_units.contains(lun))
+    throw std::invalid_argument(fmt::format("LUN {} is taken", static_cast<unsigned>(lun)));
+  for (auto& [number, other] : impl_->logical_units) {
+    for (auto& [id, nexus] : impl_->nexuses)
+      other->unit_attentions().establish(id, AdditionalSense::reported_luns_data_has_changed);
+  }
+  for (auto& [id, nexus] : impl_->nexuses)
+    logical_unit->unit_attentions().attach(id, AdditionalSense::power_on_reset_or_bus_device_reset_occurred);
+  impl_->copy_manager.exported(*logical_unit, impl_->config.target_name);
+  impl_->logical_units.emplace(lun, std::move(logical_unit));
+}
+
+LogicalUnit* DeviceServer::find(Lun lun) const {
+  auto found = impl_->logical_units.find(lun);
+  return found == impl_->logical_units.end() ? nullptr : found->second.get();
+}
+
+NexusId DeviceServer::attach(ITNexus nexus) {
+  NexusId id = next_nexus_id();
+  impl_->nexuses.emplace(id, std::move(nexus));
+  for (auto& [lun, lu] : impl_->logical_units)
+    lu->unit_attentions().attach(id, AdditionalSense::power_on_reset_or_bus_device_reset_occurred);
+  return id;
+}
+
+const ITNexus& DeviceServer::nexus(NexusId id) const { return impl_->nexuses.at(id); }
+
+void DeviceServer::detach(NexusId id) {
+  for (auto& [lun, lu] : impl_->logical_units) lu->unit_attentions().detach(id);
+  impl_->copy_manager.nexus_lost(id);
+  impl_->nexuses.erase(id);
+}
+
+std::expected<void, Sense> DeviceServer::judge(Task& task) {
+  task.server = this;
+  task.logical_unit = find(task.lun);
+  CommandLookup lookup = find_command(task.cdb);
+  task.descriptor = lookup.row;
+  if (!task.logical_unit && (!lookup.row || lookup.row->gates.logical_unit)) {
+    return std::unexpected(
+        Sense::illegal_request(AdditionalSense::logical_unit_not_supported, "no logical unit has this LUN"));
+  }
+  if (!lookup.row) return std::unexpected(unsupported(lookup, task));
+  if (auto good = check_bits(*lookup.row, task); !good) return good;
+  if (task.logical_unit) {
+    if (auto good = check_gates(lookup.row->gates, task, *task.logical_unit); !good) return good;
+  }
+  std::uint64_t length = lookup.row->transfer_length ? lookup.row->transfer_length(task, task.logical_unit) : 0;
+  task.data_in_length = lookup.row->direction == DataDirection::in ? length : 0;
+  task.data_out_length = lookup.row->direction == DataDirection::out ? length : 0;
+  if (!lookup.row->check) return {};
+  return lookup.row->check(CommandContext{*this, task.logical_unit, task});
+}
+
+void DeviceServer::admit(Task& task) {
+  assert(task.state == Task::State::idle);
+  if (auto good = judge(task); !good) return finish(task, std::move(good));
+  task.state = Task::State::admitted;
+  if (task.logical_unit) task.logical_unit->tasks().enter(task);
+  if (!task.has_data_out()) execute(task);
+}
+
+void DeviceServer::execute(Task& task) {
+  assert(task.state == Task::State::admitted);
+  if (task.logical_unit && !task.logical_unit->tasks().may_begin(task)) {
+    keep_data_out(task);
+    task.state = Task::State::waiting;
+    task.logical_unit->tasks().sleep(task);
+    return;
+  }
+  run(task);
+}
+
+void DeviceServer::run(Task& task) {
+  CommandContext context{*this, task.logical_unit, task};
+  Outcome outcome = task.descriptor->body(context);
+  if (context.started == CommandContext::Started::pending) {
+    assert(outcome && "a body that started work fails through it");
+    return;
+  }
+  if (outcome && context.started == CommandContext::Started::finished) outcome = std::move(context.outcome);
+  finish(task, std::move(outcome));
+}
+
+void DeviceServer::withdraw(Task& task) {
+  assert(task.state == Task::State::admitted);
+  LogicalUnit* lu = task.logical_unit;
+  if (lu) lu->tasks().leave(task);
+  task.state = Task::State::idle;
+  if (lu) wake_dormant(*lu);
+}
+
+void DeviceServer::finish(Task& task, std::expected<void, Sense> outcome) {
+  LogicalUnit* lu = task.logical_unit;
+  bool member = lu && task.state != Task::State::idle;
+  if (task.abort_requested.load(std::memory_order_relaxed)) {
+    task.status = Status::task_aborted;
+    task.data_in.clear();
+  } else if (outcome) {
+    task.status = Status::good;
+    task.data_in.truncate(task.data_in_length);
+  } else {
+    task.status = Status::check_condition;
+    task.sense = std::move(outcome.error());
+    task.data_in.clear();
+    log_refusal(task);
+  }
+  if (member) lu->tasks().leave(task);
+  task.state = Task::State::completed;
+  task.observer->completed(task);
+  if (member) wake_dormant(*lu);
+}
+
+void DeviceServer::wake_dormant(LogicalUnit& lu) {
+  lu.tasks().collect_stopped();
+  while (Task* task = lu.tasks().wake()) task->server->run(*task);
+}
+
+void DeviceServer::log_refusal(const Task& task) const {
+  const Sense& sense = task.sense;
+  bool expected = sense.key == SenseKey::unit_attention || sense.key == SenseKey::miscompare;
+  base::log::Level level = expected ? base::log::Level::debug : base::log::Level::info;
+  if (!base::log::enabled(level)) return;
+  auto nexus = impl_->nexuses.find(task.nexus);
+  base::log::format(level, "{} from {} to LUN {}: {}{}{}",
+                    task.descriptor ? std::string(task.descriptor->name) : fmt::format("CDB {:02X}h", task.cdb[0]),
+                    nexus == impl_->nexuses.end() ? "an unknown initiator" : nexus->second.initiator_name,
+                    static_cast<unsigned>(task.lun), describe(sense), sense.rule.empty() ? "" : ": ", sense.rule);
+}
+
+std::vector<std::uint8_t> DeviceServer::sense_data(const Task& task) const {
+  bool descriptor_format = task.logical_unit && task.logical_unit->mode_pages().descriptor_format_sense();
+  return descriptor_format ? encode_descriptor(task.sense) : encode_fixed(task.sense);
+}
+
+std::expected<base::Bytes, Sense> CommandContext::parameter_list() const {
+  if (task.data_out.size() >= task.data_out_length) return task.data_out.first(task.data_out_length);
+  return std::unexpected(Sense::illegal_request(
+      AdditionalSense::parameter_list_length_error,
+      fmt::format("PARAMETER LIST LENGTH is {}, {} bytes came", task.data_out_length, task.data_out.size())));
+}
+
+void CommandContext::start(Access access, handlers::ByteRange range, Work work, Then then) {
+  assert(started == Started::no);
+  base::Executor* executor = lu->store().may_block() ? server.executor() : nullptr;
+  if (!executor && !lu->work().conflicts(access, range)) {
+    outcome = work();
+    if (then) outcome = then(std::move(outcome));
+    started = Started::finished;
+    return;
+  }
+  started = Started::pending;
+  keep_data_out(task);
+  lu->work().submit(task, access, range, executor, std::move(work), std::move(then));
+}
+
+}  // namespace scsi

@@ -1,0 +1,276 @@
+#include "scsi/sense.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <limits>
+#include <string_view>
+
+#include "base/bytes.h"
+
+namespace scsi {
+namespace {
+
+constexpr std::uint8_t kResponseCodeMask = 0x7F;
+constexpr std::uint8_t kFixedCurrent = 0x70;
+constexpr std::uint8_t kFixedDeferred = 0x71;
+constexpr std::uint8_t kDescriptorCurrent = 0x72;
+constexpr std::uint8_t kDescriptorDeferred = 0x73;
+constexpr std::uint8_t kValid = 0x80;
+constexpr std::uint8_t kSenseKeyMask = 0x0F;
+
+// Sense-key specific bytes of ILLEGAL REQUEST (SPC-4 4.5.2.4.2).
+constexpr std::uint8_t kSksv = 0x80;
+constexpr std::uint8_t kCommandData = 0x40;
+constexpr std::uint8_t kBitPointerValid = 0x08;
+constexpr std::uint8_t kBitPointerMask = 0x07;
+
+struct FieldPointerBytes {
+  std::uint8_t flags = 0;
+  base::be16 field_pointer{};
+};
+
+/// SPC-4 4.5.3, table 51.
+struct FixedSenseData {
+  std::uint8_t response_code = kFixedCurrent;
+  std::uint8_t obsolete = 0;
+  std::uint8_t sense_key = 0;
+  base::be32 information{};
+  std::uint8_t additional_sense_length = 0;
+  base::be32 command_specific_information{};
+  base::be16 additional_sense{};
+  std::uint8_t field_replaceable_unit_code = 0;
+  FieldPointerBytes sense_key_specific{};
+};
+static_assert(sizeof(FixedSenseData) == 18);
+static_assert(offsetof(FixedSenseData, additional_sense) == 12);
+static_assert(offsetof(FixedSenseData, sense_key_specific) == 15);
+
+/// SPC-4 4.5.2.1, table 28.
+struct DescriptorSenseHeader {
+  std::uint8_t response_code = kDescriptorCurrent;
+  std::uint8_t sense_key = 0;
+  base::be16 additional_sense{};
+  std::array<std::uint8_t, 3> reserved{};
+  std::uint8_t additional_sense_length = 0;
+};
+static_assert(sizeof(DescriptorSenseHeader) == 8);
+
+struct DescriptorPrefix {
+  std::uint8_t type = 0;
+  std::uint8_t additional_length = 0;
+};
+
+constexpr std::uint8_t kInformationDescriptor = 0x00;
+constexpr std::uint8_t kSenseKeySpecificDescriptor = 0x02;
+
+/// SPC-4 4.5.2.2.
+struct InformationDescriptor {
+  DescriptorPrefix prefix{kInformationDescriptor, 0x0A};
+  std::uint8_t flags = kValid;
+  std::uint8_t reserved = 0;
+  base::be64 information{};
+};
+static_assert(sizeof(InformationDescriptor) == 12);
+
+/// SPC-4 4.5.2.4.1.
+struct SenseKeySpecificDescriptor {
+  DescriptorPrefix prefix{kSenseKeySpecificDescriptor, 0x06};
+  base::be16 reserved{};
+  FieldPointerBytes sense_key_specific{};
+  std::uint8_t reserved7 = 0;
+};
+static_assert(sizeof(SenseKeySpecificDescriptor) == 8);
+
+std::optional<FieldPointerBytes> encode_field_pointer(const Sense& sense) {
+  if (!sense.field || sense.key != SenseKey::illegal_request) return {};
+  FieldPointerBytes bytes{kSksv, sense.field->byte};
+  if (sense.field->in_cdb) bytes.flags |= kCommandData;
+  if (sense.field->bit) bytes.flags |= kBitPointerValid | (*sense.field->bit & kBitPointerMask);
+  return bytes;
+}
+
+std::optional<FieldPointer> decode_field_pointer(SenseKey key, const FieldPointerBytes& bytes) {
+  if (key != SenseKey::illegal_request || !(bytes.flags & kSksv)) return {};
+  FieldPointer pointer{(bytes.flags & kCommandData) != 0, bytes.field_pointer, {}};
+  if (bytes.flags & kBitPointerValid) pointer.bit = bytes.flags & kBitPointerMask;
+  return pointer;
+}
+
+/// The part of a layout that `bytes` has; the rest zero (SPC-4 4.5.1: sense data may be cut).
+template <base::WireLayout T>
+T load_prefix(base::Bytes bytes) {
+  std::array<std::uint8_t, sizeof(T)> padded{};
+  std::copy_n(bytes.begin(), std::min(bytes.size(), padded.size()), padded.begin());
+  return base::load<T>(padded);
+}
+
+std::optional<Sense> decode_fixed(base::Bytes bytes) {
+  if (bytes.size() < offsetof(FixedSenseData, additional_sense) + sizeof(base::be16)) return {};
+  auto data = load_prefix<FixedSenseData>(bytes);
+  Sense sense{static_cast<SenseKey>(data.sense_key & kSenseKeyMask),
+              static_cast<AdditionalSense>(data.additional_sense.value())};
+  if (data.response_code & kValid) sense.information = data.information.value();
+  sense.field = decode_field_pointer(sense.key, data.sense_key_specific);
+  return sense;
+}
+
+std::optional<Sense> decode_descriptor(base::Bytes bytes) {
+  if (bytes.size() < offsetof(DescriptorSenseHeader, reserved)) return {};
+  auto header = load_prefix<DescriptorSenseHeader>(bytes);
+  Sense sense{static_cast<SenseKey>(header.sense_key & kSenseKeyMask),
+              static_cast<AdditionalSense>(header.additional_sense.value())};
+  base::ByteReader reader(bytes.subspan(std::min(bytes.size(), sizeof header)));
+  while (reader.remaining() >= sizeof(DescriptorPrefix)) {
+    auto prefix = reader.layout<DescriptorPrefix>();
+    base::Bytes body = reader.take(std::min<std::size_t>(prefix.additional_length, reader.remaining()));
+    std::vector<std::uint8_t> whole{prefix.type, prefix.additional_length};
+    whole.insert(whole.end(), body.begin(), body.end());
+    if (prefix.type == kInformationDescriptor) {
+      auto information = load_prefix<InformationDescriptor>(whole);
+      if (information.flags & kValid) sense.information = information.information.value();
+    } else if (prefix.type == kSenseKeySpecificDescriptor) {
+      auto specific = load_prefix<SenseKeySpecificDescriptor>(whole);
+      sense.field = decode_field_pointer(sense.key, specific.sense_key_specific);
+    }
+  }
+  return sense;
+}
+
+std::string_view key_name(SenseKey key) {
+  switch (key) {
+    case SenseKey::no_sense: return "NO SENSE";
+    case SenseKey::recovered_error: return "RECOVERED ERROR";
+    case SenseKey::not_ready: return "NOT READY";
+    case SenseKey::medium_error: return "MEDIUM ERROR";
+    case SenseKey::hardware_error: return "HARDWARE ERROR";
+    case SenseKey::illegal_request: return "ILLEGAL REQUEST";
+    case SenseKey::unit_attention: return "UNIT ATTENTION";
+    case SenseKey::data_protect: return "DATA PROTECT";
+    case SenseKey::blank_check: return "BLANK CHECK";
+    case SenseKey::copy_aborted: return "COPY ABORTED";
+    case SenseKey::aborted_command: return "ABORTED COMMAND";
+    case SenseKey::volume_overflow: return "VOLUME OVERFLOW";
+    case SenseKey::miscompare: return "MISCOMPARE";
+  }
+  return "RESERVED";
+}
+
+using enum AdditionalSense;
+struct CodeName {
+  AdditionalSense code;
+  std::string_view name;
+};
+/// SPC-4 annex F.
+constexpr CodeName kCodeNames[] = {
+    {none, "NO ADDITIONAL SENSE INFORMATION"},
+    {operation_in_progress, "OPERATION IN PROGRESS"},
+    {logical_unit_not_ready_cause_not_reportable, "LOGICAL UNIT NOT READY, CAUSE NOT REPORTABLE"},
+    {logical_unit_not_ready_initializing_command_required, "LOGICAL UNIT NOT READY, INITIALIZING COMMAND REQUIRED"},
+    {unreachable_copy_target, "UNREACHABLE COPY TARGET"},
+    {copy_target_device_not_reachable, "COPY TARGET DEVICE NOT REACHABLE"},
+    {copy_target_device_data_underrun, "COPY TARGET DEVICE DATA UNDERRUN"},
+    {write_error, "WRITE ERROR"},
+    {invalid_field_in_command_information_unit, "INVALID FIELD IN COMMAND INFORMATION UNIT"},
+    {unrecovered_read_error, "UNRECOVERED READ ERROR"},
+    {parameter_list_length_error, "PARAMETER LIST LENGTH ERROR"},
+    {miscompare_during_verify_operation, "MISCOMPARE DURING VERIFY OPERATION"},
+    {invalid_command_operation_code, "INVALID COMMAND OPERATION CODE"},
+    {logical_block_address_out_of_range, "LOGICAL BLOCK ADDRESS OUT OF RANGE"},
+    {invalid_token_operation_cause_not_reportable, "INVALID TOKEN OPERATION, CAUSE NOT REPORTABLE"},
+    {invalid_token_operation_unsupported_token_type, "INVALID TOKEN OPERATION, UNSUPPORTED TOKEN TYPE"},
+    {invalid_token_operation_remote_token_usage_not_supported,
+     "INVALID TOKEN OPERATION, REMOTE TOKEN USAGE NOT SUPPORTED"},
+    {invalid_token_operation_token_unknown, "INVALID TOKEN OPERATION, TOKEN UNKNOWN"},
+    {invalid_token_operation_token_corrupt, "INVALID TOKEN OPERATION, TOKEN CORRUPT"},
+    {invalid_token_operation_token_revoked, "INVALID TOKEN OPERATION, TOKEN REVOKED"},
+    {invalid_token_operation_token_expired, "INVALID TOKEN OPERATION, TOKEN EXPIRED"},
+    {invalid_token_operation_token_cancelled, "INVALID TOKEN OPERATION, TOKEN CANCELLED"},
+    {invalid_token_operation_token_deleted, "INVALID TOKEN OPERATION, TOKEN DELETED"},
+    {invalid_token_operation_invalid_token_length, "INVALID TOKEN OPERATION, INVALID TOKEN LENGTH"},
+    {invalid_field_in_cdb, "INVALID FIELD IN CDB"},
+    {logical_unit_not_supported, "LOGICAL UNIT NOT SUPPORTED"},
+    {invalid_field_in_parameter_list, "INVALID FIELD IN PARAMETER LIST"},
+    {parameter_value_invalid, "PARAMETER VALUE INVALID"},
+    {too_many_segment_descriptors, "TOO MANY SEGMENT DESCRIPTORS"},
+    {write_protected, "WRITE PROTECTED"},
+    {logical_unit_software_write_protected, "LOGICAL UNIT SOFTWARE WRITE PROTECTED"},
+    {space_allocation_failed_write_protect, "SPACE ALLOCATION FAILED WRITE PROTECT"},
+    {power_on_reset_or_bus_device_reset_occurred, "POWER ON, RESET, OR BUS DEVICE RESET OCCURRED"},
+    {power_on_occurred, "POWER ON OCCURRED"},
+    {bus_device_reset_function_occurred, "BUS DEVICE RESET FUNCTION OCCURRED"},
+    {i_t_nexus_loss_occurred, "I_T NEXUS LOSS OCCURRED"},
+    {mode_parameters_changed, "MODE PARAMETERS CHANGED"},
+    {capacity_data_has_changed, "CAPACITY DATA HAS CHANGED"},
+    {commands_cleared_by_another_initiator, "COMMANDS CLEARED BY ANOTHER INITIATOR"},
+    {commands_cleared_by_device_server, "COMMANDS CLEARED BY DEVICE SERVER"},
+    {saving_parameters_not_supported, "SAVING PARAMETERS NOT SUPPORTED"},
+    {medium_not_present, "MEDIUM NOT PRESENT"},
+    {inquiry_data_has_changed, "INQUIRY DATA HAS CHANGED"},
+    {reported_luns_data_has_changed, "REPORTED LUNS DATA HAS CHANGED"},
+    {internal_target_failure, "INTERNAL TARGET FAILURE"},
+    {data_phase_error, "DATA PHASE ERROR"},
+    {insufficient_resources, "INSUFFICIENT RESOURCES"},
+    {insufficient_resources_to_create_rod, "INSUFFICIENT RESOURCES TO CREATE ROD"},
+    {insufficient_resources_to_create_rod_token, "INSUFFICIENT RESOURCES TO CREATE ROD TOKEN"},
+};
+
+}  // namespace
+
+std::vector<std::uint8_t> encode_fixed(const Sense& sense) {
+  FixedSenseData data;
+  data.sense_key = static_cast<std::uint8_t>(sense.key);
+  data.additional_sense_length =
+      sizeof data - offsetof(FixedSenseData, additional_sense_length) - sizeof data.additional_sense_length;
+  data.additional_sense = static_cast<std::uint16_t>(sense.code);
+  if (sense.information && *sense.information <= std::numeric_limits<std::uint32_t>::max()) {
+    data.response_code |= kValid;
+    data.information = static_cast<std::uint32_t>(*sense.information);
+  }
+  if (auto pointer = encode_field_pointer(sense)) data.sense_key_specific = *pointer;
+  base::Bytes bytes = base::bytes_of(data);
+  return {bytes.begin(), bytes.end()};
+}
+
+std::vector<std::uint8_t> encode_descriptor(const Sense& sense) {
+  std::vector<std::uint8_t> out;
+  base::ByteWriter writer(out);
+  DescriptorSenseHeader header;
+  header.sense_key = static_cast<std::uint8_t>(sense.key);
+  header.additional_sense = static_cast<std::uint16_t>(sense.code);
+  auto pointer = encode_field_pointer(sense);
+  header.additional_sense_length = static_cast<std::uint8_t>((sense.information ? sizeof(InformationDescriptor) : 0) +
+                                                             (pointer ? sizeof(SenseKeySpecificDescriptor) : 0));
+  writer.layout(header);
+  if (sense.information) {
+    InformationDescriptor information;
+    information.information = *sense.information;
+    writer.layout(information);
+  }
+  if (pointer) {
+    SenseKeySpecificDescriptor specific;
+    specific.sense_key_specific = *pointer;
+    writer.layout(specific);
+  }
+  return out;
+}
+
+std::optional<Sense> decode(const std::vector<std::uint8_t>& bytes) {
+  if (bytes.empty()) return {};
+  switch (bytes.front() & kResponseCodeMask) {
+    case kFixedCurrent:
+    case kFixedDeferred: return decode_fixed(bytes);
+    case kDescriptorCurrent:
+    case kDescriptorDeferred: return decode_descriptor(bytes);
+    default: return {};
+  }
+}
+
+std::string describe(const Sense& sense) {
+  auto found = std::ranges::find(kCodeNames, sense.code, &CodeName::code);
+  if (found != std::end(kCodeNames)) return fmt::format("{}, {}", key_name(sense.key), found->name);
+  return fmt::format("{}, {:02X}h/{:02X}h", key_name(sense.key), sense.asc(), sense.ascq());
+}
+
+}  // namespace scsi
