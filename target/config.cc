@@ -14,7 +14,7 @@
 #include <sstream>
 
 #include "target/config_reader.h"
-#include "target/iscsi_name.h"
+#include "target/iscsi/name.h"
 
 namespace target {
 namespace {
@@ -238,7 +238,7 @@ TargetConfig read_target(const TableReader& table, std::size_t index, std::size_
   TargetConfig target;
   auto name = table.text("name", kIscsiNameRule);
   if (name) {
-    auto normal = normalised_iscsi_name(*name);
+    auto normal = iscsi::normalised_name(*name);
     if (!normal) table.refuse("name", kIscsiNameRule);
     target.name = *normal;
     if (!taken.target_names.insert(target.name).second) table.refuse("name", "a name that no other target has");
@@ -252,7 +252,7 @@ TargetConfig read_target(const TableReader& table, std::size_t index, std::size_
   }
   target.authentication = read_chap(table);
   for (const std::string& each : table.texts("allowed_initiators", "an array of iSCSI names")) {
-    auto normal = normalised_iscsi_name(each);
+    auto normal = iscsi::normalised_name(each);
     if (!normal) table.complain("allowed_initiators", fmt::format("holds \"{}\"; expected {}", each, kIscsiNameRule));
     target.allowed_initiators.push_back(*normal);
   }

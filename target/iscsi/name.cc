@@ -1,10 +1,19 @@
-#include "target/iscsi_name.h"
+#include "target/iscsi/name.h"
 
 #include <algorithm>
 #include <cctype>
 
-namespace target {
+namespace iscsi {
 namespace {
+
+constexpr std::size_t kLongest = 223;
+
+std::string lower_case(std::string_view text) {
+  std::string lower(text);
+  std::ranges::transform(lower, lower.begin(),
+                         [](unsigned char each) { return static_cast<char>(std::tolower(each)); });
+  return lower;
+}
 
 bool is_digit(char each) { return each >= '0' && each <= '9'; }
 bool is_hex(char each) { return is_digit(each) || (each >= 'a' && each <= 'f'); }
@@ -22,12 +31,9 @@ bool valid_iqn(std::string_view name) {
 
 }  // namespace
 
-std::optional<std::string> normalised_iscsi_name(std::string_view name) {
-  constexpr std::size_t kLongest = 223;
+std::optional<std::string> normalised_name(std::string_view name) {
   if (name.size() > kLongest) return std::nullopt;
-  std::string lower(name);
-  std::ranges::transform(lower, lower.begin(),
-                         [](unsigned char each) { return static_cast<char>(std::tolower(each)); });
+  std::string lower = lower_case(name);
   bool characters = std::ranges::all_of(lower, [](char each) {
     return (each >= 'a' && each <= 'z') || is_digit(each) || each == '-' || each == '.' || each == ':';
   });
@@ -40,4 +46,13 @@ std::optional<std::string> normalised_iscsi_name(std::string_view name) {
   return std::nullopt;
 }
 
-}  // namespace target
+std::optional<std::string> initiator_name(std::string_view name) {
+  if (auto normal = normalised_name(name)) return normal;
+  std::string lower = lower_case(name.substr(0, kLongest + 1));
+  bool prefixed = lower.starts_with("iqn.") || lower.starts_with("eui.") || lower.starts_with("naa.");
+  bool printable = std::ranges::all_of(lower, [](char each) { return each > ' ' && each <= '~'; });
+  if (!prefixed || !printable || lower.size() > kLongest || lower.size() < 5) return std::nullopt;
+  return lower;
+}
+
+}  // namespace iscsi

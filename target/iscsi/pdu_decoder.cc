@@ -1,0 +1,132 @@
+#include "target/iscsi/pdu_decoder.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cstring>
+
+#include "target/iscsi/digest.h"
+
+namespace iscsi {
+namespace {
+
+bool digest_matches(base::Bytes covered, base::Bytes digest) {
+  base::be32 wanted = digest_of(covered);
+  return std::ranges::equal(base::bytes_of(wanted), digest);
+}
+
+}  // namespace
+
+// The largest PDU kept whole in the buffer must leave room to receive more.
+static_assert(PduDecoder::kBufferSize > 2 * (kBhsLength + kMaxAhsLength + 2 * kDigestLength + PduDecoder::kLargeData));
+
+PduDecoder::PduDecoder() : buffer_(std::make_unique_for_overwrite<std::uint8_t[]>(kBufferSize)) {}
+
+base::MutableBytes PduDecoder::receive_buffer() {
+  if (stage_ == Stage::data && placed_count_ < placed_.size()) return placed_.subspan(placed_count_);
+  if (begin_ == end_) begin_ = end_ = 0;
+  if (begin_ > 0 && kBufferSize - end_ < kBufferSize / 4) {
+    std::memmove(buffer_.get(), buffer_.get() + begin_, available());
+    end_ -= begin_;
+    begin_ = 0;
+  }
+  return {buffer_.get() + end_, kBufferSize - end_};
+}
+
+void PduDecoder::received(std::size_t count) {
+  if (stage_ == Stage::data && placed_count_ < placed_.size()) {
+    assert(count <= placed_.size() - placed_count_);
+    placed_count_ += count;
+    return;
+  }
+  assert(count <= kBufferSize - end_);
+  end_ += count;
+}
+
+PduDecoder::Result PduDecoder::next(Pdu& pdu) {
+  switch (stage_) {
+    case Stage::headers: return headers(pdu);
+    case Stage::data_destination: assert(!"place() or gather() comes first"); return Result::need_more;
+    case Stage::data:
+      if (placed_count_ < placed_.size()) return Result::need_more;
+      stage_ = Stage::trailer;
+      [[fallthrough]];
+    case Stage::trailer: return trailer(pdu);
+  }
+  return Result::need_more;
+}
+
+PduDecoder::Result PduDecoder::headers(Pdu& pdu) {
+  if (available() < kBhsLength) return Result::need_more;
+  pdu.bhs = base::load<Bhs>(front(kBhsLength));
+  pdu.data = {};
+  pdu.placed_in = {};
+  std::size_t covered = kBhsLength + std::size_t{pdu.bhs.total_ahs_length} * 4;
+  std::size_t headers_length = covered + (header_digest_ ? kDigestLength : 0);
+  if (available() < headers_length) return Result::need_more;
+  if (header_digest_ && !digest_matches(front(covered), front(headers_length).subspan(covered)))
+    return Result::header_digest_error;
+  pdu.ahs = front(covered).subspan(kBhsLength);
+  std::size_t length = pdu.bhs.data_segment_length;
+  if (length > max_data_segment_length_) return Result::data_too_long;
+  if (length == 0) {
+    begin_ += headers_length;
+    return Result::pdu;
+  }
+  return small_data(pdu, headers_length);
+}
+
+PduDecoder::Result PduDecoder::small_data(Pdu& pdu, std::size_t headers_length) {
+  std::size_t length = pdu.bhs.data_segment_length;
+  std::size_t padded = length + padding(length);
+  std::size_t total = headers_length + padded + (data_digest_ ? kDigestLength : 0);
+  if (available() >= total) {
+    base::Bytes data = front(total).subspan(headers_length);
+    begin_ += total;
+    if (data_digest_ && !digest_matches(data.first(padded), data.subspan(padded))) return Result::data_digest_error;
+    pdu.data = data.first(length);
+    return Result::pdu;
+  }
+  if (length < kLargeData) return Result::need_more;
+  bhs_ = pdu.bhs;
+  ahs_.assign(pdu.ahs.begin(), pdu.ahs.end());
+  pdu.ahs = ahs_;
+  begin_ += headers_length;
+  stage_ = Stage::data_destination;
+  return Result::large_data;
+}
+
+void PduDecoder::place(base::MutableBytes to, base::Ref<const base::RefCounted> owner) {
+  assert(stage_ == Stage::data_destination && to.size() == bhs_.data_segment_length);
+  placed_ = to;
+  placed_owner_ = std::move(owner);
+  placed_count_ = std::min(available(), to.size());
+  std::memcpy(to.data(), buffer_.get() + begin_, placed_count_);
+  begin_ += placed_count_;
+  stage_ = Stage::data;
+}
+
+void PduDecoder::gather() {
+  gathered_.resize(bhs_.data_segment_length);
+  place(gathered_, {});
+}
+
+PduDecoder::Result PduDecoder::trailer(Pdu& pdu) {
+  std::size_t pad = padding(placed_.size());
+  std::size_t total = pad + (data_digest_ ? kDigestLength : 0);
+  if (available() < total) return Result::need_more;
+  pdu.bhs = bhs_;
+  pdu.ahs = ahs_;
+  pdu.data = placed_;
+  pdu.placed_in = std::move(placed_owner_);
+  base::Bytes rest = front(total);
+  begin_ += total;
+  placed_ = {};
+  stage_ = Stage::headers;
+  if (!data_digest_) return Result::pdu;
+  base::be32 wanted = digest_bytes(digest_add(digest_add(kDigestStart, pdu.data), rest.first(pad)));
+  if (std::ranges::equal(base::bytes_of(wanted), rest.subspan(pad))) return Result::pdu;
+  pdu.data = {};
+  return Result::data_digest_error;
+}
+
+}  // namespace iscsi

@@ -1,0 +1,93 @@
+// Cuts a byte stream into PDUs (RFC 7143, 11): headers and small data segments out of one receive buffer, large
+// data segments straight into a destination that the caller names.
+//
+// Owns the receive buffer; checks digests and lengths, nothing else. Any split of the stream gives the same PDUs.
+// Thread: the loop's.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/ref.h"
+#include "target/iscsi/pdu.h"
+
+namespace iscsi {
+
+/// A received PDU. The spans are valid until the decoder is touched again.
+struct Pdu {
+  Bhs bhs{};
+  base::Bytes ahs{};
+  base::Bytes data{};
+  /// Set when `data` lies where PduDecoder::place() said: what keeps it alive.
+  base::Ref<const base::RefCounted> placed_in{};
+};
+
+class PduDecoder {
+ public:
+  enum class Result {
+    need_more,            ///< the PDU is not complete
+    large_data,           ///< headers are complete: call place() or gather(), then next() again
+    pdu,                  ///< a PDU
+    data_too_long,        ///< DataSegmentLength is above the limit; the stream is not followed any further
+    header_digest_error,  ///< likewise (RFC 7143, 7.7: the length cannot be trusted)
+    data_digest_error,    ///< the PDU is delivered without data; the stream goes on
+  };
+
+  /// A data segment this long (bytes), of which some is still to come, is worth receiving in place.
+  static constexpr std::size_t kLargeData = 8192;
+  static constexpr std::size_t kBufferSize = 128 * 1024;
+
+  PduDecoder();
+
+  /// Longest data segment accepted, in bytes, without padding (RFC 7143, 13.12).
+  void set_max_data_segment_length(std::uint32_t bytes) { max_data_segment_length_ = bytes; }
+  /// From the next PDU on.
+  void set_digests(bool header, bool data) {
+    header_digest_ = header;
+    data_digest_ = data;
+  }
+
+  /// Where the next bytes go; never empty.
+  base::MutableBytes receive_buffer();
+  /// `count` bytes were put there.
+  void received(std::size_t count);
+
+  /// Takes the next PDU, or says why not. `pdu.bhs` is set for everything but need_more, data_too_long's and
+  /// header_digest_error's included.
+  Result next(Pdu& pdu);
+
+  /// After large_data: the segment is to be received in `to` (of exactly its length), which `owner` keeps alive.
+  void place(base::MutableBytes to, base::Ref<const base::RefCounted> owner);
+  /// After large_data: the segment is to be received in memory of the decoder's own.
+  void gather();
+
+ private:
+  enum class Stage { headers, data_destination, data, trailer };
+
+  std::size_t available() const { return end_ - begin_; }
+  base::Bytes front(std::size_t count) const { return {buffer_.get() + begin_, count}; }
+  Result headers(Pdu& pdu);
+  Result small_data(Pdu& pdu, std::size_t headers_length);
+  Result trailer(Pdu& pdu);
+
+  std::unique_ptr<std::uint8_t[]> buffer_;
+  std::size_t begin_ = 0;
+  std::size_t end_ = 0;
+
+  std::uint32_t max_data_segment_length_ = kDefaultMaxRecvDataSegmentLength;
+  bool header_digest_ = false;
+  bool data_digest_ = false;
+
+  Stage stage_ = Stage::headers;
+  Bhs bhs_{};                      // of the PDU whose data is being placed
+  std::vector<std::uint8_t> ahs_;  // likewise
+  base::MutableBytes placed_{};    // where its data goes
+  std::size_t placed_count_ = 0;   // bytes there so far
+  base::Ref<const base::RefCounted> placed_owner_{};
+  std::vector<std::uint8_t> gathered_;
+};
+
+}  // namespace iscsi
