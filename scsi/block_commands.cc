@@ -1,7 +1,129 @@
 #include "scsi/block_commands.h"
 
-namespace scsi {
+#include "scsi/block_io.h"
+#include "scsi/block_layouts.h"
+#include "scsi/block_medium.h"
+#include "scsi/block_provisioning.h"
 
-std::span<const CommandDescriptor> block_commands() { return {}; }
+namespace scsi {
+namespace {
+
+/// A CDB's length, its operation code and its usage mask.
+struct Form {
+  std::uint8_t length;
+  std::array<std::uint8_t, kMaxCdbLength> usage;
+};
+
+/// What the forms of one command share.
+struct Kind {
+  DataDirection direction;
+  Gates gates;
+  TransferLength transfer_length;
+  CommandBody body;
+  CommandCheck check = nullptr;
+};
+
+constexpr std::uint8_t kGroup = 0x3F;  ///< GROUP NUMBER: taken and not used, there is no grouping function
+constexpr std::uint8_t kImmediate = 0x02;
+constexpr std::uint8_t kAll = 0xFF;
+
+constexpr Form form_6(std::uint8_t code) { return {6, {code, 0x1F, kAll, kAll, kAll}}; }
+constexpr Form form_10(std::uint8_t code, std::uint8_t flags) {
+  return {10, {code, flags, kAll, kAll, kAll, kAll, kGroup, kAll, kAll}};
+}
+constexpr Form form_12(std::uint8_t code, std::uint8_t flags) {
+  return {12, {code, flags, kAll, kAll, kAll, kAll, kAll, kAll, kAll, kAll, kGroup}};
+}
+constexpr Form form_16(std::uint8_t code, std::uint8_t flags) {
+  return {16, {code, flags, kAll, kAll, kAll, kAll, kAll, kAll, kAll, kAll, kAll, kAll, kAll, kAll, kGroup}};
+}
+
+constexpr CommandDescriptor row(std::string_view name, Form form, Kind kind,
+                                std::optional<std::uint16_t> service_action = {}) {
+  return {.name = name,
+          .opcode = form.usage[0],
+          .service_action = service_action,
+          .cdb_length = form.length,
+          .usage = form.usage,
+          .direction = kind.direction,
+          .gates = kind.gates,
+          .transfer_length = kind.transfer_length,
+          .body = kind.body,
+          .check = kind.check};
+}
+
+std::uint64_t read_capacity_10_length(const Task&, const LogicalUnit*) { return sizeof(ReadCapacity10Data); }
+std::uint64_t service_action_in_length(const Task& task, const LogicalUnit*) {
+  return base::load<ServiceActionIn16Cdb>(task.cdb).allocation_length;
+}
+
+constexpr Gates kAnytime{.ready = false};
+constexpr Gates kMedium{};
+constexpr Gates kWriting{.write = true};
+
+constexpr std::uint8_t kReadFlags = BlockFlags::kProtect | BlockFlags::kDpo | BlockFlags::kFua;
+constexpr std::uint8_t kVerifyFlags = BlockFlags::kProtect | BlockFlags::kDpo | BlockFlags::kByteCheck;
+/// WRITE AND VERIFY has no BYTCHK 10b and 11b.
+constexpr std::uint8_t kWriteVerifyFlags = BlockFlags::kProtect | BlockFlags::kDpo | BlockFlags::kByteCheckEach;
+constexpr std::uint8_t kWriteSameFlags = BlockFlags::kProtect | BlockFlags::kUnmap;
+
+constexpr Kind kRead{DataDirection::in, kMedium, read_length, read_blocks};
+constexpr Kind kWrite{DataDirection::out, kWriting, write_length, write_blocks, check_write};
+constexpr Kind kWriteVerify{DataDirection::out, kWriting, write_length, write_and_verify, check_write};
+constexpr Kind kVerify{DataDirection::out, kMedium, verify_length, verify_blocks, check_verify};
+constexpr Kind kCompareAndWrite{DataDirection::out, kWriting, compare_and_write_length, compare_and_write,
+                                check_compare_and_write};
+constexpr Kind kWriteSame{DataDirection::out, kWriting, write_same_length, write_same, check_write_same};
+constexpr Kind kUnmap{DataDirection::out, kWriting, unmap_length, unmap, check_unmap};
+constexpr Kind kGetLbaStatus{DataDirection::in, kMedium, service_action_in_length, get_lba_status};
+constexpr Kind kSynchronizeCache{DataDirection::none, kMedium, nullptr, synchronize_cache};
+constexpr Kind kPreFetch{DataDirection::none, kMedium, nullptr, pre_fetch};
+constexpr Kind kReadCapacity10{DataDirection::in, kAnytime, read_capacity_10_length, read_capacity_10};
+constexpr Kind kReadCapacity16{DataDirection::in, kAnytime, service_action_in_length, read_capacity_16};
+constexpr Kind kStartStopUnit{DataDirection::none, kAnytime, nullptr, start_stop_unit};
+
+constexpr CommandDescriptor kRows[] = {
+    row("READ (6)", form_6(0x08), kRead),
+    row("READ (10)", form_10(0x28, kReadFlags), kRead),
+    row("READ (12)", form_12(0xA8, kReadFlags), kRead),
+    row("READ (16)", form_16(0x88, kReadFlags), kRead),
+    row("WRITE (6)", form_6(0x0A), kWrite),
+    row("WRITE (10)", form_10(0x2A, kReadFlags), kWrite),
+    row("WRITE (12)", form_12(0xAA, kReadFlags), kWrite),
+    row("WRITE (16)", form_16(0x8A, kReadFlags), kWrite),
+    row("WRITE AND VERIFY (10)", form_10(0x2E, kWriteVerifyFlags), kWriteVerify),
+    row("WRITE AND VERIFY (12)", form_12(0xAE, kWriteVerifyFlags), kWriteVerify),
+    row("WRITE AND VERIFY (16)", form_16(0x8E, kWriteVerifyFlags), kWriteVerify),
+    row("VERIFY (10)", form_10(0x2F, kVerifyFlags), kVerify),
+    row("VERIFY (12)", form_12(0xAF, kVerifyFlags), kVerify),
+    row("VERIFY (16)", form_16(0x8F, kVerifyFlags), kVerify),
+    row("COMPARE AND WRITE",
+        {16, {0x89, kReadFlags, kAll, kAll, kAll, kAll, kAll, kAll, kAll, kAll, 0, 0, 0, kAll, kGroup}},
+        kCompareAndWrite),
+    row("WRITE SAME (10)", form_10(0x41, kWriteSameFlags), kWriteSame),
+    row("WRITE SAME (16)", form_16(0x93, kWriteSameFlags | BlockFlags::kNoDataOutBuffer), kWriteSame),
+    row("UNMAP", {10, {0x42, 0, 0, 0, 0, 0, kGroup, kAll, kAll}}, kUnmap),
+    row("GET LBA STATUS", {16, {0x9E, 0x12, kAll, kAll, kAll, kAll, kAll, kAll, kAll, kAll, kAll, kAll, kAll, kAll}},
+        kGetLbaStatus, 0x12),
+    row("SYNCHRONIZE CACHE (10)", form_10(0x35, kImmediate), kSynchronizeCache),
+    row("SYNCHRONIZE CACHE (16)", form_16(0x91, kImmediate), kSynchronizeCache),
+    row("PRE-FETCH (10)", form_10(0x34, kImmediate), kPreFetch),
+    row("PRE-FETCH (16)", form_16(0x90, kImmediate), kPreFetch),
+    row("READ CAPACITY (10)", {10, {0x25, 0, kAll, kAll, kAll, kAll, 0, 0, kPartialMediumIndicator}}, kReadCapacity10),
+    row("READ CAPACITY (16)",
+        {16,
+         {0x9E, 0x10, kAll, kAll, kAll, kAll, kAll, kAll, kAll, kAll, kAll, kAll, kAll, kAll, kPartialMediumIndicator}},
+        kReadCapacity16, 0x10),
+    row("START STOP UNIT",
+        {6,
+         {0x1B, 0x01, 0, 0,
+          StartStopUnitCdb::kPowerCondition | StartStopUnitCdb::kNoFlush | StartStopUnitCdb::kLoadEject |
+              StartStopUnitCdb::kStart}},
+        kStartStopUnit),
+};
+
+}  // namespace
+
+std::span<const CommandDescriptor> block_commands() { return kRows; }
 
 }  // namespace scsi

@@ -1,4 +1,5 @@
-// Rows of the command table: block device commands (SBC-3).
+// Rows of the command table: block device commands (SBC-3). Bodies stand in block_io, block_provisioning and
+// block_medium. Thread: any, nothing changes.
 #pragma once
 
 #include <span>

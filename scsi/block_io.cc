@@ -1,0 +1,278 @@
+#include "scsi/block_io.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "scsi/block_cdb.h"
+#include "scsi/copy_manager.h"
+#include "scsi/device_server.h"
+#include "scsi/io_error_sense.h"
+
+namespace scsi {
+namespace {
+
+using handlers::BackingStore;
+using handlers::ByteRange;
+using handlers::IoResult;
+using Outcome = std::expected<void, Sense>;
+
+/// Compared and verified data is looked at in pieces of this many bytes, so that it never is in memory as a whole.
+constexpr std::uint64_t kPiece = 1 << 20;
+
+BackingStore& store_of(const Task& task) { return task.logical_unit->store(); }
+
+Outcome flush(BackingStore& store) { return io_outcome(store.flush()); }
+
+/// The bytes of data-out that are written: whole blocks, as many as came.
+std::expected<std::uint64_t, Sense> written_bytes(const CommandContext& context, const BlockCdb& cdb) {
+  std::uint64_t wanted = byte_range(*context.lu, cdb).length;
+  std::uint64_t length = std::min<std::uint64_t>(wanted, context.task.data_out.size());
+  if (length % context.lu->block_length() != 0) [[unlikely]]
+    return std::unexpected(wrong_data_out_length(length, wanted));
+  return length;
+}
+
+Outcome write_range(const Task& task, ByteRange range) {
+  return io_outcome(store_of(task).write(range.offset, task.data_out.first(range.length)));
+}
+
+Outcome read_range(Task& task, ByteRange range) {
+  if (auto read = store_of(task).read(range, task.data_in); !read) [[unlikely]] {
+    task.data_in.clear();
+    return std::unexpected(io_error_sense(read.error()));
+  }
+  return {};
+}
+
+/// The offset of the first byte of `data` that differs from the store's bytes from `offset` on.
+IoResult<std::optional<std::uint64_t>> first_difference(BackingStore& store, std::uint64_t offset, base::Bytes data) {
+  base::Segments piece;
+  for (std::uint64_t at = 0; at < data.size();) {
+    piece.clear();
+    std::uint64_t length = std::min<std::uint64_t>(kPiece, data.size() - at);
+    if (auto read = store.read({offset + at, length}, piece); !read) return std::unexpected(read.error());
+    for (const base::Segment& part : piece.parts()) {
+      auto unequal = std::ranges::mismatch(part.bytes, data.subspan(at, part.bytes.size())).in1;
+      if (unequal != part.bytes.end()) return at + static_cast<std::uint64_t>(unequal - part.bytes.begin());
+      at += part.bytes.size();
+    }
+  }
+  return std::nullopt;
+}
+
+Sense miscompare(std::uint64_t offset) {
+  return {SenseKey::miscompare,
+          AdditionalSense::miscompare_during_verify_operation,
+          {},
+          {},
+          fmt::format("byte {} of the Data-Out Buffer differs from the medium", offset)};
+}
+
+/// Compares the range with `data`, repeated as often as it takes.
+Outcome compare(BackingStore& store, ByteRange range, base::Bytes data) {
+  for (std::uint64_t at = 0; at < range.length; at += data.size()) {
+    auto expected = data.first(std::min<std::uint64_t>(data.size(), range.length - at));
+    auto difference = first_difference(store, range.offset + at, expected);
+    if (!difference) return std::unexpected(io_error_sense(difference.error()));
+    if (*difference) return std::unexpected(miscompare(**difference));
+  }
+  return {};
+}
+
+/// Reads everything mapped in the range: a block that is not mapped verifies without error (SBC-3, VERIFY).
+Outcome read_through(BackingStore& store, ByteRange range) {
+  base::Segments piece;
+  for (std::uint64_t at = range.offset; at < range.end();) {
+    auto run = store.provisioning(at);
+    if (!run) return std::unexpected(io_error_sense(run.error()));
+    std::uint64_t length = std::min(run->length, range.end() - at);
+    if (run->mapped) {
+      piece.clear();
+      length = std::min(length, kPiece);
+      if (auto read = store.read({at, length}, piece); !read) return std::unexpected(io_error_sense(read.error()));
+    }
+    at += length;
+  }
+  return {};
+}
+
+/// One block over and over, a piece of it at most, so that comparing it with many blocks reads few times.
+std::vector<std::uint8_t> repeated(base::Bytes block, std::uint64_t length) {
+  std::vector<std::uint8_t> blocks;
+  blocks.reserve(std::min(length, kPiece));
+  while (blocks.size() < std::min(length, kPiece)) blocks.insert(blocks.end(), block.begin(), block.end());
+  return blocks;
+}
+
+Sense short_data_out(const Task& task) { return wrong_data_out_length(task.data_out.size(), task.data_out_length); }
+
+}  // namespace
+
+// ---- READ -----------------------------------------------------------------------------------------------------
+
+std::uint64_t read_length(const Task& task, const LogicalUnit* lu) {
+  return byte_range(*lu, parse_block_cdb(task.cdb)).length;
+}
+
+Outcome read_blocks(CommandContext& context) {
+  const BlockCdb cdb = parse_block_cdb(context.cdb());
+  if (auto good = check_transfer(context, cdb); !good) [[unlikely]]
+    return good;
+  if (cdb.count.value == 0) return {};
+  const ByteRange range = byte_range(*context.lu, cdb);
+  Task* task = &context.task;
+  // What a FUA read returns is on the medium (SBC-3, caches).
+  if (cdb.fua()) {
+    context.start(Access::shared, range, [task, range]() -> Outcome {
+      if (auto flushed = flush(store_of(*task)); !flushed) return flushed;
+      return read_range(*task, range);
+    });
+  } else {
+    context.start(Access::shared, range, [task, range] { return read_range(*task, range); });
+  }
+  return {};
+}
+
+// ---- WRITE, WRITE AND VERIFY ----------------------------------------------------------------------------------
+
+std::uint64_t write_length(const Task& task, const LogicalUnit* lu) { return read_length(task, lu); }
+
+Outcome check_write(const CommandContext& context) { return check_transfer(context, parse_block_cdb(context.cdb())); }
+
+Outcome write_blocks(CommandContext& context) {
+  const BlockCdb cdb = parse_block_cdb(context.cdb());
+  auto length = written_bytes(context, cdb);
+  if (!length) [[unlikely]]
+    return std::unexpected(length.error());
+  if (*length == 0) return {};
+  const ByteRange range{byte_range(*context.lu, cdb).offset, *length};
+  Task* task = &context.task;
+  if (cdb.fua()) {
+    context.start(Access::exclusive, range, [task, range]() -> Outcome {
+      if (auto written = write_range(*task, range); !written) return written;
+      return flush(store_of(*task));
+    });
+  } else {
+    context.start(Access::exclusive, range, [task, range] { return write_range(*task, range); });
+  }
+  return {};
+}
+
+Outcome write_and_verify(CommandContext& context) {
+  const BlockCdb cdb = parse_block_cdb(context.cdb());
+  auto length = written_bytes(context, cdb);
+  if (!length) return std::unexpected(length.error());
+  if (*length == 0) return {};
+  const ByteRange range{byte_range(*context.lu, cdb).offset, *length};
+  const bool comparing = cdb.byte_check() == BlockFlags::kByteCheckEach;
+  context.start(Access::exclusive, range, [task = &context.task, range, comparing]() -> Outcome {
+    if (auto written = write_range(*task, range); !written) return written;
+    if (auto flushed = flush(store_of(*task)); !flushed) return flushed;
+    if (comparing) return compare(store_of(*task), range, task->data_out.first(range.length));
+    return read_through(store_of(*task), range);
+  });
+  return {};
+}
+
+// ---- VERIFY ---------------------------------------------------------------------------------------------------
+
+std::uint64_t verify_length(const Task& task, const LogicalUnit* lu) {
+  const BlockCdb cdb = parse_block_cdb(task.cdb);
+  switch (cdb.byte_check()) {
+    case BlockFlags::kByteCheckEach: return byte_range(*lu, cdb).length;
+    case BlockFlags::kByteCheckOneBlock: return cdb.count.value == 0 ? 0 : lu->block_length();
+    default: return 0;
+  }
+}
+
+Outcome check_verify(const CommandContext& context) {
+  const BlockCdb cdb = parse_block_cdb(context.cdb());
+  switch (cdb.byte_check()) {
+    case BlockFlags::kByteCheckNone:
+    case BlockFlags::kByteCheckOneBlock: return check_blocks(*context.lu, cdb);
+    case BlockFlags::kByteCheckEach: return check_transfer(context, cdb);
+    default:
+      return std::unexpected(Sense::invalid_field_in_cdb(offsetof(BlockCdb10, flags), BlockFlags::kByteCheckBit,
+                                                         "BYTCHK 10b is reserved"));
+  }
+}
+
+Outcome verify_blocks(CommandContext& context) {
+  const BlockCdb cdb = parse_block_cdb(context.cdb());
+  const ByteRange range = byte_range(*context.lu, cdb);
+  Task* task = &context.task;
+  if (task->data_out.size() < task->data_out_length) return std::unexpected(short_data_out(*task));
+  if (range.length == 0) return {};
+  const std::uint8_t byte_check = cdb.byte_check();
+  context.start(Access::shared, range, [task, range, byte_check]() -> Outcome {
+    BackingStore& store = store_of(*task);
+    if (auto flushed = flush(store); !flushed) return flushed;
+    const base::Bytes data = task->data_out.first(task->data_out_length);
+    switch (byte_check) {
+      case BlockFlags::kByteCheckEach: return compare(store, range, data);
+      case BlockFlags::kByteCheckOneBlock: return compare(store, range, repeated(data, range.length));
+      default: return read_through(store, range);
+    }
+  });
+  return {};
+}
+
+// ---- COMPARE AND WRITE ----------------------------------------------------------------------------------------
+
+std::uint64_t compare_and_write_length(const Task& task, const LogicalUnit* lu) {
+  return 2 * byte_range(*lu, parse_block_cdb(task.cdb)).length;
+}
+
+Outcome check_compare_and_write(const CommandContext& context) {
+  const BlockCdb cdb = parse_block_cdb(context.cdb());
+  const std::uint64_t limit = context.server.copy_manager().profile().maximum_compare_and_write_blocks;
+  if (cdb.count.value > limit) {
+    return std::unexpected(Sense::invalid_field_in_cdb(
+        cdb.count_offset, {},
+        fmt::format("{} blocks exceed the MAXIMUM COMPARE AND WRITE LENGTH of {}", cdb.count.value, limit)));
+  }
+  if (auto good = check_blocks(*context.lu, cdb); !good) return good;
+  const std::uint64_t length = 2 * byte_range(*context.lu, cdb).length;
+  const std::uint64_t expected = context.task.expected_data_length.value_or(length);
+  if (length != 0 && expected != length) return std::unexpected(wrong_data_out_length(expected, length));
+  return {};
+}
+
+Outcome compare_and_write(CommandContext& context) {
+  const ByteRange range = byte_range(*context.lu, parse_block_cdb(context.cdb()));
+  Task* task = &context.task;
+  if (range.length == 0) return {};
+  if (task->data_out.size() < 2 * range.length) return std::unexpected(short_data_out(*task));
+  const bool fua = parse_block_cdb(context.cdb()).fua();
+  context.start(Access::exclusive, range, [task, range, fua]() -> Outcome {
+    BackingStore& store = store_of(*task);
+    auto difference = first_difference(store, range.offset, task->data_out.first(range.length));
+    if (!difference) return std::unexpected(io_error_sense(difference.error()));
+    if (*difference) {
+      Sense sense = miscompare(**difference);
+      sense.information = **difference;
+      return std::unexpected(std::move(sense));
+    }
+    auto written = store.write(range.offset, task->data_out.subspan(range.length, range.length));
+    if (!written) return std::unexpected(io_error_sense(written.error()));
+    return fua ? flush(store) : Outcome{};
+  });
+  return {};
+}
+
+// ---- SYNCHRONIZE CACHE, PRE-FETCH -----------------------------------------------------------------------------
+
+Outcome synchronize_cache(CommandContext& context) {
+  const BlockCdb cdb = parse_block_cdb(context.cdb());
+  if (auto good = check_blocks(*context.lu, cdb); !good) return good;
+  ByteRange range = byte_range(*context.lu, cdb);
+  if (cdb.count.value == 0) range.length = context.lu->capacity().value * context.lu->block_length() - range.offset;
+  // Sharing the range is enough: earlier writes to it come first, and reads go on.
+  context.start(Access::shared, range, [task = &context.task] { return flush(store_of(*task)); });
+  return {};
+}
+
+Outcome pre_fetch(CommandContext& context) { return check_blocks(*context.lu, parse_block_cdb(context.cdb())); }
+
+}  // namespace scsi
