@@ -186,9 +186,9 @@ void read_lun_identity(const TableReader& table, LunConfig& lun) {
   }
 }
 
-LunConfig read_lun(const TableReader& table) {
+LunConfig read_lun(const TableReader& table, std::uint16_t number) {
   LunConfig lun;
-  if (!table.number("number", 0, kMaxLun)) table.refuse("number", fmt::format("a whole number from 0 to {}", kMaxLun));
+  lun.number = number;
   table.number_into("number", 0, kMaxLun, lun.number);
   auto store = table.text("store", kStoreRule);
   if (!store || !valid_store(*store)) table.refuse("store", kStoreRule);
@@ -218,9 +218,10 @@ std::vector<LunConfig> read_luns(const TableReader& target, const std::string& n
   for (const TableReader& table :
        target.tables("lun", {"number", "name", "store", "block_size", "physical_block_exponent", "read_only",
                              "provisioning", "serial", "naa"})) {
-    LunConfig lun = read_lun(table);
+    LunConfig lun = read_lun(table, luns.empty() ? 0 : static_cast<std::uint16_t>(luns.back().number + 1));
     if (lun.name.empty()) lun.name = fmt::format("{}lun{}", name_prefix, lun.number);
-    if (!numbers.insert(lun.number).second) table.refuse("number", "a number that no other LUN of the target has");
+    if (lun.number > kMaxLun || !numbers.insert(lun.number).second)
+      table.refuse("number", "a number that no other LUN of the target has");
     if (!taken.lun_names.insert(lun.name).second) {
       if (!table.text("name", "")) table.refuse("name", fmt::format("one, since \"{}\" is taken", lun.name));
       table.refuse("name", "a name that no other LUN has");
@@ -390,7 +391,7 @@ std::optional<base::log::Level> parse_log_level(std::string_view text) {
 PortalConfig parse_portal(std::string_view text, const std::string& place, std::string_view name) {
   auto portal = portal_from(text);
   if (!portal) throw ConfigError(place, fmt::format("{} is \"{}\"; expected {}", name, text, kPortalRule));
-  portal->place = place;
+  portal->place = name;
   return *portal;
 }
 
@@ -417,7 +418,7 @@ Config parse_config(std::string_view document, const std::string& file) {
 Config load_config(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   std::string document(std::istreambuf_iterator<char>(file), {});
-  if (!file) throw ConfigError(path, "cannot be read; expected a TOML file (odxd.toml(5))");
+  if (!file) throw ConfigError(path, "cannot be read; expected a TOML file (docs/odxd.toml.md)");
   return parse_config(document, path);
 }
 

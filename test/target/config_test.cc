@@ -215,8 +215,6 @@ TEST_CASE("a wrong value of a LUN is refused with file, line, column and what wa
       {"[[target]]\n[[target.lun]]\nnumber = 0\nstore = \"tape:1G\"\n",
        "array.toml:4:9: target.lun.store is \"tape:1G\"; expected a store such as \"memory:64G\" or "
        "\"file:/path/disk.img\""},
-      {"[[target]]\n[[target.lun]]\nstore = \"memory:1G\"\n",
-       "array.toml:2:1: target.lun.number is missing; expected a whole number from 0 to 16383"},
       {"[[target]]\n[[target.lun]]\nnumber = 16384\nstore = \"memory:1G\"\n",
        "array.toml:3:10: target.lun.number is 16384; expected a whole number from 0 to 16383"},
       {"[[target]]\n[[target.lun]]\nnumber = -1\nstore = \"memory:1G\"\n",
@@ -333,6 +331,19 @@ TEST_CASE("a wrong value of the array, a portal, a limit or a pair is refused wi
        "array.toml:7:5: unreachable.b is \"lun9\"; expected the name of a LUN: lun0"},
       {"id = \n", "array.toml:1:6: Error while parsing key-value pair: expected value, saw '\\n'"},
   });
+}
+
+TEST_CASE("a LUN without a number comes after the one before it") {
+  Config config = target::parse_config(
+      "[[target]]\n[[target.lun]]\nstore = \"memory:1G\"\n[[target.lun]]\nnumber = 7\nstore = \"memory:1G\"\n"
+      "[[target.lun]]\nstore = \"memory:1G\"\n",
+      "array.toml");
+  const auto& luns = config.targets.at(0).luns;
+  REQUIRE(luns.size() == 3);
+  CHECK(luns[0].number == 0);
+  CHECK(luns[1].number == 7);
+  CHECK(luns[2].number == 8);
+  CHECK(luns[2].name == "lun8");
 }
 
 TEST_CASE("the short form numbers LUNs from 0 in the order given") {

@@ -1,0 +1,26 @@
+// odxd's command line. Thread: the one that starts the program.
+#pragma once
+
+#include <variant>
+
+#include "target/config.h"
+
+namespace target {
+
+/// How the process ends; part of its documented interface (docs/odxd.md).
+enum ExitCode : int {
+  kExitGood = 0,
+  kExitFailed = 1,  ///< it could not start or not end well: a port, a store, a flush
+  kExitUsage = 2,   ///< the command line or the configuration cannot be used
+};
+
+struct CommandLine {
+  Config config;
+  bool check_only = false;
+  bool json = false;
+};
+
+/// What to do, or the exit code when everything is said already (--help, --version, a usage error). Throws ConfigError.
+std::variant<CommandLine, ExitCode> parse_command_line(int argc, const char* const* argv);
+
+}  // namespace target

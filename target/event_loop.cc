@@ -1,0 +1,121 @@
+#include "target/event_loop.h"
+
+#include <algorithm>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <mutex>
+#include <optional>
+#include <utility>
+#include <vector>
+
+namespace target {
+
+namespace asio = boost::asio;
+using Callback = std::move_only_function<void()>;
+
+struct EventLoop::Impl {
+  explicit Impl(EventLoop& loop_in, unsigned workers) : loop(loop_in), pool(workers) {}
+
+  /// Takes what workers finished.
+  std::vector<Callback> take_done() {
+    std::lock_guard lock(done_mutex);
+    return std::exchange(done, {});
+  }
+
+  void run_done() {
+    for (Callback& callback : take_done()) {
+      callback();
+      --posted;
+    }
+  }
+
+  void arm_timer() {
+    auto next = timers.next();
+    if (next == armed) return;
+    armed = next;
+    if (!next) {
+      timer.cancel();
+      return;
+    }
+    timer.expires_after(std::max(*next - clock.now(), base::Duration(0)));
+    timer.async_wait([this](const boost::system::error_code& error) {
+      if (error) return;
+      armed.reset();
+      loop.turn([this] { timers.run_due(clock.now()); });
+    });
+  }
+
+  EventLoop& loop;
+  base::SteadyClock clock;
+  base::TimerQueue timers;
+  std::function<void()> end_of_turn;
+
+  // Sockets and timers are touched by the loop's thread only; workers only post.
+  asio::io_context io{BOOST_ASIO_CONCURRENCY_HINT_UNSAFE_IO};
+  asio::steady_timer timer{io};
+  std::optional<base::TimePoint> armed;
+  asio::signal_set signals{io};
+
+  std::mutex done_mutex;
+  std::vector<Callback> done;  // guarded by done_mutex
+  std::size_t posted = 0;      // work whose `done` has not run yet
+  asio::thread_pool pool;
+};
+
+EventLoop::EventLoop(unsigned workers) : impl_(std::make_unique<Impl>(*this, workers)) {}
+
+EventLoop::~EventLoop() { impl_->pool.join(); }
+
+void EventLoop::run() {
+  auto work = asio::make_work_guard(impl_->io);
+  turn([] {});
+  impl_->io.run();
+}
+
+void EventLoop::stop() { impl_->io.stop(); }
+
+const base::Clock& EventLoop::clock() const { return impl_->clock; }
+base::TimerQueue& EventLoop::timers() { return impl_->timers; }
+asio::io_context& EventLoop::io() { return impl_->io; }
+
+void EventLoop::post(Callback work, Callback done) {
+  ++impl_->posted;
+  asio::post(impl_->pool, [impl = impl_.get(), work = std::move(work), done = std::move(done)]() mutable {
+    work();
+    work = {};
+    bool first = false;
+    {
+      std::lock_guard lock(impl->done_mutex);
+      first = impl->done.empty();
+      impl->done.push_back(std::move(done));
+    }
+    if (first) asio::post(impl->io, [impl] { impl->loop.turn([impl] { impl->run_done(); }); });
+  });
+}
+
+void EventLoop::finish_posted_work() {
+  impl_->io.restart();
+  auto work = asio::make_work_guard(impl_->io);
+  while (impl_->posted > 0) impl_->io.run_one();
+}
+
+void EventLoop::at_end_of_turn(std::function<void()> callback) { impl_->end_of_turn = std::move(callback); }
+
+void EventLoop::end_turn() {
+  if (impl_->end_of_turn) impl_->end_of_turn();
+  impl_->arm_timer();
+}
+
+void EventLoop::on_signal(std::function<void(int)> callback) {
+  for (int signal : {SIGINT, SIGTERM, SIGHUP}) impl_->signals.add(signal);
+  impl_->signals.async_wait([this, callback = std::move(callback)](const boost::system::error_code& error, int signal) {
+    if (error) return;
+    impl_->signals.clear();  // back to the default action: the next signal ends the process
+    turn([&] { callback(signal); });
+  });
+}
+
+}  // namespace target

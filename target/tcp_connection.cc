@@ -1,0 +1,192 @@
+#include "target/tcp_connection.h"
+
+#include <sys/socket.h>
+
+#include <array>
+#include <cerrno>
+#include <climits>
+
+#include "base/log.h"
+#include "target/event_loop.h"
+
+namespace target {
+namespace {
+
+// What one turn does for one connection, so that a busy one does not hold up the others.
+constexpr int kReceivesPerTurn = 4;
+constexpr int kSendsPerTurn = 4;
+// How long the last output may take to reach a peer, and the peer to close.
+constexpr std::chrono::seconds kFarewell{5};
+
+}  // namespace
+
+TcpConnection::TcpConnection(EventLoop& loop, TcpConnectionOwner& owner, int fd,
+                             const iscsi::ConnectionContext& context, iscsi::ConnectionInfo info)
+    : loop_(loop),
+      owner_(owner),
+      socket_(loop.io(), fd),
+      connection_(std::make_unique<iscsi::Connection>(context, std::move(info), *this, loop.clock().now())) {}
+
+TcpConnection::~TcpConnection() { loop_.timers().cancel(timer_); }
+
+void TcpConnection::start() { want_settling(); }
+
+void TcpConnection::want_settling() {
+  if (settling_wanted_ || state_ == State::closed) return;
+  settling_wanted_ = true;
+  owner_.needs_settling(*this);
+}
+
+void TcpConnection::output_ready(iscsi::Connection&) { want_settling(); }
+
+void TcpConnection::finished(iscsi::Connection&, bool flush) {
+  if (state_ != State::open) return;
+  state_ = State::finishing;
+  flush_ = flush;
+  set_timer(loop_.clock().now() + kFarewell, [this] { close(); });
+  want_settling();
+}
+
+void TcpConnection::request_logout(std::chrono::seconds within) {
+  if (state_ == State::open) connection_->request_logout(within);
+  want_settling();
+}
+
+void TcpConnection::drop(const std::string& reason) {
+  if (state_ == State::open) connection_->drop(reason);
+  want_settling();
+}
+
+void TcpConnection::abandon() {
+  if (state_ == State::open) peer_gone();
+  close();
+}
+
+void TcpConnection::peer_gone() {
+  peer_gone_ = true;
+  connection_->peer_closed();
+}
+
+void TcpConnection::set_timer(base::TimePoint when, base::TimerQueue::Callback callback) {
+  loop_.timers().cancel(timer_);
+  timer_at_ = when;
+  timer_ = loop_.timers().at(when, [this, callback = std::move(callback)]() mutable {
+    timer_ = base::TimerQueue::Id::none;
+    callback();
+  });
+}
+
+void TcpConnection::wait_readable() {
+  if (waiting_readable_) return;
+  waiting_readable_ = true;
+  socket_.async_wait(boost::asio::posix::descriptor_base::wait_read,
+                     [self = shared_from_this()](const boost::system::error_code& error) {
+                       self->waiting_readable_ = false;
+                       if (error || self->state_ == State::closed) return;
+                       self->loop_.turn([&] {
+                         self->receive();
+                         self->want_settling();
+                       });
+                     });
+}
+
+void TcpConnection::wait_writable() {
+  if (waiting_writable_) return;
+  waiting_writable_ = true;
+  socket_.async_wait(boost::asio::posix::descriptor_base::wait_write,
+                     [self = shared_from_this()](const boost::system::error_code& error) {
+                       self->waiting_writable_ = false;
+                       if (error || self->state_ == State::closed) return;
+                       self->loop_.turn([&] { self->want_settling(); });
+                     });
+}
+
+void TcpConnection::receive() {
+  if (state_ == State::lingering) return discard();
+  base::TimePoint now = loop_.clock().now();
+  for (int i = 0; i < kReceivesPerTurn && state_ == State::open && !peer_gone_; ++i) {
+    base::MutableBytes buffer = connection_->receive_buffer();
+    if (buffer.empty()) return;
+    ssize_t count = ::recv(socket_.native_handle(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+    if (count < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    if (count <= 0) return peer_gone();
+    connection_->received(static_cast<std::size_t>(count), now);
+    if (static_cast<std::size_t>(count) < buffer.size()) return;
+  }
+}
+
+void TcpConnection::discard() {
+  std::array<std::uint8_t, 16384> nowhere;
+  for (int i = 0; i < kReceivesPerTurn; ++i) {
+    ssize_t count = ::recv(socket_.native_handle(), nowhere.data(), nowhere.size(), MSG_DONTWAIT);
+    if (count < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    if (count <= 0) return close();
+  }
+}
+
+void TcpConnection::send() {
+  if (waiting_writable_) return;
+  std::array<iovec, IOV_MAX> parts;
+  for (int i = 0; connection_->output_size() > 0; ++i) {
+    if (i == kSendsPerTurn) return wait_writable();
+    msghdr message{};
+    message.msg_iov = parts.data();
+    message.msg_iovlen = connection_->output(parts);
+    ssize_t count = ::sendmsg(socket_.native_handle(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0 && errno == EAGAIN) return wait_writable();
+    if (count < 0) return state_ == State::open ? peer_gone() : close();
+    connection_->sent(static_cast<std::size_t>(count));
+  }
+}
+
+void TcpConnection::settle() {
+  settling_wanted_ = false;
+  if (!peer_gone_ && (state_ == State::open || (state_ == State::finishing && flush_))) send();
+  switch (state_) {
+    case State::open:
+      if (!peer_gone_ && !connection_->receive_buffer().empty()) wait_readable();
+      schedule_tick();
+      break;
+    case State::finishing:
+      if (peer_gone_ || !flush_)
+        close();
+      else if (connection_->output_size() == 0)
+        linger();
+      break;
+    case State::lingering: wait_readable(); break;
+    case State::closed: break;
+  }
+}
+
+void TcpConnection::schedule_tick() {
+  // A deadline that moved away is noticed when the old one comes: I/O does not touch the timers.
+  auto deadline = connection_->deadline();
+  if (timer_ != base::TimerQueue::Id::none && deadline && timer_at_ <= *deadline) return;
+  loop_.timers().cancel(std::exchange(timer_, base::TimerQueue::Id::none));
+  if (!deadline) return;
+  set_timer(*deadline, [this] {
+    base::TimePoint now = loop_.clock().now();
+    if (auto due = connection_->deadline(); due && *due <= now) connection_->tick(now);
+    want_settling();
+  });
+}
+
+void TcpConnection::linger() {
+  if (::shutdown(socket_.native_handle(), SHUT_WR) != 0) return close();
+  state_ = State::lingering;
+  connection_.reset();
+  wait_readable();
+}
+
+void TcpConnection::close() {
+  if (state_ == State::closed) return;
+  state_ = State::closed;
+  loop_.timers().cancel(std::exchange(timer_, base::TimerQueue::Id::none));
+  connection_.reset();
+  boost::system::error_code ignored;
+  socket_.close(ignored);
+  owner_.closed(*this);
+}
+
+}  // namespace target

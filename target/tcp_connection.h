@@ -1,0 +1,84 @@
+// One accepted socket and the iscsi::Connection on it. Owns both; the server owns it. Thread: the loop's.
+#pragma once
+
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/timer_queue.h"
+#include "target/iscsi/connection.h"
+
+namespace target {
+
+class EventLoop;
+class TcpConnection;
+
+/// Who hears from a TcpConnection: the server.
+class TcpConnectionOwner {
+ public:
+  virtual ~TcpConnectionOwner() = default;
+  /// Something is to be done for it when the turn ends: settle() is to be called. Said once per turn.
+  virtual void needs_settling(TcpConnection& connection) = 0;
+  /// Its socket is closed; the owner may forget it.
+  virtual void closed(TcpConnection& connection) = 0;
+};
+
+class TcpConnection final : public iscsi::ConnectionObserver, public std::enable_shared_from_this<TcpConnection> {
+ public:
+  /// Takes the non-blocking socket `fd`.
+  TcpConnection(EventLoop& loop, TcpConnectionOwner& owner, int fd, const iscsi::ConnectionContext& context,
+                iscsi::ConnectionInfo info);
+  ~TcpConnection() override;
+
+  /// Starts reading.
+  void start();
+
+  /// The end of a turn: sends, starts what waits, and closes what is over.
+  void settle();
+
+  void request_logout(std::chrono::seconds within);
+  /// Ends it: the protocol says goodbye if it can.
+  void drop(const std::string& reason);
+  /// Ends it without a word.
+  void abandon();
+
+  // iscsi::ConnectionObserver
+  void output_ready(iscsi::Connection& connection) override;
+  void finished(iscsi::Connection& connection, bool flush) override;
+
+ private:
+  enum class State {
+    open,       ///< the protocol runs
+    finishing,  ///< it is over; what output is left is being sent, for a limited time
+    lingering,  ///< all is sent and we said so; the peer's close is awaited so that no reset overtakes the output
+    closed,
+  };
+
+  void receive();
+  void discard();
+  void send();
+  void wait_readable();
+  void wait_writable();
+  void peer_gone();
+  void schedule_tick();
+  void set_timer(base::TimePoint when, base::TimerQueue::Callback callback);
+  void want_settling();
+  void linger();
+  void close();
+
+  EventLoop& loop_;
+  TcpConnectionOwner& owner_;
+  boost::asio::posix::stream_descriptor socket_;
+  std::unique_ptr<iscsi::Connection> connection_;
+  State state_ = State::open;
+  bool waiting_readable_ = false;
+  bool waiting_writable_ = false;
+  bool settling_wanted_ = false;
+  bool flush_ = true;
+  bool peer_gone_ = false;
+  base::TimerQueue::Id timer_ = base::TimerQueue::Id::none;
+  base::TimePoint timer_at_{};
+};
+
+}  // namespace target
