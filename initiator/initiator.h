@@ -19,6 +19,8 @@ struct Command {
   std::vector<std::uint8_t> data_out{};      ///< sent when not empty
   std::uint32_t data_in_length = 0;          ///< expected data-in bytes; 0: none. Not both.
   std::chrono::milliseconds timeout{60000};  ///< WINDOWS: the installed disk timeout
+  /// Asks for task attribute UNTAGGED. libiscsi 1.19 always sends SIMPLE; in process it is honoured.
+  bool untagged = false;
 };
 
 /// What became of a command below SCSI.
@@ -41,8 +43,8 @@ struct Result {
   bool good() const { return transport == Transport::delivered && status == 0; }
 };
 
-/// Bytes that crossed the wire since the initiator was made (PDU headers and data; estimated from PDU sizes when the
-/// transport does not count them; 0 in process).
+/// TCP payload bytes (PDU headers, data, digests; login included) that crossed the wire since the session began. 0 in
+/// process. Initiators that share a session share its counters.
 struct WireCounters {
   std::uint64_t sent = 0;
   std::uint64_t received = 0;

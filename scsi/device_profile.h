@@ -18,9 +18,10 @@ struct DeviceProfile {
   std::uint64_t maximum_token_transfer_bytes = 4ull << 30;
   std::uint64_t optimal_transfer_bytes = 256ull << 20;
 
-  std::uint32_t token_lifetime_s = 3600;       ///< from creation, whatever the inactivity timer says
-  std::uint32_t maximum_tokens = 65536;        ///< beyond: 0B/55/03
-  std::uint32_t maximum_copy_results = 65536;  ///< results kept per array; the oldest goes first
+  std::uint32_t token_lifetime_s = 3600;         ///< from creation, whatever the inactivity timer says
+  std::uint32_t maximum_tokens = 65536;          ///< beyond: 0B/55/03
+  std::uint32_t maximum_copy_operations = 1024;  ///< being processed at once, per array; beyond: 0B/55/03
+  std::uint32_t maximum_copy_results = 65536;    ///< results kept per array; the oldest goes first
 
   // VPD B0h, in blocks or bytes as named there.
   std::uint16_t maximum_compare_and_write_blocks = 255;

@@ -13,14 +13,17 @@ void CopyOperationGuard::finish(CopyOutcome outcome) {
   operations_->finish(*operation, std::move(outcome));
 }
 
-std::optional<CopyOperationGuard> CopyOperations::begin(const CopyOperationKey& key, CopyCommand command) {
-  if (auto found = by_key_.find(key); found != by_key_.end()) {
-    if (in_progress(found->second->status())) return std::nullopt;
-    unlist(found);
-  }
+std::expected<CopyOperationGuard, CopyStartError> CopyOperations::begin(const CopyOperationKey& key,
+                                                                        CopyCommand command) {
+  auto found = by_key_.find(key);
+  if (found != by_key_.end() && in_progress(found->second->status()))
+    return std::unexpected(CopyStartError::list_identifier_in_use);
+  if (in_progress_ >= limits_.operations) return std::unexpected(CopyStartError::too_many_operations);
+  if (found != by_key_.end()) unlist(found);
   auto operation = base::make_ref<CopyOperation>(key, command);
   by_key_.emplace(key, operation);
-  return std::optional<CopyOperationGuard>(std::in_place, *this, std::move(operation));
+  ++in_progress_;
+  return CopyOperationGuard(*this, std::move(operation));
 }
 
 const CopyOperation* CopyOperations::find(const CopyOperationKey& key) const {
@@ -36,11 +39,12 @@ void CopyOperations::discard_rod_token_information(const CopyOperationKey& key) 
 }
 
 void CopyOperations::finish(CopyOperation& operation, CopyOutcome outcome) {
+  --in_progress_;
   operation.outcome_ = std::move(outcome);
   if (!operation.listed_) return;
   operation.finished_ = ++finished_count_;
   by_age_.emplace(operation.finished_, operation.key_);
-  if (by_age_.size() > maximum_results_) unlist(by_key_.find(by_age_.begin()->second));
+  if (by_age_.size() > limits_.results) unlist(by_key_.find(by_age_.begin()->second));
 }
 
 CopyOperations::ByKey::iterator CopyOperations::unlist(ByKey::iterator at) {

@@ -8,8 +8,8 @@
 #include <array>
 #include <compare>
 #include <cstdint>
+#include <expected>
 #include <map>
-#include <memory>
 #include <optional>
 #include <vector>
 
@@ -60,6 +60,12 @@ struct CopyOutcome {
 /// TASK ABORTED, the completion status of what was terminated (SPC-4 6.24).
 inline constexpr std::uint8_t kTaskAbortedStatus = 0x40;
 
+/// Why an operation cannot start.
+enum class CopyStartError : std::uint8_t {
+  list_identifier_in_use,  ///< one of that name is still being processed (05/00/16)
+  too_many_operations,     ///< the limit on operations being processed is reached
+};
+
 class CopyOperations;
 
 /// One operation, from its start until its result is let go.
@@ -104,12 +110,14 @@ class CopyOperationGuard {
 /// All operations and results of an array. Outlives every guard.
 class CopyOperations {
  public:
-  /// `maximum_results` finished operations are kept; beyond, the one that finished first goes.
-  explicit CopyOperations(std::size_t maximum_results) : maximum_results_(maximum_results) {}
+  struct Limits {
+    std::size_t operations = 1024;  ///< being processed; beyond: CopyStartError::too_many_operations
+    std::size_t results = 65536;    ///< finished and kept; beyond, the one that finished first goes
+  };
+  explicit CopyOperations(Limits limits) : limits_(limits) {}
 
-  /// Starts an operation; a kept result of the same name is discarded. Nothing when one of that name is still being
-  /// processed (05/00/16), which is not touched.
-  std::optional<CopyOperationGuard> begin(const CopyOperationKey& key, CopyCommand command);
+  /// Starts an operation; a kept result of the same name is discarded. When it fails nothing is touched.
+  std::expected<CopyOperationGuard, CopyStartError> begin(const CopyOperationKey& key, CopyCommand command);
 
   /// The operation or result of that name, or null.
   const CopyOperation* find(const CopyOperationKey& key) const;
@@ -123,6 +131,7 @@ class CopyOperations {
   /// Logical unit reset: results go; the commands being processed were aborted by the caller.
   void logical_unit_reset(const std::array<std::uint8_t, 16>& logical_unit);
 
+  /// Operations and results that can be asked for.
   std::size_t size() const { return by_key_.size(); }
 
  private:
@@ -132,7 +141,8 @@ class CopyOperations {
   void finish(CopyOperation& operation, CopyOutcome outcome);
   ByKey::iterator unlist(ByKey::iterator at);
 
-  std::size_t maximum_results_;
+  Limits limits_;
+  std::size_t in_progress_ = 0;
   ByKey by_key_;
   std::map<std::uint64_t, CopyOperationKey> by_age_;  ///< finished ones, oldest first
   std::uint64_t finished_count_ = 0;

@@ -22,7 +22,7 @@ void run(CopyOperations& operations, const CopyOperationKey& name, CopyOutcome o
 }  // namespace
 
 TEST_CASE("a list identifier in use is refused on the same nexus and logical unit only") {
-  CopyOperations operations(100);
+  CopyOperations operations({});
   auto first = operations.begin(kKey, CopyCommand::populate_token);
   REQUIRE(first);
   CHECK_FALSE(operations.begin(kKey, CopyCommand::write_using_token));
@@ -33,7 +33,7 @@ TEST_CASE("a list identifier in use is refused on the same nexus and logical uni
 }
 
 TEST_CASE("an operation is in progress in the foreground until it is finished, then has its outcome") {
-  CopyOperations operations(100);
+  CopyOperations operations({});
   auto guard = operations.begin(kKey, CopyCommand::write_using_token);
   REQUIRE(guard);
   CHECK(operations.find(kKey)->status() == CopyStatus::in_progress_foreground);
@@ -49,7 +49,7 @@ TEST_CASE("an operation is in progress in the foreground until it is finished, t
 }
 
 TEST_CASE("a finished operation's list identifier may be used again and its result is discarded") {
-  CopyOperations operations(100);
+  CopyOperations operations({});
   run(operations, kKey, {.transfer_count = 7, .token = RodToken{}});
   auto again = operations.begin(kKey, CopyCommand::write_using_token);
   REQUIRE(again);
@@ -59,7 +59,7 @@ TEST_CASE("a finished operation's list identifier may be used again and its resu
 }
 
 TEST_CASE("an operation whose command was aborted is terminated, with TASK ABORTED and no sense") {
-  CopyOperations operations(100);
+  CopyOperations operations({});
   {
     auto guard = operations.begin(kKey, CopyCommand::write_using_token);
   }
@@ -69,7 +69,7 @@ TEST_CASE("an operation whose command was aborted is terminated, with TASK ABORT
 }
 
 TEST_CASE("delivered ROD token information is gone, the copy status stays") {
-  CopyOperations operations(100);
+  CopyOperations operations({});
   run(operations, kKey, {.token = RodToken{}});
   CHECK(operations.find(kKey)->rod_token_information_kept());
   operations.discard_rod_token_information(kKey);
@@ -79,7 +79,7 @@ TEST_CASE("delivered ROD token information is gone, the copy status stays") {
 }
 
 TEST_CASE("reading while an operation is processed discards nothing") {
-  CopyOperations operations(100);
+  CopyOperations operations({});
   auto guard = operations.begin(kKey, CopyCommand::populate_token);
   operations.discard_rod_token_information(kKey);
   guard->finish({.token = RodToken{}});
@@ -88,7 +88,7 @@ TEST_CASE("reading while an operation is processed discards nothing") {
 }
 
 TEST_CASE("an I_T nexus loss drops that nexus's results and lets operations go on unseen") {
-  CopyOperations operations(100);
+  CopyOperations operations({});
   run(operations, kKey);
   run(operations, key(2, 1, 0x2A));
   auto running = operations.begin(key(1, 2, 5), CopyCommand::write_using_token);
@@ -102,7 +102,7 @@ TEST_CASE("an I_T nexus loss drops that nexus's results and lets operations go o
 }
 
 TEST_CASE("a logical unit reset drops the results of that logical unit for every nexus") {
-  CopyOperations operations(100);
+  CopyOperations operations({});
   run(operations, key(1, 1, 1));
   run(operations, key(2, 1, 1));
   run(operations, key(1, 2, 1));
@@ -113,7 +113,7 @@ TEST_CASE("a logical unit reset drops the results of that logical unit for every
 }
 
 TEST_CASE("beyond the limit the result that finished first goes, and none that is being processed") {
-  CopyOperations operations(2);
+  CopyOperations operations({.results = 2});
   auto running = operations.begin(key(1, 1, 0), CopyCommand::populate_token);
   for (std::uint32_t id : {1u, 2u, 3u}) run(operations, key(1, 1, id));
   CHECK(operations.find(key(1, 1, 0)));
@@ -121,4 +121,16 @@ TEST_CASE("beyond the limit the result that finished first goes, and none that i
   CHECK(operations.find(key(1, 1, 2)));
   CHECK(operations.find(key(1, 1, 3)));
   CHECK(operations.size() == 3);
+}
+
+TEST_CASE("operations being processed are limited, results are not counted among them") {
+  CopyOperations operations({.operations = 2});
+  run(operations, key(1, 1, 9));
+  auto first = operations.begin(key(1, 1, 1), CopyCommand::populate_token);
+  {
+    auto second = operations.begin(key(1, 1, 2), CopyCommand::populate_token);
+    CHECK(operations.begin(key(1, 1, 9), CopyCommand::populate_token).error() == CopyStartError::too_many_operations);
+    CHECK(operations.find(key(1, 1, 9)));  // untouched
+  }
+  CHECK(operations.begin(key(1, 1, 9), CopyCommand::populate_token));
 }

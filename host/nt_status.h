@@ -1,0 +1,64 @@
+// NTSTATUS values an ODX client can meet (MS-ERREF 2.3.1), by the names Windows gives them.
+// Thread: any, nothing is shared.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+namespace host {
+
+enum class NtStatus : std::uint32_t {
+  success = 0x00000000,
+  device_busy = 0x80000011,
+  no_data_detected = 0x80000022,
+  cleaner_cartridge_installed = 0x80000027,
+  unsuccessful = 0xC0000001,
+  invalid_parameter = 0xC000000D,
+  no_such_device = 0xC000000E,
+  invalid_device_request = 0xC0000010,
+  end_of_file = 0xC0000011,
+  no_media_in_device = 0xC0000013,
+  unrecognized_media = 0xC0000014,
+  nonexistent_sector = 0xC0000015,
+  access_denied = 0xC0000022,
+  buffer_too_small = 0xC0000023,
+  data_overrun = 0xC000003C,
+  insufficient_resources = 0xC000009A,
+  device_data_error = 0xC000009C,
+  device_not_connected = 0xC000009D,
+  media_write_protected = 0xC00000A2,
+  device_not_ready = 0xC00000A3,
+  io_timeout = 0xC00000B5,
+  not_supported = 0xC00000BB,
+  invalid_block_length = 0xC0000173,
+  io_device_error = 0xC0000185,
+  retry = 0xC000022D,
+  copy_protection_failure = 0xC0000305,
+  css_authentication_failure = 0xC0000306,
+  css_key_not_present = 0xC0000307,
+  css_key_not_established = 0xC0000308,
+  css_scrambled_sector = 0xC0000309,
+  css_region_mismatch = 0xC000030A,
+  css_resets_exhausted = 0xC000030B,
+  disk_resources_exhausted = 0xC0000461,
+  device_feature_not_supported = 0xC0000463,
+  device_unreachable = 0xC0000464,
+  invalid_token = 0xC0000465,
+  too_many_segment_descriptors = 0xC0000473,
+  invalid_offset_alignment = 0xC0000474,
+  invalid_field_in_parameter_list = 0xC0000475,
+  operation_in_progress = 0xC0000476,
+  invalid_initiator_target_path = 0xC0000477,
+  device_hardware_error = 0xC0000483,
+};
+
+/// "STATUS_INVALID_TOKEN"; "STATUS_?" for a value not named above.
+std::string_view name(NtStatus status);
+
+/// NT_SUCCESS: neither warning (80000000h) nor error.
+constexpr bool succeeded(NtStatus status) {
+  constexpr std::uint32_t kFirstWarning = 0x80000000;
+  return static_cast<std::uint32_t>(status) < kFirstWarning;
+}
+
+}  // namespace host

@@ -1,0 +1,271 @@
+#include "initiator/libiscsi_initiator.h"
+
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <random>
+#include <utility>
+
+// libiscsi's headers use names of C, and must come after the system's.
+#include <iscsi/iscsi.h>
+#include <iscsi/scsi-lowlevel.h>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+
+namespace initiator {
+
+namespace {
+
+using Milliseconds = std::chrono::milliseconds;
+
+/// How long libiscsi is left alone when it has nothing to wait for (its header asks for 100 ms or more while it is
+/// between connections; we are never between connections, so this is only a bound).
+constexpr Milliseconds kIdlePoll{100};
+constexpr Milliseconds kAbortTimeout{5000};
+constexpr Milliseconds kLogoutTimeout{2000};
+/// The largest random ISID field of RFC 7143, 11.12.5 (type 10b).
+constexpr std::uint32_t kRandomIsidMask = 0x00FFFFFF;
+/// The iSCSI response puts SENSE LENGTH before the sense data (RFC 7143, 11.4.7.2).
+using SenseLength = base::be16;
+
+struct ContextDeleter {
+  void operator()(iscsi_context* context) const { iscsi_destroy_context(context); }
+};
+using Context = std::unique_ptr<iscsi_context, ContextDeleter>;
+
+struct TaskDeleter {
+  void operator()(scsi_task* task) const { scsi_free_scsi_task(task); }
+};
+using TaskPointer = std::unique_ptr<scsi_task, TaskDeleter>;
+
+struct UrlDeleter {
+  void operator()(iscsi_url* url) const { iscsi_destroy_url(url); }
+};
+using Url = std::unique_ptr<iscsi_url, UrlDeleter>;
+
+/// What a callback leaves behind. libiscsi calls back exactly once, perhaps while its context is destroyed.
+struct Completion {
+  bool done = false;
+  int status = 0;
+
+  static void callback(iscsi_context*, int status, void*, void* self) {
+    auto* completion = static_cast<Completion*>(self);
+    completion->done = true;
+    completion->status = status;
+  }
+};
+
+int transfer_direction(const Command& command) {
+  if (!command.data_out.empty()) return SCSI_XFER_WRITE;
+  return command.data_in_length > 0 ? SCSI_XFER_READ : SCSI_XFER_NONE;
+}
+
+void take_residual(const scsi_task& task, Result& result) {
+  switch (task.residual_status) {
+    case SCSI_RESIDUAL_NO_RESIDUAL: return;
+    case SCSI_RESIDUAL_UNDERFLOW: result.residual = Result::Residual::underflow; break;
+    case SCSI_RESIDUAL_OVERFLOW: result.residual = Result::Residual::overflow; break;
+  }
+  result.residual_count = static_cast<std::uint32_t>(task.residual);
+}
+
+/// `status` is a SCSI status byte.
+Result delivered(const scsi_task& task, int status) {
+  Result result;
+  result.status = static_cast<std::uint8_t>(status);
+  base::Bytes data(task.datain.data, task.datain.data ? static_cast<std::size_t>(task.datain.size) : 0);
+  if (status == SCSI_STATUS_CHECK_CONDITION) {
+    base::ByteReader reader(data);
+    std::size_t length = reader.u16();
+    base::Bytes sense = reader.take(std::min(length, reader.remaining()));
+    result.sense.assign(sense.begin(), sense.end());
+  } else {
+    result.data_in.assign(data.begin(), data.end());
+  }
+  take_residual(task, result);
+  return result;
+}
+
+}  // namespace
+
+struct IscsiSession::Impl {
+  Options options;
+  IscsiUrl names;
+  std::string url;
+  std::uint32_t isid = 0;
+  Context context;
+  bool lost = true;
+  WireCounters earlier;  ///< of connections that are gone
+
+  std::expected<void, std::string> login();
+  bool pump(const Completion& completion, Milliseconds timeout);
+  WireCounters connection_bytes() const;
+  void drop();
+  Result not_delivered(Transport transport, std::string reason);
+  Result time_out(scsi_task* task, const Completion& command_completion, Milliseconds timeout);
+  Result execute(int lun, const Command& command);
+};
+
+/// Serves the socket until `completion` is done. False: the time is up, or the connection broke.
+bool IscsiSession::Impl::pump(const Completion& completion, Milliseconds timeout) {
+  base::SteadyClock clock;
+  const base::TimePoint deadline = clock.now() + timeout;
+  while (!completion.done) {
+    auto left = std::chrono::duration_cast<Milliseconds>(deadline - clock.now());
+    if (left <= Milliseconds::zero()) return false;
+    pollfd descriptor{iscsi_get_fd(context.get()), static_cast<short>(iscsi_which_events(context.get())), 0};
+    if (poll(&descriptor, 1, static_cast<int>(std::min(left + Milliseconds(1), kIdlePoll).count())) < 0) {
+      if (errno != EINTR) return false;
+      descriptor.revents = 0;
+    }
+    if (iscsi_service(context.get(), descriptor.revents) < 0 && !completion.done) return false;
+  }
+  return true;
+}
+
+/// Kernel counts of this connection: payload bytes sent once, and received in order (tcp_info, Linux 4.19).
+WireCounters IscsiSession::Impl::connection_bytes() const {
+  if (!context) return {};
+  tcp_info info{};
+  socklen_t length = sizeof info;
+  if (getsockopt(iscsi_get_fd(context.get()), IPPROTO_TCP, TCP_INFO, &info, &length) != 0) return {};
+  return {info.tcpi_bytes_sent - info.tcpi_bytes_retrans, info.tcpi_bytes_received};
+}
+
+void IscsiSession::Impl::drop() {
+  WireCounters bytes = connection_bytes();
+  earlier.sent += bytes.sent;
+  earlier.received += bytes.received;
+  context.reset();
+  lost = true;
+}
+
+std::expected<void, std::string> IscsiSession::Impl::login() {
+  context.reset(iscsi_create_context(options.initiator_name.c_str()));
+  if (!context) return std::unexpected("libiscsi has no memory for a session");
+  auto fail = [this](const std::string& what) {
+    std::string why = iscsi_get_error(context.get());
+    drop();
+    return std::unexpected(what + ": " + (why.empty() ? "no answer" : why));
+  };
+  Url parsed(iscsi_parse_full_url(context.get(), url.c_str()));
+  if (!parsed) return fail("bad URL");
+  iscsi_set_noautoreconnect(context.get(), 1);
+  iscsi_set_isid_random(context.get(), isid, 0);
+  iscsi_set_targetname(context.get(), parsed->target);
+  iscsi_set_session_type(context.get(), ISCSI_SESSION_NORMAL);
+  iscsi_set_header_digest(context.get(), ISCSI_HEADER_DIGEST_NONE_CRC32C);
+  if (parsed->user[0] != '\0') iscsi_set_initiator_username_pwd(context.get(), parsed->user, parsed->passwd);
+  if (parsed->target_user[0] != '\0')
+    iscsi_set_target_username_pwd(context.get(), parsed->target_user, parsed->target_passwd);
+
+  Completion connected;
+  if (iscsi_connect_async(context.get(), parsed->portal, Completion::callback, &connected) != 0)
+    return fail("cannot connect to " + names.portal);
+  if (!pump(connected, options.login_timeout) || connected.status != SCSI_STATUS_GOOD)
+    return fail("cannot connect to " + names.portal);
+  Completion logged_in;
+  if (iscsi_login_async(context.get(), Completion::callback, &logged_in) != 0)
+    return fail("cannot log in to " + names.target_name);
+  if (!pump(logged_in, options.login_timeout) || logged_in.status != SCSI_STATUS_GOOD)
+    return fail("cannot log in to " + names.target_name);
+  lost = false;
+  return {};
+}
+
+Result IscsiSession::Impl::not_delivered(Transport transport, std::string reason) {
+  Result result;
+  result.transport = transport;
+  result.reason = std::move(reason);
+  return result;
+}
+
+Result IscsiSession::Impl::time_out(scsi_task* task, const Completion& command_completion, Milliseconds timeout) {
+  std::string reason = "no answer in " + std::to_string(timeout.count()) + " ms";
+  // Takes the task out of libiscsi's queues (its callback runs with SCSI_STATUS_CANCELLED), then asks the target.
+  Completion aborted;
+  bool answered = iscsi_task_mgmt_abort_task_async(context.get(), task, Completion::callback, &aborted) == 0 &&
+                  pump(aborted, kAbortTimeout);
+  if (!answered || !command_completion.done) {
+    drop();
+    reason += "; ABORT TASK was not answered either, connection dropped";
+  }
+  return not_delivered(Transport::timed_out, std::move(reason));
+}
+
+Result IscsiSession::Impl::execute(int lun, const Command& command) {
+  if (lost) {
+    if (auto again = login(); !again) return not_delivered(Transport::connection_lost, again.error());
+  }
+  const bool writes = !command.data_out.empty();
+  const std::size_t length = writes ? command.data_out.size() : command.data_in_length;
+  std::vector<std::uint8_t> cdb = command.cdb;
+  Completion completion;  // outlives the task, and any drop()
+  TaskPointer task(scsi_create_task(static_cast<int>(cdb.size()), cdb.data(), transfer_direction(command),
+                                    static_cast<int>(length)));
+  // libiscsi only reads through this pointer when the direction is out.
+  iscsi_data out{length, writes ? const_cast<unsigned char*>(command.data_out.data()) : nullptr};
+  if (!task || iscsi_scsi_command_async(context.get(), lun, task.get(), Completion::callback, writes ? &out : nullptr,
+                                        &completion) != 0) {
+    std::string why = iscsi_get_error(context.get());
+    drop();
+    return not_delivered(Transport::connection_lost, std::move(why));
+  }
+  base::SteadyClock clock;
+  const base::TimePoint deadline = clock.now() + command.timeout;
+  if (!pump(completion, command.timeout)) {
+    if (clock.now() >= deadline) return time_out(task.get(), completion, command.timeout);
+    std::string why = iscsi_get_error(context.get());
+    drop();
+    return not_delivered(Transport::connection_lost, std::move(why));
+  }
+  constexpr int kStatusByte = 0xFF;
+  if (completion.status >= 0 && completion.status <= kStatusByte) return delivered(*task, completion.status);
+  // SCSI_STATUS_CANCELLED: the connection went away. SCSI_STATUS_ERROR: libiscsi could not read the answer.
+  std::string why = iscsi_get_error(context.get());
+  drop();
+  return not_delivered(Transport::connection_lost, why.empty() ? "the target closed the connection" : why);
+}
+
+std::expected<IscsiUrl, std::string> parse_iscsi_url(const std::string& url) {
+  Context context(iscsi_create_context("iqn.2026-11.example:odx-client"));
+  Url parsed(context ? iscsi_parse_full_url(context.get(), url.c_str()) : nullptr);
+  if (!parsed) return std::unexpected("not an iSCSI URL (iscsi://[user%password@]host[:port]/target-name/lun): " + url);
+  return IscsiUrl{url, parsed->portal, parsed->target, parsed->user, parsed->lun};
+}
+
+IscsiSession::IscsiSession(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+IscsiSession::~IscsiSession() {
+  if (impl_->lost || !impl_->context) return;
+  Completion completion;
+  if (iscsi_logout_async(impl_->context.get(), Completion::callback, &completion) == 0)
+    impl_->pump(completion, kLogoutTimeout);
+  impl_->context.reset();  // while `completion` can still be called back
+}
+
+std::expected<std::shared_ptr<IscsiSession>, std::string> IscsiSession::open(const std::string& url, Options options) {
+  auto names = parse_iscsi_url(url);
+  if (!names) return std::unexpected(names.error());
+  auto impl = std::make_unique<Impl>();
+  impl->options = std::move(options);
+  impl->names = *names;
+  impl->url = url;
+  impl->isid = std::random_device()() & kRandomIsidMask;
+  if (auto logged_in = impl->login(); !logged_in) return std::unexpected(logged_in.error());
+  return std::shared_ptr<IscsiSession>(new IscsiSession(std::move(impl)));
+}
+
+Result IscsiSession::execute(int lun, const Command& command) { return impl_->execute(lun, command); }
+
+WireCounters IscsiSession::wire() const {
+  WireCounters bytes = impl_->connection_bytes();
+  return {impl_->earlier.sent + bytes.sent, impl_->earlier.received + bytes.received};
+}
+
+}  // namespace initiator

@@ -1,0 +1,95 @@
+"""Runs Debian's iscsi-test-cu test by test and compares with the committed list beside this file."""
+import os
+import re
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import Failed, tool
+
+EXPECTED = Path(__file__).with_name("iscsi-test-cu.expected")
+LIMIT_S = 40
+# Tests that need a second path to the same logical unit; the tool takes it as a second URL.
+TWO_PATHS = "MultipathIO."
+
+
+@dataclass
+class Expectation:
+    outcome: str  # PASS, SKIP or EXCLUDED
+    reason: str
+
+
+@dataclass
+class Outcome:
+    outcome: str  # PASS, SKIP or FAIL
+    detail: str
+    seconds: float
+
+
+def expectations():
+    """The committed list. Each test once; SKIP and EXCLUDED with a reason."""
+    found = {}
+    for number, line in enumerate(EXPECTED.read_text().splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        name, outcome, *reason = line.split(None, 2)
+        if outcome not in ("PASS", "SKIP", "EXCLUDED") or name in found or (outcome != "PASS") != bool(reason):
+            raise Failed(f"{EXPECTED.name}:{number}: expected 'TEST PASS', 'TEST SKIP why' or 'TEST EXCLUDED proof'")
+        found[name] = Expectation(outcome, reason[0] if reason else "")
+    return found
+
+
+def known_tests():
+    """Every test of the installed tool, as SUITE.TEST."""
+    listed = subprocess.run([tool("iscsi-test-cu"), "-l"], stdout=subprocess.PIPE, text=True, check=True)
+    return [line[4:] for line in listed.stdout.splitlines() if line.startswith("ALL.") and line.count(".") == 2]
+
+
+def run_test(name, url):
+    """One test in a process of its own. The tool counts skipped tests as passed, so its words are read."""
+    urls = [url, url] if name.startswith(TWO_PATHS) else [url]
+    command = [tool("iscsi-test-cu"), "-d", "-S", "-v", "-t", f"ALL.{name}", *urls]
+    started = time.monotonic()
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+                              timeout=LIMIT_S, check=False, cwd=os.environ.get("TMPDIR", "/tmp"))
+    except subprocess.TimeoutExpired:
+        return Outcome("FAIL", f"no end after {LIMIT_S} s", LIMIT_S)
+    seconds = time.monotonic() - started
+    test = name.rsplit(".", 1)[1]
+    body = done.stdout.partition(f"Test: {test} ...")[2].partition("Run Summary:")[0]
+    if done.returncode != 0 or not body or re.search(r"(?:^|\.\.\.)FAILED$", body, re.M):
+        wrong = re.findall(r"^\s*\d+\. (.*)$", body, re.M) or body.strip().splitlines()[-3:]
+        said = [line.strip() for line in body.splitlines() if "[FAILED]" in line]
+        return Outcome("FAIL", "; ".join([*wrong[:3], *said[:2]]) or f"exit status {done.returncode}", seconds)
+    if skipped := re.findall(r"\[SKIPPED\] (.*)", body):
+        return Outcome("SKIP", skipped[-1].strip(), seconds)
+    return Outcome("PASS", "", seconds)
+
+
+def conformance(context, only="", list_mode=False):
+    """Yields (name, outcome, detail) for every test: outcome passed, failed or skipped as compared with the list."""
+    expected = expectations()
+    known = known_tests()
+    for name in sorted(set(expected) - set(known)):
+        yield name, "failed", "in the list, but the tool has no such test"
+    names = [name for name in known if name.startswith(only)]
+    if list_mode:
+        for name in names:
+            yield name, "", expected[name].outcome if name in expected else "not in the list"
+        return
+    with context.target("memory:1G") as target:
+        for name in names:
+            if name not in expected:
+                yield name, "failed", "not in the list"
+                continue
+            want = expected[name]
+            if want.outcome == "EXCLUDED":
+                yield name, "skipped", f"excluded: {want.reason}"
+                continue
+            got = run_test(name, target.url)
+            if got.outcome == want.outcome:
+                yield name, "skipped" if got.outcome == "SKIP" else "passed", want.reason or f"{got.seconds:.2f} s"
+            else:
+                yield name, "failed", f"expected {want.outcome} {want.reason}, got {got.outcome}: {got.detail}"

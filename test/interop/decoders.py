@@ -1,0 +1,170 @@
+"""Decoders nobody here wrote read what odxd sends: sg_vpd, sg_decode_sense, and tshark on a recorded session."""
+import socket
+import struct
+import threading
+import time
+
+from harness import Failed, check, expect, run
+from offload import populate_token, read16, write_using_token
+from wire import CHECK_CONDITION, Session
+
+
+def vpd(session, page, lun=0):
+    answer = session.command(bytes([0x12, 1, page, 0x04, 0x00, 0]), data_in=1024, lun=lun)
+    if answer.status != 0:
+        raise Failed(f"INQUIRY VPD {page:02X}h: {answer}")
+    return answer.data
+
+
+def sg_vpd(context, page, data):
+    path = context.folder / f"vpd-{page:02x}"
+    path.write_bytes(data)
+    return run("sg_vpd", "--raw", f"--inhex={path}", "--page", f"{page:#x}")
+
+
+@check
+def sg_vpd_decodes_third_party_copy(context):
+    """sg_vpd reads VPD 8Fh: ROD limits first, the commands, the features and types"""
+    with context.target("memory:1G") as target:
+        session = Session(target).clear_unit_attentions()
+        data = vpd(session, 0x8F)
+        session.close()
+    assert data[4:8] == bytes.fromhex("00000020"), "Block Device ROD Token Limits do not stand first"
+    shown = sg_vpd(context, 0x8F, data)
+    for line in (r"Block Device ROD Token Limits:\n +Maximum range descriptors: [1-9]", "Populate token",
+                 "Write using token", "Receive ROD token information", "Receive copy status",
+                 "ROD token features:", r"point in time copy - default \[0x800000\]",
+                 r"block device zero \[0xffff0001\]"):
+        expect(shown, line, "VPD 8Fh")
+    limit = struct.unpack_from(">H", data, 14)[0]
+    expect(shown, rf"Maximum range descriptors: {limit}$")
+    if "Unexpected" in shown or "too short" in shown or "malformed" in shown.lower():
+        raise Failed(shown)
+
+
+@check
+def sg_vpd_decodes_the_other_pages(context):
+    """sg_vpd reads VPD 00h 80h 83h 86h B0h B1h B2h, listed in ascending order"""
+    known = {0x00: "Third party copy", 0x80: "Unit serial number: .+", 0x83: "NAA", 0x86: "SIMPSUP=1",
+             0xB0: "Maximum compare and write length: [1-9]", 0xB1: "(?i)non-rotating", 0xB2: r"\(LBPU\): 1"}
+    with context.target("memory:1G") as target:
+        session = Session(target).clear_unit_attentions()
+        listed = vpd(session, 0x00)[4:]
+        pages = {page: vpd(session, page) for page in known}
+        session.close()
+    assert list(listed) == sorted([*known, 0x8F]), f"VPD 00h lists {listed.hex(' ')}"
+    for page, pattern in known.items():
+        expect(sg_vpd(context, page, pages[page]), pattern, f"VPD {page:02X}h")
+
+
+@check
+def sg_decode_sense_names_our_errors(context):
+    """sg_decode_sense reads the sense data of refused commands, field pointers included"""
+    flipped = bytearray(512)
+    populate, populate_list = populate_token(1, [])
+    write, write_list = write_using_token(2, bytes(flipped), [(0, 8)])
+    commands = (
+        (bytes([0xEE] + [0] * 15), b"", "Illegal Request", "Invalid command operation code", ""),
+        (read16(1 << 40, 1), b"", "Illegal Request", "Logical block address out of range", ""),
+        (bytes([0x12, 0x01, 0xEE, 0, 96, 0]), b"", "Illegal Request", "Invalid field in cdb", "byte 2"),
+        (bytes([0x00, 0x10, 0, 0, 0, 0]), b"", "Illegal Request", "Invalid field in cdb", "byte 1 bit 4"),
+        (populate, populate_list[:10], "Illegal Request", "Parameter list length error", ""),
+        (write, write_list, "Illegal Request", "Invalid token operation", ""),
+    )
+    with context.target("memory:1G") as target:
+        session = Session(target).clear_unit_attentions()
+        for cdb, data_out, key, additional, pointer in commands:
+            if data_out and len(data_out) < int.from_bytes(cdb[10:14], "big"):
+                cdb = cdb[:10] + struct.pack(">I", len(data_out)) + cdb[14:]
+            answer = session.command(cdb, data_out=data_out, data_in=0 if data_out else 512)
+            assert answer.status == CHECK_CONDITION, f"{cdb.hex(' ')}: {answer}"
+            shown = run("sg_decode_sense", *(f"{byte:02x}" for byte in answer.sense))
+            expect(shown, f"Sense key: {key}", cdb.hex(" "))
+            expect(shown, f"Additional sense: {additional}", cdb.hex(" "))
+            if pointer:
+                expect(shown.replace(" ", ""), pointer.replace(" ", ""), cdb.hex(" "))
+        session.close()
+
+
+class Relay:
+    """Passes connections on to a target and keeps what passed, so that no capture permission is needed."""
+
+    def __init__(self, target):
+        self.target = (target.host, target.port)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.passed = []  # (time, connection, from the client, bytes)
+        self.lock = threading.Lock()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def url(self, url):
+        return url.replace(f":{self.target[1]}/", f":{self.port}/", 1)
+
+    def _accept(self):
+        connection = 0
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            connection += 1
+            server = socket.create_connection(self.target)
+            for source, sink, from_client in ((client, server, True), (server, client, False)):
+                threading.Thread(target=self._pump, args=(source, sink, connection, from_client), daemon=True).start()
+
+    def _pump(self, source, sink, connection, from_client):
+        try:
+            while data := source.recv(32768):
+                with self.lock:
+                    self.passed.append((time.time(), connection, from_client, data))
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+    def close(self):
+        self.listener.close()
+
+    def pcap(self, path):
+        """Writes what passed as TCP over IPv4 between 10.0.0.N and 10.0.1.1 port 3260 (raw IP link type, 101)."""
+        sequence = {}
+        with open(path, "wb") as file:
+            file.write(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262144, 101))
+            for when, connection, from_client, data in self.passed:
+                ends = [(bytes([10, 0, 0, connection]), 40000 + connection), (bytes([10, 0, 1, 1]), 3260)]
+                (source, source_port), (sink, sink_port) = ends if from_client else ends[::-1]
+                sent = sequence.get((connection, from_client), 1)
+                acknowledged = sequence.get((connection, not from_client), 1)
+                sequence[connection, from_client] = (sent + len(data)) & 0xFFFFFFFF
+                tcp = struct.pack(">HHIIBBHHH", source_port, sink_port, sent, acknowledged, 5 << 4, 0x18, 65535, 0, 0)
+                ip = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 40 + len(data), 0, 0, 64, 6, 0, source, sink)
+                packet = ip + tcp + data
+                file.write(struct.pack("<IIII", int(when), int(when % 1 * 1e6), len(packet), len(packet)) + packet)
+
+
+@check
+def tshark_dissects_a_session(context):
+    """tshark finds nothing malformed in recorded sessions of iscsi-ls, iscsi-inq, qemu-img and an offload"""
+    with context.target("memory:64M", "memory:64M") as target:
+        relay = Relay(target)
+        run("iscsi-ls", "-s", relay.url(target.portal_url + "/").rstrip("/"))
+        run("iscsi-inq", relay.url(target.urls[0]))
+        run("iscsi-readcapacity16", relay.url(target.urls[0]))
+        run("qemu-io", "-f", "raw", "-c", "write -P 7 0 1M", "-c", "read -P 7 0 1M", "-c", "flush",
+            relay.url(target.urls[0]))
+        run(context.odx[0], *context.odx[1:], "copy", relay.url(target.urls[0]), relay.url(target.urls[1]))
+        relay.close()
+        capture = context.folder / "session.pcap"
+        relay.pcap(capture)
+    preferences = ("-o", "ip.check_checksum:FALSE", "-o", "tcp.check_checksum:FALSE")
+    shown = run("tshark", "-n", "-r", capture, *preferences, "-Y", "_ws.malformed || _ws.unreassembled || iscsi.reject")
+    frames = [line for line in shown.splitlines() if "Running as user" not in line and line.strip()]
+    if frames:
+        raise Failed("tshark complains:\n" + "\n".join(frames[:20]))
+    listed = run("tshark", "-n", "-r", capture, *preferences, "-Y", "iscsi", "-T", "fields", "-e", "iscsi.opcode", "-e",
+                 "scsi_spc.opcode", "-e", "scsi_sbc.opcode")
+    words = [word for line in listed.splitlines() for word in line.split("\t")[0].split(",")]
+    opcodes = {int(word, 16) for word in words if word.startswith("0x")}
+    missing = {0x01, 0x03, 0x04, 0x06, 0x21, 0x23, 0x24, 0x25, 0x26} - opcodes
+    if missing:
+        raise Failed(f"tshark saw no PDU of opcodes {[hex(code) for code in sorted(missing)]}")
