@@ -1,0 +1,83 @@
+// The nodes of an ExtentTree and the three operations everything is built from: join, split, slice.
+// Private to extent_node.cc and extent_tree.cc. Thread: as ExtentTree.
+#pragma once
+
+#include <array>
+#include <boost/container/static_vector.hpp>
+#include <cstdint>
+#include <utility>
+
+#include "handlers/extent_tree.h"
+
+namespace handlers {
+
+constexpr std::size_t kFanout = 32;
+/// Fewest slots in a node that is not a root. A quarter: joins leave slack on both sides of the seam, so that
+/// alternating changes do not split and merge the same nodes over and over.
+constexpr std::size_t kMinFill = kFanout / 4;
+
+/// One entry of a node: in a leaf a run of bytes in a chunk (no target: a hole), above it a subtree.
+struct Slot {
+  std::uint64_t length = 0;
+  base::Ref<base::RefCounted> target{};
+  std::uint32_t offset = 0;  ///< where the run starts in its chunk
+};
+using SlotList = boost::container::static_vector<Slot, 2 * kFanout + 2>;
+
+class ExtentNode final : public Sliced {
+ public:
+  ExtentNode(MemoryPool& pool, unsigned height);
+  ~ExtentNode() override;
+
+  bool leaf() const { return height_ == 0; }
+  unsigned height() const { return height_; }
+  std::size_t count() const { return count_; }
+  std::uint64_t length() const { return count_ == 0 ? 0 : ends_[count_ - 1]; }
+  std::uint64_t start(std::size_t i) const { return i == 0 ? 0 : ends_[i - 1]; }
+  std::uint64_t end(std::size_t i) const { return ends_[i]; }
+  std::uint64_t slot_length(std::size_t i) const { return end(i) - start(i); }
+  std::uint32_t offset(std::size_t i) const { return offsets_[i]; }
+  Chunk* chunk(std::size_t i) const { return static_cast<Chunk*>(targets_[i].get()); }
+  ExtentNode* child(std::size_t i) const { return static_cast<ExtentNode*>(targets_[i].get()); }
+
+  /// The slot that holds the byte at `position`, which is less than length().
+  std::size_t find(std::uint64_t position) const;
+  /// Whether the bytes of slot `i` may be overwritten where they are (this node itself being unshared).
+  bool writable(std::size_t i) const { return targets_[i] && targets_[i]->unique(); }
+
+  /// Appends slots [first, last) to `out`, merging runs that continue each other: moved out where this node is
+  /// `own` (then it is to be assigned or dropped), else shared.
+  void gather(std::size_t first, std::size_t last, bool own, SlotList& out);
+  /// Replaces all slots.
+  void assign(Slot* first, Slot* last);
+  /// Child `i`, copied first when it is shared.
+  ExtentNode* own_child(MemoryPool& pool, std::size_t i);
+
+ private:
+  void dispose() override;
+
+  MemoryPool* pool_;
+  std::uint8_t height_;  ///< 0: leaf
+  std::uint8_t count_ = 0;
+  std::array<std::uint64_t, kFanout> ends_;  ///< where each slot ends, from the start of this node
+  std::array<base::Ref<base::RefCounted>, kFanout> targets_;
+  std::array<std::uint32_t, kFanout> offsets_;
+};
+
+/// Appends a slot, merging it with the last one where both are holes or one continues the other in its chunk.
+void push(SlotList& list, Slot slot, bool leaf);
+/// Cuts `slot` at `at` and returns what follows. A chunk that only this slot refers to is cut too where the
+/// place allows it, so that each part can be freed without the other.
+Slot cut_slot(MemoryPool& pool, Slot& slot, std::uint64_t at);
+/// Frees the memory of an exclusively owned chunk outside what `slot` shows of it.
+void trim_slot(MemoryPool& pool, Slot& slot);
+
+/// A tree of these slots, all of one height: null for none, the subtree itself for one.
+ExtentNodeRef tree_of(MemoryPool& pool, unsigned height, Slot* first, Slot* last);
+ExtentNodeRef copy_node(MemoryPool& pool, ExtentNode& node);
+ExtentNodeRef join(MemoryPool& pool, ExtentNodeRef a, ExtentNodeRef b);
+std::pair<ExtentNodeRef, ExtentNodeRef> split(MemoryPool& pool, ExtentNodeRef node, std::uint64_t at);
+/// Bytes [from, to) of `node`, sharing what it can.
+ExtentNodeRef slice(MemoryPool& pool, ExtentNode& node, std::uint64_t from, std::uint64_t to);
+
+}  // namespace handlers

@@ -1,0 +1,69 @@
+// A sequence of bytes as a persistent tree: what a memory store and its snapshots are made of.
+//
+// A B+tree over extents (runs inside chunks, or holes) whose nodes record lengths, never addresses: a subtree means
+// the same wherever it is spliced, so that copying a range is split, share and join, O(log n) whatever its size,
+// alignment or fragmentation. Nodes and chunks are reference-counted; what one tree alone refers to is changed in
+// place, what is shared is copied on the way down (path copying).
+//
+// Does not know sizes of stores, snapshots or errors beyond "no memory". Thread: one at a time for a tree; trees
+// that share nodes may be used on different threads, because shared nodes never change.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/bytes.h"
+#include "base/segments.h"
+#include "handlers/memory_pool.h"
+
+namespace handlers {
+
+class ExtentNode;
+using ExtentNodeRef = base::Ref<ExtentNode>;
+
+class ExtentTree {
+ public:
+  /// No bytes.
+  ExtentTree();
+  ExtentTree(ExtentTree&& other) noexcept;
+  ExtentTree& operator=(ExtentTree&& other) noexcept;
+  ~ExtentTree();
+  /// `length` bytes of hole.
+  static ExtentTree hole(MemoryPool& pool, std::uint64_t length);
+  /// `length` bytes (at most its size) of a chunk.
+  static ExtentTree extent(MemoryPool& pool, base::Ref<Chunk> chunk, std::uint64_t length);
+  /// `unit` over and over until `length`: O(log length).
+  static ExtentTree repeat(MemoryPool& pool, const ExtentTree& unit, std::uint64_t length);
+
+  std::uint64_t length() const;
+
+  /// Appends [offset, offset + length) to `out`, pinned; holes as zeros.
+  void read(std::uint64_t offset, std::uint64_t length, base::Segments& out) const;
+  /// Overwrites bytes. Returns how many were written: fewer than data.size() when memory ran out.
+  std::uint64_t write(MemoryPool& pool, std::uint64_t offset, base::Bytes data);
+  /// Makes [offset, offset + with.length()) equal to `with`.
+  void replace(MemoryPool& pool, std::uint64_t offset, ExtentTree with);
+  /// [offset, offset + length), sharing.
+  ExtentTree slice(MemoryPool& pool, std::uint64_t offset, std::uint64_t length) const;
+  /// Adds `tail` at the end.
+  void append(MemoryPool& pool, ExtentTree tail);
+
+  /// The run at `offset`: its length (it may stop short of the next change) and whether it is mapped.
+  struct Run {
+    std::uint64_t length = 0;
+    bool mapped = false;
+  };
+  Run run(std::uint64_t offset) const;
+
+  /// For tests: empty when every rule of the structure holds, else the first one broken.
+  std::string broken_rule() const;
+  /// For tests and figures: extents and holes reachable, shared ones counted each time.
+  std::uint64_t extent_count() const;
+
+ private:
+  explicit ExtentTree(ExtentNodeRef root);
+
+  ExtentNodeRef root_;
+};
+
+}  // namespace handlers

@@ -1,0 +1,234 @@
+#include "handlers/file_image.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <vector>
+
+#include "handlers/open_error.h"
+
+namespace handlers {
+namespace {
+
+constexpr std::size_t kCopyBuffer = 256 * 1024;
+constexpr std::array<std::uint8_t, 256 * 1024> kZeros{};
+constexpr std::uint64_t kStatBlock = 512;  // the unit of st_blocks, stat(3type)
+
+std::string text_of(int number) { return std::strerror(number); }  // NOLINT(concurrency-mt-unsafe): glibc's is safe
+
+off_t off(std::uint64_t value) { return static_cast<off_t>(value); }
+
+}  // namespace
+
+ssize_t FileCalls::pread(int fd, void* buffer, std::size_t count, off_t offset) {
+  return ::pread(fd, buffer, count, offset);
+}
+ssize_t FileCalls::pwrite(int fd, const void* buffer, std::size_t count, off_t offset) {
+  return ::pwrite(fd, buffer, count, offset);
+}
+int FileCalls::fdatasync(int fd) { return ::fdatasync(fd); }
+int FileCalls::fallocate(int fd, int mode, off_t offset, off_t length) { return ::fallocate(fd, mode, offset, length); }
+int FileCalls::clone_range(int from, off_t from_offset, off_t length, int to, off_t to_offset) {
+  file_clone_range range{};
+  range.src_fd = from;
+  range.src_offset = static_cast<std::uint64_t>(from_offset);
+  range.src_length = static_cast<std::uint64_t>(length);
+  range.dest_offset = static_cast<std::uint64_t>(to_offset);
+  return ::ioctl(to, FICLONERANGE, &range);
+}
+ssize_t FileCalls::copy_file_range(int from, off_t from_offset, int to, off_t to_offset, std::size_t length) {
+  return ::copy_file_range(from, &from_offset, to, &to_offset, length, 0);
+}
+
+FileImage::FileImage(const FileStoreOptions& options)
+    : path_(options.path),
+      calls_(options.calls ? options.calls : std::make_shared<FileCalls>()),
+      read_only_(options.read_only) {
+  open(options);
+  try {
+    lock();
+    find_size(options);
+  } catch (...) {
+    ::close(fd_);
+    throw;
+  }
+}
+
+FileImage::~FileImage() { ::close(fd_); }
+
+void FileImage::open(const FileStoreOptions& options) {
+  int flags = O_CLOEXEC | (read_only_ ? O_RDONLY : O_RDWR);
+  bool may_create = options.create_size && !read_only_;
+  constexpr mode_t kNewFileMode = 0644;
+  fd_ = ::open(path_.c_str(), flags | (may_create ? O_CREAT : 0), kNewFileMode);
+  if (fd_ >= 0) return;
+  switch (errno) {
+    case ENOENT:
+      throw OpenError(fmt::format("file '{}' does not exist{}", path_,
+                                  may_create ? " and its folder does not either" : "; add ,size=SIZE to create it"));
+    case EACCES:
+    case EPERM:
+    case EROFS:
+    case ETXTBSY:
+      if (!read_only_)
+        throw OpenError(fmt::format("file '{0}' is not writable ({1}); use file:{0},ro to serve it read-only", path_,
+                                    text_of(errno)));
+      [[fallthrough]];
+    default: throw OpenError(fmt::format("file '{}' cannot be opened: {}", path_, text_of(errno)));
+  }
+}
+
+void FileImage::lock() const {
+  // flock and not an OFD lock: other tools may look at the image meanwhile, a second daemon may not serve it.
+  if (::flock(fd_, (read_only_ ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0) return;
+  if (errno == EWOULDBLOCK)
+    throw OpenError(
+        fmt::format("file '{}' is locked: another process serves it{}", path_, read_only_ ? " for writing" : ""));
+  throw OpenError(fmt::format("file '{}' cannot be locked: {}", path_, text_of(errno)));
+}
+
+void FileImage::find_size(const FileStoreOptions& options) {
+  struct stat status{};
+  if (::fstat(fd_, &status) != 0) throw OpenError(fmt::format("file '{}': {}", path_, text_of(errno)));
+  if (S_ISBLK(status.st_mode)) {
+    if (::ioctl(fd_, BLKGETSIZE64, &size_) != 0)
+      throw OpenError(fmt::format("device '{}' does not tell its size: {}", path_, text_of(errno)));
+  } else if (S_ISREG(status.st_mode)) {
+    size_ = static_cast<std::uint64_t>(status.st_size);
+    if (size_ == 0 && options.create_size && !read_only_) {
+      if (::ftruncate(fd_, off(*options.create_size)) != 0)
+        throw OpenError(fmt::format("file '{}' cannot have {} bytes: {}", path_, *options.create_size, text_of(errno)));
+      size_ = *options.create_size;
+    }
+  } else {
+    throw OpenError(fmt::format("'{}' is neither a regular file nor a block device", path_));
+  }
+  if (size_ == 0 || size_ % options.block_length != 0)
+    throw OpenError(fmt::format("file '{}' has {} bytes, which is not a positive multiple of the block length {}",
+                                path_, size_, options.block_length));
+  if (options.create_size && size_ != *options.create_size)
+    throw OpenError(
+        fmt::format("file '{}' exists and has {} bytes, not the {} asked for; leave size= out, or remove it", path_,
+                    size_, *options.create_size));
+}
+
+IoError FileImage::error(IoError::Kind kind, const char* call, std::uint64_t offset, int number) const {
+  return {kind, fmt::format("{}: {} at byte {}: {}", path_, call, offset, text_of(number))};
+}
+
+IoError FileImage::write_error(const char* call, std::uint64_t offset, int number) const {
+  bool full = number == ENOSPC || number == EDQUOT || number == EFBIG;
+  return error(full ? IoError::Kind::no_space : IoError::Kind::medium_write, call, offset, number);
+}
+
+IoResult<void> FileImage::read(std::uint64_t offset, base::MutableBytes out) const {
+  while (!out.empty()) {
+    ssize_t count = calls_->pread(fd_, out.data(), out.size(), off(offset));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return std::unexpected(error(IoError::Kind::medium_read, "pread", offset, errno));
+    if (count == 0) {
+      return std::unexpected(
+          IoError{IoError::Kind::medium_read,
+                  fmt::format("{}: the file ends at byte {}, before its {} bytes", path_, offset, size_)});
+    }
+    out = out.subspan(static_cast<std::size_t>(count));
+    offset += static_cast<std::uint64_t>(count);
+  }
+  return {};
+}
+
+IoResult<void> FileImage::write(std::uint64_t offset, base::Bytes data) {
+  while (!data.empty()) {
+    ssize_t count = calls_->pwrite(fd_, data.data(), data.size(), off(offset));
+    if (count < 0 && errno == EINTR) continue;
+    // A write of nothing without an error would loop for ever; no file system says why it did that.
+    if (count <= 0) return std::unexpected(write_error("pwrite", offset, count < 0 ? errno : EIO));
+    data = data.subspan(static_cast<std::size_t>(count));
+    offset += static_cast<std::uint64_t>(count);
+  }
+  return {};
+}
+
+IoResult<void> FileImage::punch(ByteRange range) {
+  while (can_punch_.load(std::memory_order_relaxed)) {
+    if (range.length == 0) return {};
+    int result =
+        calls_->fallocate(fd_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off(range.offset), off(range.length));
+    if (result == 0) return {};
+    if (errno == EINTR) continue;
+    if (errno == EIO) return std::unexpected(write_error("fallocate", range.offset, errno));
+    // EINVAL is a device's answer to a range not aligned to its blocks: this once zeros, next time try again.
+    if (errno != EINVAL) can_punch_.store(false, std::memory_order_relaxed);
+    break;
+  }
+  while (range.length > 0) {
+    std::size_t run = static_cast<std::size_t>(std::min<std::uint64_t>(range.length, kZeros.size()));
+    if (auto result = write(range.offset, base::Bytes(kZeros).first(run)); !result) return result;
+    range.offset += run;
+    range.length -= run;
+  }
+  return {};
+}
+
+IoResult<void> FileImage::sync() {
+  while (calls_->fdatasync(fd_) != 0) {
+    if (errno != EINTR) return std::unexpected(error(IoError::Kind::medium_write, "fdatasync", 0, errno));
+  }
+  return {};
+}
+
+bool FileImage::share_extents(const FileImage& from, ByteRange range, std::uint64_t offset) {
+  return calls_->clone_range(from.fd_, off(range.offset), off(range.length), fd_, off(offset)) == 0;
+}
+
+std::uint64_t FileImage::copy_in_kernel(const FileImage& from, ByteRange range, std::uint64_t offset) {
+  std::uint64_t done = 0;
+  while (done < range.length) {
+    ssize_t count = calls_->copy_file_range(from.fd_, off(range.offset + done), fd_, off(offset + done),
+                                            static_cast<std::size_t>(range.length - done));
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) break;
+    done += static_cast<std::uint64_t>(count);
+  }
+  return done;
+}
+
+IoResult<void> FileImage::copy_from(const FileImage& from, ByteRange range, std::uint64_t offset) {
+  if (range.length == 0 || share_extents(from, range, offset)) return {};
+  // Whatever the kernel did not copy is copied by hand, which also finds out what was wrong.
+  std::uint64_t done = copy_in_kernel(from, range, offset);
+  std::vector<std::uint8_t> buffer(static_cast<std::size_t>(std::min<std::uint64_t>(range.length - done, kCopyBuffer)));
+  while (done < range.length) {
+    base::MutableBytes piece(buffer);
+    piece = piece.first(static_cast<std::size_t>(std::min<std::uint64_t>(range.length - done, piece.size())));
+    if (auto result = from.read(range.offset + done, piece); !result) return result;
+    if (auto result = write(offset + done, piece); !result) return result;
+    done += piece.size();
+  }
+  return {};
+}
+
+ProvisioningRun FileImage::run(std::uint64_t offset) const {
+  off_t data = ::lseek(fd_, off(offset), SEEK_DATA);
+  if (data < 0) return {size_ - offset, errno != ENXIO};  // ENXIO: only hole is left
+  if (off(offset) < data) return {std::min(static_cast<std::uint64_t>(data), size_) - offset, false};
+  off_t hole = ::lseek(fd_, off(offset), SEEK_HOLE);
+  return {(hole < 0 ? size_ : std::min(static_cast<std::uint64_t>(hole), size_)) - offset, true};
+}
+
+std::uint64_t FileImage::allocated_bytes() const {
+  struct stat status{};
+  return ::fstat(fd_, &status) == 0 ? static_cast<std::uint64_t>(status.st_blocks) * kStatBlock : 0;
+}
+
+}  // namespace handlers

@@ -1,0 +1,84 @@
+// An open image: a raw file or block device, its lock, and transfers that finish or say why not.
+//
+// Knows nothing of snapshots. Thread: any; transfers on ranges that do not overlap may run at once.
+#pragma once
+
+#include <sys/types.h>
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "handlers/backing_store.h"
+#include "handlers/memory_pool.h"
+
+namespace handlers {
+
+/// The system calls whose failures have to be tested. Each behaves as the call of its name, errno included.
+class FileCalls {
+ public:
+  virtual ~FileCalls() = default;
+  virtual ssize_t pread(int fd, void* buffer, std::size_t count, off_t offset);
+  virtual ssize_t pwrite(int fd, const void* buffer, std::size_t count, off_t offset);
+  virtual int fdatasync(int fd);
+  virtual int fallocate(int fd, int mode, off_t offset, off_t length);
+  /// ioctl(to, FICLONERANGE).
+  virtual int clone_range(int from, off_t from_offset, off_t length, int to, off_t to_offset);
+  virtual ssize_t copy_file_range(int from, off_t from_offset, int to, off_t to_offset, std::size_t length);
+};
+
+struct FileStoreOptions {
+  std::string path;
+  bool read_only = false;
+  std::optional<std::uint64_t> create_size;  ///< make the file, with this size, where none exists
+  std::uint32_t block_length = 512;
+  base::Ref<MemoryPool> pool;        ///< where old data goes that snapshots still need
+  std::shared_ptr<FileCalls> calls;  ///< null: the system's
+};
+
+class FileImage {
+ public:
+  /// Throws OpenError: missing, locked, not writable, not a whole number of blocks.
+  explicit FileImage(const FileStoreOptions& options);
+  ~FileImage();
+  FileImage(const FileImage&) = delete;
+  FileImage& operator=(const FileImage&) = delete;
+
+  std::uint64_t size() const { return size_; }
+  const std::string& path() const { return path_; }
+
+  /// Errors: medium_read.
+  IoResult<void> read(std::uint64_t offset, base::MutableBytes out) const;
+  /// Errors: no_space, medium_write.
+  IoResult<void> write(std::uint64_t offset, base::Bytes data);
+  /// Makes `range` a hole, or zeros where the file system knows no holes. Errors as write().
+  IoResult<void> punch(ByteRange range);
+  /// Errors: medium_write.
+  IoResult<void> sync();
+  /// Copies from another image, or from another part of this one: sharing extents where the file system can,
+  /// else inside the kernel, else through memory. Errors: medium_read and those of write().
+  IoResult<void> copy_from(const FileImage& from, ByteRange range, std::uint64_t offset);
+  /// The run of data or hole at `offset`; all data where the file system does not say.
+  ProvisioningRun run(std::uint64_t offset) const;
+  std::uint64_t allocated_bytes() const;
+
+ private:
+  void open(const FileStoreOptions& options);
+  void lock() const;
+  void find_size(const FileStoreOptions& options);
+  IoError error(IoError::Kind kind, const char* call, std::uint64_t offset, int number) const;
+  IoError write_error(const char* call, std::uint64_t offset, int number) const;
+  bool share_extents(const FileImage& from, ByteRange range, std::uint64_t offset);
+  std::uint64_t copy_in_kernel(const FileImage& from, ByteRange range, std::uint64_t offset);
+
+  std::string path_;
+  std::shared_ptr<FileCalls> calls_;
+  int fd_ = -1;
+  bool read_only_ = false;
+  std::uint64_t size_ = 0;
+  std::atomic<bool> can_punch_{true};
+};
+
+}  // namespace handlers

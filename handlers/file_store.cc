@@ -1,0 +1,230 @@
+#include "handlers/file_store.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "handlers/copy_from_snapshot.h"
+#include "handlers/file_originals.h"
+
+namespace handlers {
+
+/// What a store shares with its snapshots.
+class FileCore {
+ public:
+  explicit FileCore(const FileStoreOptions& options)
+      : image(options), pool(options.pool ? options.pool : MemoryPool::create()), originals(image, *pool) {}
+
+  FileImage image;
+  base::Ref<MemoryPool> pool;
+  FileOriginals originals;
+};
+
+namespace {
+
+/// How much is done between two looks at what snapshots need: also the longest time a lock is held for.
+constexpr std::uint64_t kPiece = 1 << 20;
+
+/// Bytes read from the image, not zeroed first.
+class ReadBuffer final : public base::RefCounted {
+ public:
+  explicit ReadBuffer(std::size_t size) : bytes_(std::make_unique_for_overwrite<std::uint8_t[]>(size)), size_(size) {}
+  base::MutableBytes bytes() const { return {bytes_.get(), size_}; }
+
+ private:
+  std::unique_ptr<std::uint8_t[]> bytes_;
+  std::size_t size_;
+};
+
+IoResult<void> read_image(const FileImage& image, ByteRange range, base::Segments& out) {
+  auto buffer = base::make_ref<ReadBuffer>(static_cast<std::size_t>(range.length));
+  if (auto result = image.read(range.offset, buffer->bytes()); !result) return result;
+  base::Bytes bytes = buffer->bytes();
+  out.append(bytes, std::move(buffer));
+  return {};
+}
+
+class FileSnapshot final : public Snapshot {
+ public:
+  using Part = FileOriginals::Part;
+  using Visit = std::function<IoResult<void>(const Part&)>;
+
+  FileSnapshot(std::shared_ptr<FileCore> core, std::span<const ByteRange> ranges) : core_(std::move(core)) {
+    for (const ByteRange& range : ranges) core_->originals.capture(range, pieces_);
+    starts_.reserve(pieces_.size());
+    for (const auto& piece : pieces_) {
+      starts_.push_back(size_);
+      size_ += piece.range.length;
+    }
+  }
+  ~FileSnapshot() override { core_->originals.release(pieces_); }
+
+  std::uint64_t size_bytes() const override { return size_; }
+  const FileImage& image() const { return core_->image; }
+
+  IoResult<void> read(ByteRange range, base::Segments& out) const override {
+    return visit(range, [&](const Part& part) -> IoResult<void> {
+      if (part.live) return read_image(core_->image, part.range, out);
+      if (!part.chunk) {
+        out.append_zeros(part.range.length);
+      } else {
+        base::Bytes bytes(part.chunk->data() + part.chunk_offset, static_cast<std::size_t>(part.range.length));
+        out.append(bytes, base::Ref<const base::RefCounted>(part.chunk));
+      }
+      return {};
+    });
+  }
+
+  IoResult<ProvisioningRun> provisioning(std::uint64_t offset) const override {
+    ProvisioningRun run;
+    bool first = true;
+    std::size_t i = piece_at(offset);
+    auto result =
+        visit({offset, starts_[i] + pieces_[i].range.length - offset}, [&](const Part& part) -> IoResult<void> {
+          if (!first) return {};
+          first = false;
+          run = {part.range.length, part.chunk != nullptr};
+          if (part.live) {
+            run = core_->image.run(part.range.offset);
+            run.length = std::min(run.length, part.range.length);
+          }
+          return {};
+        });
+    if (!result) return std::unexpected(result.error());
+    return run;
+  }
+
+  /// Calls `visit` for each part of `range`, at most kPiece long, in order. The part does not change meanwhile.
+  IoResult<void> visit(ByteRange range, const Visit& visit) const {
+    if (range.length == 0) return {};
+    for (std::size_t i = piece_at(range.offset); range.length > 0;) {
+      const FileOriginals::Piece& piece = pieces_[i];
+      std::uint64_t within = range.offset - starts_[i];
+      std::uint64_t run = std::min({range.length, piece.range.length - within, kPiece});
+      if (auto result = core_->originals.visit(piece, {piece.range.offset + within, run}, visit); !result)
+        return result;
+      range = {range.offset + run, range.length - run};
+      if (within + run == piece.range.length) ++i;
+    }
+    return {};
+  }
+
+ private:
+  std::size_t piece_at(std::uint64_t offset) const {
+    auto after = std::upper_bound(starts_.begin(), starts_.end(), offset);
+    return static_cast<std::size_t>(after - starts_.begin()) - 1;
+  }
+
+  std::shared_ptr<FileCore> core_;
+  std::vector<FileOriginals::Piece> pieces_;
+  std::vector<std::uint64_t> starts_;
+  std::uint64_t size_ = 0;
+};
+
+/// Copies a live part of another image, holes as holes.
+IoResult<void> copy_live(FileImage& to, const FileImage& from, ByteRange range, std::uint64_t offset) {
+  while (range.length > 0) {
+    ProvisioningRun run = from.run(range.offset);
+    std::uint64_t length = std::min(run.length, range.length);
+    auto result = run.mapped ? to.copy_from(from, {range.offset, length}, offset) : to.punch({offset, length});
+    if (!result) return result;
+    offset += length;
+    range = {range.offset + length, range.length - length};
+  }
+  return {};
+}
+
+}  // namespace
+
+FileStore::FileStore(const FileStoreOptions& options)
+    : core_(std::make_shared<FileCore>(options)), read_only_(options.read_only) {}
+FileStore::~FileStore() = default;
+
+std::uint64_t FileStore::size_bytes() const { return core_->image.size(); }
+std::uint64_t FileStore::allocated_bytes() const { return core_->image.allocated_bytes(); }
+
+IoResult<void> FileStore::check_writable() const {
+  if (read_only_)
+    return std::unexpected(IoError{IoError::Kind::write_protected, core_->image.path() + ": opened read-only"});
+  if (flush_failed_.load(std::memory_order_relaxed))
+    return std::unexpected(
+        IoError{IoError::Kind::medium_write, core_->image.path() + ": an earlier flush failed; reopen the image"});
+  return {};
+}
+
+IoResult<void> FileStore::read(ByteRange range, base::Segments& out) {
+  if (range.length == 0) return {};
+  return read_image(core_->image, range, out);
+}
+
+IoResult<void> FileStore::write(std::uint64_t offset, base::Bytes data) {
+  if (auto result = check_writable(); !result) return result;
+  core_->originals.preserve({offset, data.size()});
+  return core_->image.write(offset, data);
+}
+
+IoResult<void> FileStore::write_same(ByteRange range, base::Bytes pattern) {
+  if (range.length == 0) return check_writable();
+  if (pattern[0] == 0 && std::memcmp(pattern.data(), pattern.data() + 1, pattern.size() - 1) == 0) return unmap(range);
+  std::uint64_t piece = std::max<std::uint64_t>(kPiece / pattern.size(), 1) * pattern.size();
+  std::vector<std::uint8_t> data;
+  while (data.size() < std::min(piece, range.length)) data.insert(data.end(), pattern.begin(), pattern.end());
+  while (range.length > 0) {
+    std::uint64_t run = std::min(piece, range.length);
+    if (auto result = write(range.offset, base::Bytes(data).first(static_cast<std::size_t>(run))); !result)
+      return result;
+    range = {range.offset + run, range.length - run};
+  }
+  return {};
+}
+
+IoResult<void> FileStore::unmap(ByteRange range) {
+  if (auto result = check_writable(); !result) return result;
+  core_->originals.preserve(range);
+  return core_->image.punch(range);
+}
+
+IoResult<void> FileStore::flush() {
+  if (read_only_) return {};
+  if (auto result = check_writable(); !result) return result;
+  auto result = core_->image.sync();
+  if (!result) flush_failed_.store(true, std::memory_order_relaxed);
+  return result;
+}
+
+IoResult<ProvisioningRun> FileStore::provisioning(std::uint64_t offset) { return core_->image.run(offset); }
+
+IoResult<SnapshotRef> FileStore::capture(std::span<const ByteRange> ranges) {
+  return base::make_ref<const FileSnapshot>(core_, ranges);
+}
+
+IoResult<void> FileStore::clone(const Snapshot& snapshot, ByteRange range, std::uint64_t offset,
+                                std::uint64_t* copied) {
+  auto* source = dynamic_cast<const FileSnapshot*>(&snapshot);
+  if (!source) return copy_from_snapshot(*this, snapshot, range, offset, copied);
+  if (copied) *copied = 0;
+  if (auto result = check_writable(); !result) return result;
+  FileImage& image = core_->image;
+  for (std::uint64_t done = 0; done < range.length;) {
+    std::uint64_t length = std::min(range.length - done, kPiece);
+    std::uint64_t to = offset + done;
+    // First what this store's snapshots need of the target, which may be what is copied from: then it is no
+    // longer live, and the copy below takes it from memory.
+    core_->originals.preserve({to, length});
+    auto result = source->visit({range.offset + done, length}, [&](const FileSnapshot::Part& part) -> IoResult<void> {
+      std::uint64_t at = to;
+      to += part.range.length;
+      if (part.live) return copy_live(image, source->image(), part.range, at);
+      if (!part.chunk) return image.punch({at, part.range.length});
+      return image.write(at, {part.chunk->data() + part.chunk_offset, static_cast<std::size_t>(part.range.length)});
+    });
+    if (!result) return result;
+    done += length;
+    if (copied) *copied = done;
+  }
+  return {};
+}
+
+}  // namespace handlers

@@ -1,0 +1,272 @@
+#include "handlers/memory_pool.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <bit>
+
+namespace handlers {
+
+namespace {
+
+constexpr std::size_t kArenaGranules = 512;
+constexpr std::size_t kArenaSize = kArenaGranules * kGranule;
+constexpr std::size_t kWordBits = 64;
+/// How many arenas are searched for one run long enough before a shorter one is taken.
+constexpr std::size_t kArenasSearched = 4;
+/// What a chunk costs beside its granules: the object and malloc's header.
+constexpr std::uint64_t kChunkOverhead = sizeof(Chunk) + 16;
+
+}  // namespace
+
+struct Arena {
+  static constexpr std::size_t kUnlisted = SIZE_MAX;
+
+  MemoryPool* pool = nullptr;
+  std::uint8_t* base = nullptr;
+  std::size_t free_count = kArenaGranules;
+  std::size_t hint = 0;  ///< where the last allocation ended, so that neighbours in time are neighbours here
+  std::size_t position = kUnlisted;                              ///< in the pool's list of arenas with free granules
+  std::array<std::uint64_t, kArenaGranules / kWordBits> free{};  ///< one bit per granule
+
+  bool is_free(std::size_t granule) const { return (free[granule / kWordBits] >> (granule % kWordBits) & 1) != 0; }
+
+  void set(std::size_t first, std::size_t count, bool value) {
+    for (std::size_t granule = first; granule < first + count; ++granule) {
+      std::uint64_t bit = std::uint64_t{1} << (granule % kWordBits);
+      std::uint64_t& word = free[granule / kWordBits];
+      word = value ? word | bit : word & ~bit;
+    }
+    free_count = value ? free_count + count : free_count - count;
+  }
+
+  std::size_t next_free(std::size_t from, std::size_t end) const {
+    while (from < end) {
+      std::uint64_t word = free[from / kWordBits] >> (from % kWordBits);
+      if (word != 0) return std::min<std::size_t>(end, from + static_cast<std::size_t>(std::countr_zero(word)));
+      from = (from / kWordBits + 1) * kWordBits;
+    }
+    return end;
+  }
+
+  std::size_t run_at(std::size_t from, std::size_t wanted) const {
+    std::size_t end = std::min(kArenaGranules, from + wanted);
+    std::size_t at = from;
+    while (at < end && is_free(at)) ++at;
+    return at - from;
+  }
+
+  /// The first run of `wanted` free granules after the hint, wrapping, else the longest one seen.
+  std::size_t find(std::size_t wanted, std::size_t& first) const {
+    std::size_t best = 0;
+    for (auto [from, end] : {std::pair{hint, kArenaGranules}, std::pair{std::size_t{0}, hint}}) {
+      for (std::size_t at = next_free(from, end); at < end;) {
+        std::size_t run = run_at(at, wanted);
+        if (run > best) {
+          best = run;
+          first = at;
+          if (best == wanted) return best;
+        }
+        at = next_free(at + run, end);
+      }
+    }
+    return best;
+  }
+};
+
+Chunk::Chunk(Arena* arena, std::size_t first, std::size_t granules)
+    : first_(static_cast<std::uint16_t>(first)),
+      granules_(static_cast<std::uint16_t>(granules)),
+      arena_(arena),
+      data_(arena->base + first * kGranule) {
+  arena_->pool->retain();
+}
+
+void Chunk::dispose() {
+  MemoryPool* pool = arena_->pool;
+  {
+    std::lock_guard lock(pool->mutex_);
+    pool->free_granules(*arena_, first_, granules_);
+  }
+  pool->budget_.refund(kChunkOverhead);
+  delete this;
+  pool->release();
+}
+
+base::Ref<MemoryPool> MemoryPool::create(std::uint64_t limit_bytes) {
+  return base::Ref<MemoryPool>(new MemoryPool(limit_bytes));
+}
+
+MemoryPool::~MemoryPool() {
+  for (Arena* arena : available_) release_arena(*arena);
+}
+
+bool MemoryPool::charge_chunk(std::size_t& granules) {
+  constexpr std::size_t kSlice = 16;
+  do {
+    if (budget_.try_charge(granules * kGranule + kChunkOverhead)) return true;
+  } while (reclaim(kSlice));
+  if (budget_.try_charge(granules * kGranule + kChunkOverhead)) return true;
+  granules = 1;
+  return budget_.try_charge(kGranule + kChunkOverhead);
+}
+
+base::Ref<Chunk> MemoryPool::allocate(std::size_t bytes) {
+  std::size_t granules = std::clamp<std::size_t>((bytes + kGranule - 1) / kGranule, 1, kMaxChunkGranules);
+  if (!charge_chunk(granules)) return {};
+  std::size_t first = 0;
+  std::size_t run = 0;
+  Arena* arena = nullptr;
+  {
+    std::lock_guard lock(mutex_);
+    arena = arena_with_space(granules, first, run);
+    if (arena) take_granules(*arena, first, run);
+  }
+  budget_.refund((granules - run) * kGranule + (arena ? 0 : kChunkOverhead));
+  return arena ? base::Ref<Chunk>(new Chunk(arena, first, run)) : base::Ref<Chunk>();
+}
+
+Arena* MemoryPool::arena_with_space(std::size_t granules, std::size_t& first, std::size_t& run) {
+  Arena* best = nullptr;
+  std::size_t searched = std::min(kArenasSearched, available_.size());
+  for (std::size_t i = 1; i <= searched; ++i) {
+    Arena* arena = available_[available_.size() - i];
+    std::size_t found = 0;
+    std::size_t length = arena->find(granules, found);
+    if (length <= run) continue;
+    best = arena;
+    first = found;
+    run = length;
+    if (run == granules) break;
+  }
+  if (best) return best;
+  Arena* arena = map_arena();
+  if (arena) run = granules;
+  return arena;
+}
+
+Arena* MemoryPool::map_arena() {
+  // Twice the size is reserved to find an aligned part in it; what surrounds it is given back at once.
+  void* reserved = mmap(nullptr, 2 * kArenaSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (reserved == MAP_FAILED) return nullptr;
+  auto start = reinterpret_cast<std::uintptr_t>(reserved);
+  std::uintptr_t aligned = (start + kArenaSize - 1) / kArenaSize * kArenaSize;
+  if (aligned > start) munmap(reserved, aligned - start);
+  munmap(reinterpret_cast<void*>(aligned + kArenaSize), start + kArenaSize - aligned);
+  auto* arena = new Arena;
+  arena->pool = this;
+  arena->base = reinterpret_cast<std::uint8_t*>(aligned);
+  arena->free.fill(~std::uint64_t{0});
+  madvise(arena->base, kArenaSize, MADV_HUGEPAGE);
+  list(*arena);
+  return arena;
+}
+
+void MemoryPool::release_arena(Arena& arena) {
+  munmap(arena.base, kArenaSize);
+  delete &arena;
+}
+
+void MemoryPool::list(Arena& arena) {
+  if (arena.position != Arena::kUnlisted) return;
+  arena.position = available_.size();
+  available_.push_back(&arena);
+}
+
+void MemoryPool::unlist(Arena& arena) {
+  Arena* last = available_.back();
+  available_[arena.position] = last;
+  last->position = arena.position;
+  available_.pop_back();
+  arena.position = Arena::kUnlisted;
+}
+
+void MemoryPool::take_granules(Arena& arena, std::size_t first, std::size_t count) {
+  arena.set(first, count, false);
+  arena.hint = (first + count) % kArenaGranules;
+  if (arena.free_count == 0) unlist(arena);
+}
+
+void MemoryPool::free_granules(Arena& arena, std::size_t first, std::size_t count) {
+  if (count == 0) return;
+  arena.set(first, count, true);
+  budget_.refund(count * kGranule);
+  list(arena);
+  if (spare_ == &arena || arena.free_count < kArenaGranules) return;
+  if (spare_ == nullptr || spare_->free_count < kArenaGranules) {
+    spare_ = &arena;
+    return;
+  }
+  unlist(arena);
+  release_arena(arena);
+}
+
+std::size_t MemoryPool::grow(Chunk& chunk, std::size_t bytes) {
+  std::size_t wanted = std::min((bytes + kGranule - 1) / kGranule, kMaxChunkGranules - chunk.granules_);
+  if (wanted == 0 || !budget_.try_charge(wanted * kGranule)) return 0;
+  std::lock_guard lock(mutex_);
+  Arena& arena = *chunk.arena_;
+  std::size_t next = std::size_t{chunk.first_} + chunk.granules_;
+  std::size_t added = arena.run_at(next, wanted);
+  if (added > 0) take_granules(arena, next, added);
+  chunk.granules_ = static_cast<std::uint16_t>(chunk.granules_ + added);
+  budget_.refund((wanted - added) * kGranule);
+  return added * kGranule;
+}
+
+std::size_t MemoryPool::trim(Chunk& chunk, std::size_t offset, std::size_t length) {
+  std::size_t front = offset / kGranule;
+  std::size_t end = (offset + length + kGranule - 1) / kGranule;
+  if (front == 0 && end == chunk.granules_) return 0;
+  std::lock_guard lock(mutex_);
+  free_granules(*chunk.arena_, chunk.first_ + end, chunk.granules_ - end);
+  free_granules(*chunk.arena_, chunk.first_, front);
+  chunk.first_ = static_cast<std::uint16_t>(chunk.first_ + front);
+  chunk.granules_ = static_cast<std::uint16_t>(end - front);
+  chunk.data_ += front * kGranule;
+  return front * kGranule;
+}
+
+base::Ref<Chunk> MemoryPool::divide(Chunk& chunk, std::size_t offset) {
+  std::size_t kept = offset / kGranule;
+  budget_.charge(kChunkOverhead);
+  base::Ref<Chunk> second(new Chunk(chunk.arena_, chunk.first_ + kept, chunk.granules_ - kept));
+  chunk.granules_ = static_cast<std::uint16_t>(kept);
+  return second;
+}
+
+void MemoryPool::bury(Sliced* object) {
+  std::lock_guard lock(mutex_);
+  object->next_buried_ = buried_;
+  buried_ = object;
+  has_buried_.store(true, std::memory_order_relaxed);
+}
+
+bool MemoryPool::reclaim(std::size_t objects) {
+  for (; has_buried_.load(std::memory_order_relaxed) && objects > 0; --objects) {
+    Sliced* object = nullptr;
+    {
+      std::lock_guard lock(mutex_);
+      object = buried_;
+      if (object == nullptr) return false;
+      buried_ = object->next_buried_;
+      has_buried_.store(buried_ != nullptr, std::memory_order_relaxed);
+    }
+    // Its children are released by its destructor; the ones nobody else holds are buried in turn and, last in
+    // first out, taken next: depth first, so that memory comes back early and the graveyard stays short.
+    delete object;
+  }
+  return has_buried_.load(std::memory_order_relaxed);
+}
+
+PoolUser::PoolUser(base::Ref<MemoryPool> pool) : pool_(std::move(pool)) {
+  pool_->users_.fetch_add(1, std::memory_order_relaxed);
+}
+
+PoolUser::~PoolUser() {
+  if (pool_->users_.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+  while (pool_->reclaim(SIZE_MAX)) {
+  }
+}
+
+}  // namespace handlers

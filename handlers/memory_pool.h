@@ -1,0 +1,125 @@
+// The memory that memory stores keep blocks in: refcounted chunks, cut from large arenas, counted against a
+// budget.
+//
+// A chunk is a run of 1 to 16 granules of 4 KiB. Why these sizes: a granule is the page and NTFS's cluster, so
+// scattered small writes cost what they write (at most 4 KiB for 512 bytes); 64 KiB is large enough for big reads
+// to leave in few pieces and for a full terabyte to need few extents, and small enough to bound what one
+// surviving sliver can hold. Arenas are 2 MiB, aligned, so that the kernel can back each with one huge page. Any
+// free granule serves any request (a chunk may come out shorter than asked), so free memory is never out of
+// reach and a new arena is mapped only when all are full.
+//
+// Also the graveyard: tree nodes nobody refers to wait here and are taken apart a few at a time, so that
+// dropping a terabyte stalls nothing.
+//
+// Does not know what a chunk's bytes mean or who shares them. Thread: any.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/ref.h"
+#include "handlers/memory_budget.h"
+
+namespace handlers {
+
+class MemoryPool;
+struct Arena;
+
+constexpr std::size_t kGranule = 4096;
+constexpr std::size_t kMaxChunkGranules = 16;
+constexpr std::size_t kMaxChunk = kGranule * kMaxChunkGranules;
+
+/// Memory. A reference is a pin: bytes change only while their changer holds the one reference.
+class Chunk final : public base::RefCounted {
+ public:
+  std::uint8_t* data() const { return data_; }
+  std::size_t size() const { return granules_ * kGranule; }
+
+ private:
+  friend class MemoryPool;
+  Chunk(Arena* arena, std::size_t first, std::size_t granules);
+  void dispose() override;
+
+  std::uint16_t first_;  ///< granule in the arena
+  std::uint16_t granules_;
+  Arena* arena_;
+  std::uint8_t* data_;
+};
+
+/// Something with children, freed by the pool in slices.
+class Sliced : public base::RefCounted {
+ private:
+  friend class MemoryPool;
+  Sliced* next_buried_ = nullptr;
+};
+
+class MemoryPool final : public base::RefCounted {
+ public:
+  static base::Ref<MemoryPool> create(std::uint64_t limit_bytes = MemoryBudget::kUnlimited);
+
+  MemoryBudget& budget() { return budget_; }
+
+  /// A chunk of at least one granule and at most `bytes` (rounded up) or kMaxChunk; shorter where memory is
+  /// fragmented, so callers loop. Its content is arbitrary. Null: the limit, or the machine's memory, is reached.
+  base::Ref<Chunk> allocate(std::size_t bytes);
+
+  /// Extends a chunk in place by up to `bytes`; returns how many were added (none when what follows is taken).
+  /// The caller holds its only reference; so it does for the next two.
+  std::size_t grow(Chunk& chunk, std::size_t bytes);
+  /// Frees the granules outside [offset, offset + length); returns how many bytes the chunk lost at its front.
+  std::size_t trim(Chunk& chunk, std::size_t offset, std::size_t length);
+  /// Cuts a chunk in two at `offset`, a multiple of kGranule inside it; returns the second part.
+  base::Ref<Chunk> divide(Chunk& chunk, std::size_t offset);
+
+  /// Takes over an object nobody refers to any more; it is deleted by a later reclaim().
+  void bury(Sliced* object);
+  /// Deletes up to `objects` buried ones (a node with its up to 32 references: about a microsecond). For the
+  /// loop to call when idle; stores call it in small amounts themselves. Returns whether more wait.
+  bool reclaim(std::size_t objects);
+
+ private:
+  friend class Chunk;
+  friend class PoolUser;
+
+  explicit MemoryPool(std::uint64_t limit_bytes) : budget_(limit_bytes) {}
+  ~MemoryPool() override;
+
+  bool charge_chunk(std::size_t& granules);
+  Arena* arena_with_space(std::size_t granules, std::size_t& first, std::size_t& run);
+  Arena* map_arena();
+  void list(Arena& arena);
+  void unlist(Arena& arena);
+  void take_granules(Arena& arena, std::size_t first, std::size_t count);
+  void free_granules(Arena& arena, std::size_t first, std::size_t count);
+  void release_arena(Arena& arena);
+
+  MemoryBudget budget_;
+  std::mutex mutex_;
+  std::vector<Arena*> available_;  ///< arenas with free granules; the last is served from first
+  Arena* spare_ = nullptr;         ///< one empty arena kept, so that a store at its edge maps nothing
+  Sliced* buried_ = nullptr;
+  std::atomic<bool> has_buried_{false};
+  std::atomic<std::size_t> users_{0};
+};
+
+/// Held by whatever owns trees (stores, snapshots). The last one to go empties the graveyard, because nobody is
+/// left to call reclaim().
+class PoolUser {
+ public:
+  explicit PoolUser(base::Ref<MemoryPool> pool);
+  PoolUser(const PoolUser& other) : PoolUser(other.pool_) {}
+  PoolUser& operator=(const PoolUser&) = delete;
+  ~PoolUser();
+  MemoryPool& operator*() const { return *pool_; }
+  MemoryPool* operator->() const { return pool_.get(); }
+
+ private:
+  base::Ref<MemoryPool> pool_;
+};
+
+}  // namespace handlers
