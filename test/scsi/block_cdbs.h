@@ -58,8 +58,7 @@ inline std::vector<std::uint8_t> unmap_list(const std::vector<Unmapped>& descrip
   std::vector<std::uint8_t> list;
   base::ByteWriter out(list);
   out.layout(scsi::UnmapHeader{static_cast<std::uint16_t>(length + 6), length, {}});
-  for (const Unmapped& unmapped : descriptors)
-    out.layout(scsi::UnmapBlockDescriptor{unmapped.lba, unmapped.count, {}});
+  for (const Unmapped& unmapped : descriptors) out.layout(scsi::UnmapBlockDescriptor{unmapped.lba, unmapped.count, {}});
   return list;
 }
 
