@@ -342,11 +342,17 @@ std::uint64_t allocation_length(const Task& task, const LogicalUnit*) {
   return base::load<CopyResultsCdb>(task.cdb).allocation_length;
 }
 
-// GROUP NUMBER (byte 14, bits 4-0) is tolerated and not looked at.
-constexpr std::array<std::uint8_t, kMaxCdbLength> kTokenOutUsage{0x83, 0x1F, 0,    0,    0,    0,    0xFF, 0xFF,
-                                                                 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x1F, 0};
-constexpr std::array<std::uint8_t, kMaxCdbLength> kCopyResultsUsage{0x84, 0x1F, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0,
-                                                                    0,    0,    0xFF, 0xFF, 0xFF, 0xFF, 0, 0};
+using Usage = std::array<std::uint8_t, kMaxCdbLength>;
+// GROUP NUMBER (byte 14, bits 4-0) is tolerated and not looked at. Byte 1 is the service action's.
+constexpr Usage kTokenOutUsage{0x83, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x1F, 0};
+constexpr Usage kCopyResultsUsage{0x84, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0};
+
+template <typename ServiceAction>
+constexpr Usage with_action(Usage usage, ServiceAction action) {
+  usage[kServiceActionByte] = static_cast<std::uint8_t>(action);
+  return usage;
+}
+
 // Results can be asked for whatever the reservation and state of the medium (SPC-4 table 65).
 constexpr Gates kResultGates{.reservation = false, .ready = false};
 
@@ -355,7 +361,7 @@ constexpr CommandDescriptor kRows[] = {
      .opcode = kThirdPartyCopyOut,
      .service_action = static_cast<std::uint16_t>(CopyOutServiceAction::populate_token),
      .cdb_length = 16,
-     .usage = kTokenOutUsage,
+     .usage = with_action(kTokenOutUsage, CopyOutServiceAction::populate_token),
      .direction = DataDirection::out,
      .gates = {},
      .transfer_length = parameter_list_length,
@@ -365,7 +371,7 @@ constexpr CommandDescriptor kRows[] = {
      .opcode = kThirdPartyCopyOut,
      .service_action = static_cast<std::uint16_t>(CopyOutServiceAction::write_using_token),
      .cdb_length = 16,
-     .usage = kTokenOutUsage,
+     .usage = with_action(kTokenOutUsage, CopyOutServiceAction::write_using_token),
      .direction = DataDirection::out,
      .gates = {},
      .transfer_length = parameter_list_length,
@@ -375,7 +381,7 @@ constexpr CommandDescriptor kRows[] = {
      .opcode = kThirdPartyCopyIn,
      .service_action = static_cast<std::uint16_t>(CopyInServiceAction::receive_copy_status_lid4),
      .cdb_length = 16,
-     .usage = kCopyResultsUsage,
+     .usage = with_action(kCopyResultsUsage, CopyInServiceAction::receive_copy_status_lid4),
      .direction = DataDirection::in,
      .gates = kResultGates,
      .transfer_length = allocation_length,
@@ -385,7 +391,7 @@ constexpr CommandDescriptor kRows[] = {
      .opcode = kThirdPartyCopyIn,
      .service_action = static_cast<std::uint16_t>(CopyInServiceAction::receive_rod_token_information),
      .cdb_length = 16,
-     .usage = kCopyResultsUsage,
+     .usage = with_action(kCopyResultsUsage, CopyInServiceAction::receive_rod_token_information),
      .direction = DataDirection::in,
      .gates = kResultGates,
      .transfer_length = allocation_length,

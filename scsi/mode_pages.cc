@@ -126,6 +126,10 @@ std::expected<void, Sense> ModePages::select(base::Bytes wanted, std::size_t off
   return {};
 }
 
+bool ModePages::same_values(const ModePages& other) const {
+  return std::ranges::equal(pages_, other.pages_, {}, &Page::current, &Page::current);
+}
+
 void ModePages::reset() {
   for (Page& page : pages_) page.current.assign(page.defaults.begin(), page.defaults.end());
 }

@@ -38,6 +38,8 @@ class ModePages {
   /// the page is not known, its length is wrong, or a bit differs that cannot be changed (SPC-4 6.12).
   std::expected<void, Sense> select(base::Bytes wanted, std::size_t offset);
 
+  bool same_values(const ModePages& other) const;
+
   /// A logical unit reset brings the default values back (SPC-4 5.9).
   void reset();
 
