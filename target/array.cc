@@ -1,0 +1,148 @@
+#include "target/array.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <optional>
+#include <string_view>
+#include <utility>
+
+#include "handlers/factory.h"
+#include "handlers/memory_budget.h"
+#include "handlers/memory_pool.h"
+#include "scsi/copy_manager.h"
+#include "scsi/device_server.h"
+#include "scsi/logical_unit.h"
+#include "target/identity.h"
+
+namespace target {
+namespace {
+
+constexpr std::string_view kFilePrefix = "file:";
+
+/// The path in "file:PATH[,ro][,size=SIZE]"; nothing for other stores.
+std::optional<std::string> file_path(std::string_view store) {
+  if (!store.starts_with(kFilePrefix)) return std::nullopt;
+  store.remove_prefix(kFilePrefix.size());
+  for (;;) {
+    std::size_t comma = store.rfind(',');
+    if (comma == std::string_view::npos) break;
+    std::string_view option = store.substr(comma + 1);
+    if (option != "ro" && !option.starts_with("size=")) break;
+    store = store.substr(0, comma);
+  }
+  return std::string(store);
+}
+
+/// A read-only LUN opens its file so, that others may read it too.
+std::unique_ptr<handlers::BackingStore> open_store(const LunConfig& lun, base::Ref<handlers::MemoryPool> pool) {
+  std::string store = lun.store;
+  if (lun.read_only && store.starts_with(kFilePrefix) && !store.ends_with(",ro")) store += ",ro";
+  try {
+    return handlers::open_store(store, {.pool = std::move(pool), .block_length = lun.block_size});
+  } catch (const handlers::OpenError& error) {
+    throw StoreError(fmt::format("{}: {}", lun.place, error.what()));
+  }
+}
+
+}  // namespace
+
+Array::Array(const Config& config, const base::Clock& array_clock, base::Entropy& entropy, base::Executor& executor)
+    : copy_manager_(std::make_unique<scsi::CopyManager>(config.profile, array_clock, entropy)) {
+  auto pool = handlers::MemoryPool::create(config.memory_limit.value_or(handlers::default_memory_limit()));
+  // Files may come into being when they are opened, so that identity follows.
+  std::string machine_id = system_machine_id();
+  std::vector<std::unique_ptr<handlers::BackingStore>> stores;
+  std::vector<LunSource> sources;
+  for (const TargetConfig& target : config.targets) {
+    for (const LunConfig& lun : target.luns) {
+      stores.push_back(open_store(lun, pool));
+      auto path = file_path(lun.store);
+      sources.push_back({lun.name, path ? file_identity(*path, machine_id) : std::nullopt});
+    }
+  }
+  ArrayIdentity identity(config.array_id, sources, entropy);
+  id_ = identity.id();
+  id_is_stable_ = identity.stable();
+
+  directory_.discovery = config.discovery;
+  directory_.limits = config.limits;
+  std::size_t next = 0;
+  for (const TargetConfig& target : config.targets) {
+    scsi::DeviceServer& server =
+        add_target(target, target.name.empty() ? identity.target_name() : target.name, array_clock, executor);
+    for (const LunConfig& lun : target.luns) {
+      add_lun(server, lun, identity.logical_unit(sources[next]), std::move(stores[next]));
+      ++next;
+    }
+  }
+  for (const auto& [a, b] : config.unreachable) copy_manager_->reachability().cut(a, b);
+}
+
+Array::~Array() = default;
+
+scsi::DeviceServer& Array::add_target(const TargetConfig& target, const std::string& name,
+                                      const base::Clock& array_clock, base::Executor& executor) {
+  scsi::DeviceServer::Config server_config{.target_name = name};
+  device_servers_.push_back(
+      std::make_unique<scsi::DeviceServer>(server_config, array_clock, &executor, *copy_manager_));
+  iscsi::TargetNode node;
+  node.name = name;
+  node.alias = target.alias;
+  node.portal_group_tag = server_config.target_portal_group_tag;
+  node.authentication = target.authentication;
+  node.allowed_initiators = target.allowed_initiators;
+  node.device_server = device_servers_.back().get();
+  directory_.targets.push_back(std::move(node));
+  return *device_servers_.back();
+}
+
+void Array::add_lun(scsi::DeviceServer& server, const LunConfig& lun, scsi::LogicalUnitIdentity identity,
+                    std::unique_ptr<handlers::BackingStore> store) {
+  scsi::LogicalUnitConfig config;
+  config.name = lun.name;
+  config.identity = std::move(identity);
+  if (!lun.serial.empty()) config.identity.serial = lun.serial;
+  if (lun.naa) config.identity.naa = *lun.naa;
+  config.block_length = lun.block_size;
+  config.blocks_per_physical_exponent = lun.physical_block_exponent;
+  config.thin = lun.thin;
+  config.read_only = lun.read_only;
+  auto unit = std::make_shared<scsi::LogicalUnit>(std::move(config), std::move(store));
+  server.add(scsi::Lun{lun.number}, unit);
+  luns_.push_back({server.config().target_name, lun.number, lun.store, std::move(unit)});
+}
+
+void Array::advertise(const std::vector<iscsi::PortalAddress>& portals) {
+  for (iscsi::TargetNode& node : directory_.targets) node.portals = portals;
+}
+
+std::vector<std::string> Array::flush() {
+  std::vector<std::string> failures;
+  for (const ExportedLun& lun : luns_) {
+    if (lun.logical_unit->read_only()) continue;
+    auto flushed = lun.logical_unit->store().flush();
+    if (!flushed)
+      failures.push_back(fmt::format("{}: not flushed: {}", lun.logical_unit->config().name, flushed.error().reason));
+  }
+  return failures;
+}
+
+std::vector<iscsi::PortalAddress> advertised_portals(const std::vector<PortalConfig>& portals,
+                                                     const std::vector<iscsi::PortalAddress>& bound) {
+  std::vector<iscsi::PortalAddress> told;
+  for (std::size_t i = 0; i < portals.size(); ++i) {
+    if (portals[i].is_wildcard() && !portals[i].advertised) return {};
+    told.push_back(portals[i].advertised.value_or(bound[i]));
+  }
+  return told;
+}
+
+std::string portal_for_urls(const PortalConfig& portal, const iscsi::PortalAddress& bound) {
+  iscsi::PortalAddress address = portal.advertised.value_or(bound);
+  if (portal.is_wildcard() && !portal.advertised)
+    address.address = address.address.starts_with('[') ? "[::1]" : "127.0.0.1";
+  return fmt::format("{}:{}", address.address, address.port);
+}
+
+}  // namespace target

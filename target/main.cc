@@ -1,0 +1,129 @@
+// odxd: an array with iSCSI portals. Starts it, says where it is, and ends it.
+#include <fmt/format.h>
+#include <sys/resource.h>
+
+#include <boost/json.hpp>
+#include <csignal>
+#include <cstdio>
+#include <exception>
+
+#include "base/entropy.h"
+#include "base/log.h"
+#include "scsi/logical_unit.h"
+#include "target/array.h"
+#include "target/command_line.h"
+#include "target/event_loop.h"
+#include "target/iscsi/session_registry.h"
+#include "target/tcp_server.h"
+
+namespace target {
+namespace {
+
+namespace log = base::log;
+
+constexpr unsigned kWorkers = 4;  // for stores that wait for a device
+constexpr std::chrono::seconds kLogoutGrace{3};
+
+/// Each connection and each file takes a descriptor.
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+std::string naa_text(const std::array<std::uint8_t, 16>& naa) { return fmt::format("{:02x}", fmt::join(naa, "")); }
+
+void announce_lun(const Array::ExportedLun& lun, const std::string& portal, bool json) {
+  std::string url = fmt::format("iscsi://{}/{}/{}", portal, lun.target_name, lun.number);
+  if (!json) {
+    fmt::print("lun {}\n", url);
+    return;
+  }
+  const scsi::LogicalUnit& unit = *lun.logical_unit;
+  boost::json::object line{{"event", "lun"},
+                           {"url", url},
+                           {"target", lun.target_name},
+                           {"lun", lun.number},
+                           {"name", unit.config().name},
+                           {"store", lun.store},
+                           {"size_bytes", unit.store().size_bytes()},
+                           {"block_size", unit.block_length()},
+                           {"read_only", unit.read_only()},
+                           {"serial", unit.identity().serial},
+                           {"naa", naa_text(unit.identity().naa)}};
+  fmt::print("{}\n", boost::json::serialize(line));
+}
+
+/// What scripts wait for, on standard output.
+void announce(const Array& array, const Config& config, const TcpServer& server, bool json) {
+  std::string portal = portal_for_urls(config.portals.front(), server.bound().front());
+  for (const Array::ExportedLun& lun : array.luns()) announce_lun(lun, portal, json);
+  fmt::print("{}\n",
+             json ? boost::json::serialize(boost::json::object{{"event", "ready"}, {"id", array.id()}}) : "ready");
+  std::fflush(stdout);
+}
+
+ExitCode serve(const CommandLine& line) {
+  const Config& config = line.config;
+  // Destroyed from the last to the first: sockets, sessions, logical units, threads.
+  base::SteadyClock array_clock;
+  base::SystemEntropy entropy;
+  EventLoop loop(kWorkers);
+  Array array(config, array_clock, entropy, loop);
+  iscsi::SessionRegistry sessions(config.limits);
+  TcpServer server(loop, config.limits);
+
+  server.listen(config.portals);
+  array.advertise(advertised_portals(config.portals, server.bound()));
+  for (const std::string& warning : warnings(config)) log::warning("{}", warning);
+  log::info("array {} with {} logical units on {} portals{}", array.id(), array.luns().size(), config.portals.size(),
+            array.id_is_stable() ? "" : "; its id is random for this start (--id keeps one)");
+
+  iscsi::ConnectionContext context{array.directory(), sessions, entropy};
+  server.serve(context);
+  loop.on_signal([&](int signal) {
+    log::info("signal {}: {} connections are asked to end", signal, server.connections());
+    server.shut_down(kLogoutGrace, [&] { loop.stop(); });
+  });
+  announce(array, config, server, line.json);
+  loop.run();
+
+  loop.finish_posted_work();
+  auto failures = array.flush();
+  for (const std::string& failure : failures) log::error("{}", failure);
+  log::info("ended");
+  return failures.empty() ? kExitGood : kExitFailed;
+}
+
+int run(int argc, const char* const* argv) {
+  std::signal(SIGPIPE, SIG_IGN);  // a closed standard output or socket is an error code, not the end
+  auto parsed = parse_command_line(argc, argv);
+  if (const auto* code = std::get_if<ExitCode>(&parsed)) return *code;
+  const auto& line = std::get<CommandLine>(parsed);
+  log::set_level(line.config.log_level);
+  if (line.check_only) {
+    for (const std::string& warning : warnings(line.config)) log::warning("{}", warning);
+    return kExitGood;
+  }
+  raise_descriptor_limit();
+  return serve(line);
+}
+
+}  // namespace
+}  // namespace target
+
+int main(int argc, char** argv) {
+  try {
+    return target::run(argc, argv);
+  } catch (const target::ConfigError& error) {
+    fmt::print(stderr, "{}\n", error.what());
+    return target::kExitUsage;
+  } catch (const target::StoreError& error) {
+    fmt::print(stderr, "{}\n", error.what());
+    return target::kExitFailed;
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "odxd: {}\n", error.what());
+    return target::kExitFailed;
+  }
+}
