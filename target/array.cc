@@ -14,6 +14,7 @@
 #include "scsi/device_server.h"
 #include "scsi/logical_unit.h"
 #include "target/identity.h"
+#include "tokens/token_manager.h"
 
 namespace target {
 namespace {
@@ -48,15 +49,16 @@ std::unique_ptr<handlers::BackingStore> open_store(const LunConfig& lun, base::R
 }  // namespace
 
 Array::Array(const Config& config, const base::Clock& array_clock, base::Entropy& entropy, base::Executor& executor)
-    : copy_manager_(std::make_unique<scsi::CopyManager>(config.profile, array_clock, entropy)) {
-  auto pool = handlers::MemoryPool::create(config.memory_limit.value_or(handlers::default_memory_limit()));
+    : array_clock_(array_clock),
+      pool_(handlers::MemoryPool::create(config.memory_limit.value_or(handlers::default_memory_limit()))),
+      copy_manager_(std::make_unique<scsi::CopyManager>(config.profile, array_clock, entropy)) {
   // Files may come into being when they are opened, so that identity follows.
   std::string machine_id = system_machine_id();
   std::vector<std::unique_ptr<handlers::BackingStore>> stores;
   std::vector<LunSource> sources;
   for (const TargetConfig& target : config.targets) {
     for (const LunConfig& lun : target.luns) {
-      stores.push_back(open_store(lun, pool));
+      stores.push_back(open_store(lun, pool_));
       auto path = file_path(lun.store);
       sources.push_back({lun.name, path ? file_identity(*path, machine_id) : std::nullopt});
     }
@@ -116,6 +118,17 @@ void Array::add_lun(scsi::DeviceServer& server, const LunConfig& lun, scsi::Logi
 void Array::advertise(const std::vector<iscsi::PortalAddress>& portals) {
   for (iscsi::TargetNode& node : directory_.targets) node.portals = portals;
 }
+
+bool Array::reclaim() {
+  constexpr std::size_t kTokens = 64, kObjects = 128;  // some 100 microseconds
+  bool more = pool_->reclaim(kObjects);
+  base::TimePoint due = next_reclaim();
+  if (due == base::TimePoint::max() || array_clock_.now() < due) return more;
+  copy_manager_->tokens().sweep(kTokens);
+  return true;
+}
+
+base::TimePoint Array::next_reclaim() const { return copy_manager_->tokens().next_sweep(); }
 
 std::vector<std::string> Array::flush() {
   std::vector<std::string> failures;

@@ -11,12 +11,14 @@
 #include "base/clock.h"
 #include "base/entropy.h"
 #include "base/executor.h"
+#include "base/ref.h"
 #include "target/config.h"
 #include "target/iscsi/node.h"
 
 namespace handlers {
 class BackingStore;
-}
+class MemoryPool;
+}  // namespace handlers
 namespace scsi {
 class CopyManager;
 class DeviceServer;
@@ -56,6 +58,11 @@ class Array {
   /// What SendTargets tells; none: the address each initiator reached.
   void advertise(const std::vector<iscsi::PortalAddress>& portals);
 
+  /// Frees a bounded amount of what nobody needs any more. Returns whether more waits.
+  bool reclaim();
+  /// When reclaim() has something to do at the latest though nothing happens: tokens end.
+  base::TimePoint next_reclaim() const;
+
   /// Makes everything written durable. Returns what could not be, one line for each logical unit.
   std::vector<std::string> flush();
 
@@ -67,6 +74,8 @@ class Array {
 
   std::string id_;
   bool id_is_stable_ = false;
+  const base::Clock& array_clock_;
+  base::Ref<handlers::MemoryPool> pool_;
   std::unique_ptr<scsi::CopyManager> copy_manager_;
   std::vector<ExportedLun> luns_;
   std::vector<std::unique_ptr<scsi::DeviceServer>> device_servers_;

@@ -54,8 +54,8 @@ struct Options {
 void declare(CLI::App& app, Options& options) {
   app.set_version_flag("--version", "odxd " ODX_VERSION);
   app.footer(kFooter);
-  auto* stores =
-      app.add_option("store", options.stores, "What LUN 0, 1, 2... keep their blocks in")->type_name("STORE");
+
+  app.add_option("store", options.stores, "What LUN 0, 1, 2... keep their blocks in")->type_name("STORE");
   app.add_option("--config", options.config_file, "A TOML file that says everything; not together with stores")
       ->type_name("FILE");
   app.add_option(

@@ -3,11 +3,11 @@
 #include <fmt/format.h>
 
 #include <toml++/toml.h>
+
 #include <algorithm>
 #include <cassert>
-#include <charconv>
-#include <limits>
 #include <sstream>
+#include "handlers/factory.h"
 
 namespace target {
 namespace {
@@ -165,27 +165,11 @@ std::vector<TableReader> TableReader::tables(std::string_view key,
 }
 
 std::optional<std::uint64_t> parse_size(std::string_view text) {
-  std::uint64_t value = 0;
-  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc{} || end == text.data()) return std::nullopt;
-  std::string_view unit = text.substr(static_cast<std::size_t>(end - text.data()));
-  if (unit.starts_with(' ')) unit.remove_prefix(1);
-  constexpr std::string_view kUnits = "KMGTP";
-  unsigned power = 0;
-  if (!unit.empty()) {
-    std::size_t at = kUnits.find(unit.front() == 'k' ? 'K' : unit.front());
-    if (at == std::string_view::npos) return std::nullopt;
-    power = static_cast<unsigned>(at) + 1;
-    unit.remove_prefix(1);
-    if (unit != "" && unit != "B" && unit != "iB") return std::nullopt;
+  try {
+    return handlers::parse_size(text);
+  } catch (const handlers::OpenError&) {
+    return std::nullopt;
   }
-  constexpr std::uint64_t kLargest = std::numeric_limits<std::int64_t>::max();
-  for (; power > 0; --power) {
-    if (value > kLargest / 1024) return std::nullopt;
-    value *= 1024;
-  }
-  if (value > kLargest) return std::nullopt;
-  return value;
 }
 
 }  // namespace target

@@ -70,8 +70,7 @@ class TableReader {
   std::vector<std::string_view> known_;
 };
 
-/// "64G", "512", "1 MiB" to bytes: K, M, G, T, P are powers of 1024, with an optional "B" or "iB". Nothing when it is
-/// none of these or does not fit 63 bits.
+/// handlers::parse_size() without an exception: nothing when the text is no size.
 std::optional<std::uint64_t> parse_size(std::string_view text);
 
 }  // namespace target

@@ -51,7 +51,8 @@ struct EventLoop::Impl {
   EventLoop& loop;
   base::SteadyClock clock;
   base::TimerQueue timers;
-  std::function<void()> end_of_turn;
+  std::vector<std::function<void()>> end_of_turn;
+  bool again_posted = false;
 
   // Sockets and timers are touched by the loop's thread only; workers only post.
   asio::io_context io{BOOST_ASIO_CONCURRENCY_HINT_UNSAFE_IO};
@@ -102,10 +103,18 @@ void EventLoop::finish_posted_work() {
   while (impl_->posted > 0) impl_->io.run_one();
 }
 
-void EventLoop::at_end_of_turn(std::function<void()> callback) { impl_->end_of_turn = std::move(callback); }
+void EventLoop::at_end_of_turn(std::function<void()> callback) { impl_->end_of_turn.push_back(std::move(callback)); }
+
+void EventLoop::again() {
+  if (std::exchange(impl_->again_posted, true)) return;
+  asio::post(impl_->io, [this] {
+    impl_->again_posted = false;
+    turn([] {});
+  });
+}
 
 void EventLoop::end_turn() {
-  if (impl_->end_of_turn) impl_->end_of_turn();
+  for (auto& callback : impl_->end_of_turn) callback();
   impl_->arm_timer();
 }
 

@@ -39,8 +39,10 @@ class EventLoop final : public base::Executor {
   /// Waits until no posted work is left and runs what it left to do; for the end of the process.
   void finish_posted_work();
 
-  /// Called at the end of every turn.
+  /// Called at the end of every turn, in the order of these calls; what it captures lives as long as turns run.
   void at_end_of_turn(std::function<void()> callback);
+  /// There is more to do at the end of a turn: another one follows, after what waits already.
+  void again();
 
   /// One turn: everything that wakes the loop passes through here.
   template <typename Work>

@@ -6,6 +6,7 @@
 #include <csignal>
 #include <cstdio>
 #include <exception>
+#include <utility>
 
 #include "base/entropy.h"
 #include "base/log.h"
@@ -64,6 +65,31 @@ void announce(const Array& array, const Config& config, const TcpServer& server,
   std::fflush(stdout);
 }
 
+/// Memory of what ended comes back in small pieces, after the turns that have other work; an idle array wakes up only
+/// when a token ends.
+class Housekeeping {
+ public:
+  Housekeeping(EventLoop& loop, Array& array) : loop_(loop), array_(array) {
+    loop.at_end_of_turn([this] { tidy(); });
+  }
+
+ private:
+  void tidy() {
+    if (array_.reclaim()) return loop_.again();
+    base::TimePoint next = array_.next_reclaim();
+    if (timer_ != base::TimerQueue::Id::none && timer_at_ <= next) return;
+    loop_.timers().cancel(std::exchange(timer_, base::TimerQueue::Id::none));
+    if (next == base::TimePoint::max()) return;
+    timer_at_ = next;
+    timer_ = loop_.timers().at(next, [this] { timer_ = base::TimerQueue::Id::none; });  // the turn's end does the rest
+  }
+
+  EventLoop& loop_;
+  Array& array_;
+  base::TimerQueue::Id timer_ = base::TimerQueue::Id::none;
+  base::TimePoint timer_at_{};
+};
+
 ExitCode serve(const CommandLine& line) {
   const Config& config = line.config;
   // Destroyed from the last to the first: sockets, sessions, logical units, threads.
@@ -73,6 +99,7 @@ ExitCode serve(const CommandLine& line) {
   Array array(config, array_clock, entropy, loop);
   iscsi::SessionRegistry sessions(config.limits);
   TcpServer server(loop, config.limits);
+  Housekeeping housekeeping(loop, array);
 
   server.listen(config.portals);
   array.advertise(advertised_portals(config.portals, server.bound()));

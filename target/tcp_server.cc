@@ -221,7 +221,6 @@ struct TcpServer::Impl final : TcpConnectionOwner {
 TcpServer::TcpServer(EventLoop& loop, const iscsi::Limits& limits) : impl_(std::make_unique<Impl>(loop, limits)) {}
 
 TcpServer::~TcpServer() {
-  impl_->loop.at_end_of_turn({});
   impl_->emptied = {};
   for (auto& connection : impl_->all()) connection->abandon();
 }

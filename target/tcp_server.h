@@ -20,7 +20,7 @@ class EventLoop;
 
 class TcpServer {
  public:
-  /// `loop` outlives the server.
+  /// `loop` outlives the server, but runs no turn without it.
   TcpServer(EventLoop& loop, const iscsi::Limits& limits);
   ~TcpServer();
 

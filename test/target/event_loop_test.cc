@@ -86,6 +86,18 @@ TEST_CASE("what a turn leaves behind is settled once, when it ends") {
   CHECK(settled == 1);
 }
 
+TEST_CASE("a turn that left something to do is followed by one more, however often it says so") {
+  EventLoop loop(1);
+  int turns = 0;
+  loop.at_end_of_turn([&] {
+    if (++turns == 3) return loop.stop();
+    loop.again();
+    loop.again();
+  });
+  loop.run();
+  CHECK(turns == 3);
+}
+
 TEST_CASE("SIGTERM is a call on the loop") {
   EventLoop loop(1);
   int received = 0;
