@@ -118,8 +118,13 @@ class Target:
         return self.process.poll() is None
 
     def kill(self):
-        self.process.kill()
-        self.process.wait()
+        """Ends it whatever it does; asked first, since it may have children of its own."""
+        self.process.terminate()
+        try:
+            self.process.wait(3)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
 
     def stop(self, within_s=15):
         """SIGTERM, as a service manager does; the target has to end cleanly."""

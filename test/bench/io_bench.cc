@@ -1,0 +1,291 @@
+// The client of the benchmarks: libiscsi's asynchronous interface, one thread, one poll loop for all sessions,
+// READ(16) and WRITE(16) whose data goes straight from and to the buffers. Prints one line of JSON. Every answer that
+// is not GOOD is an error and ends the run.
+#include <CLI/CLI.hpp>
+// libiscsi's headers need these first.
+#include <poll.h>
+#include <sys/resource.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+// clang-format off
+#include <iscsi/iscsi.h>
+#include <iscsi/scsi-lowlevel.h>
+// clang-format on
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <fstream>
+#include <iterator>
+#include <memory>
+#include <random>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace {
+
+using SteadyClock = std::chrono::steady_clock;
+
+struct Options {
+  std::string url;
+  int sessions = 1;
+  int depth = 1;
+  std::uint32_t size = 4096;
+  bool write = false;
+  bool sequential = false;
+  double seconds = 1;
+  double warmup = 0.3;
+  std::uint64_t region = std::uint64_t{256} << 20;
+  bool fill = false;   ///< writes the region once, in order, instead of measuring for a time
+  int server_pid = 0;  ///< whose processor time is measured too
+};
+
+/// User and system time of a process (proc(5), fields 14 and 15), in seconds.
+double cpu_seconds_of(int pid) {
+  std::ifstream file(fmt::format("/proc/{}/stat", pid));
+  std::string text((std::istreambuf_iterator<char>(file)), {});
+  std::size_t end = text.rfind(')');
+  if (end == text.npos) return 0;
+  std::istringstream fields(text.substr(end + 2));
+  std::string skipped;
+  for (int i = 0; i < 11; ++i) fields >> skipped;
+  double user = 0;
+  double system = 0;
+  fields >> user >> system;
+  return (user + system) / static_cast<double>(sysconf(_SC_CLK_TCK));
+}
+
+double own_cpu_seconds() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  auto seconds = [](const timeval& time) {
+    return static_cast<double>(time.tv_sec) + 1e-6 * static_cast<double>(time.tv_usec);
+  };
+  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+}
+
+class Bench;
+
+/// One request in flight, with its buffer; used again and again.
+struct Slot {
+  Bench* bench = nullptr;
+  std::size_t session = 0;
+  std::vector<std::uint8_t> buffer;
+  scsi_iovec part{};
+  SteadyClock::time_point started;
+};
+
+struct Session {
+  iscsi_context* context = nullptr;
+  int lun = 0;
+  std::uint32_t block = 0;
+  std::uint64_t next = 0;  ///< of a sequential run, in requests from the start of the session's share
+};
+
+class Bench {
+ public:
+  explicit Bench(const Options& options) : options_(options), random_(1) {
+    for (int i = 0; i < options.sessions; ++i) connect(i);
+    requests_ = options.region / options.size;
+    share_ = requests_ / sessions_.size();
+    if (share_ == 0) throw std::runtime_error("the region is too small");
+    latencies_.reserve(std::size_t{1} << 22);
+  }
+
+  ~Bench() {
+    for (Session& session : sessions_) {
+      iscsi_logout_sync(session.context);
+      iscsi_destroy_context(session.context);
+    }
+  }
+  Bench(const Bench&) = delete;
+  Bench& operator=(const Bench&) = delete;
+
+  void run() {
+    for (std::size_t session = 0; session < sessions_.size(); ++session) {
+      for (int i = 0; i < options_.depth; ++i) {
+        auto slot = std::make_unique<Slot>();
+        slot->bench = this;
+        slot->session = session;
+        slot->buffer.assign(options_.size, static_cast<std::uint8_t>(0xA0 + i % 16));
+        slots_.push_back(std::move(slot));
+        start(*slots_.back());
+      }
+    }
+    if (options_.fill) {
+      while (in_flight_ > 0) turn();
+      return;
+    }
+    turn_until(SteadyClock::now() + seconds(options_.warmup));
+    measure();
+    stopping_ = true;
+    while (in_flight_ > 0) turn();
+  }
+
+  void report() {
+    if (options_.fill) {
+      fmt::print("{{\"filled\": {}}}\n", requests_ * options_.size);
+      return;
+    }
+    auto count = static_cast<double>(latencies_.size());
+    fmt::print(
+        "{{\"iops\": {:.0f}, \"mb_s\": {:.1f}, \"p50_us\": {:.1f}, \"p99_us\": {:.1f}, \"client_cpu_us\": {:.2f}, "
+        "\"server_cpu_us\": {:.2f}, \"ios\": {}, \"seconds\": {:.3f}}}\n",
+        count / elapsed_, count * options_.size / elapsed_ / 1e6, percentile(0.50), percentile(0.99),
+        client_cpu_ / count * 1e6, server_cpu_ / count * 1e6, latencies_.size(), elapsed_);
+  }
+
+ private:
+  static SteadyClock::duration seconds(double count) {
+    return std::chrono::duration_cast<SteadyClock::duration>(std::chrono::duration<double>(count));
+  }
+
+  void connect(int number) {
+    Session session;
+    session.context = iscsi_create_context(fmt::format("iqn.2026-01.example.odx:bench{}", number).c_str());
+    std::unique_ptr<iscsi_url, decltype(&iscsi_destroy_url)> url(
+        iscsi_parse_full_url(session.context, options_.url.c_str()), &iscsi_destroy_url);
+    if (!url) throw std::runtime_error(iscsi_get_error(session.context));
+    iscsi_set_session_type(session.context, ISCSI_SESSION_NORMAL);
+    iscsi_set_targetname(session.context, url->target);
+    iscsi_set_noautoreconnect(session.context, 1);
+    session.lun = url->lun;
+    if (iscsi_full_connect_sync(session.context, url->portal, url->lun) != 0) {
+      throw std::runtime_error(iscsi_get_error(session.context));
+    }
+    std::unique_ptr<scsi_task, decltype(&scsi_free_scsi_task)> task(
+        iscsi_readcapacity16_sync(session.context, session.lun), &scsi_free_scsi_task);
+    auto* capacity = task && task->status == SCSI_STATUS_GOOD
+                         ? static_cast<scsi_readcapacity16*>(scsi_datain_unmarshall(task.get()))
+                         : nullptr;
+    if (capacity == nullptr) throw std::runtime_error("READ CAPACITY(16) failed");
+    session.block = capacity->block_length;
+    options_.region = std::min(options_.region, (capacity->returned_lba + 1) * capacity->block_length);
+    sessions_.push_back(session);
+  }
+
+  /// Where the next request of a session goes, in requests from the start of the region.
+  std::uint64_t place(Session& session, std::size_t number) {
+    if (!options_.sequential && !options_.fill)
+      return std::uniform_int_distribution<std::uint64_t>(0, requests_ - 1)(random_);
+    return number * share_ + session.next++ % share_;
+  }
+
+  void start(Slot& slot) {
+    Session& session = sessions_[slot.session];
+    if (options_.fill && session.next >= share_) return;
+    std::uint64_t lba = place(session, slot.session) * (options_.size / session.block);
+    slot.part = {slot.buffer.data(), slot.buffer.size()};
+    slot.started = SteadyClock::now();
+    int block = static_cast<int>(session.block);
+    scsi_task* task = options_.write
+                          ? iscsi_write16_iov_task(session.context, session.lun, lba, nullptr, options_.size, block, 0,
+                                                   0, 0, 0, 0, &Bench::completed, &slot, &slot.part, 1)
+                          : iscsi_read16_iov_task(session.context, session.lun, lba, options_.size, block, 0, 0, 0, 0,
+                                                  0, &Bench::completed, &slot, &slot.part, 1);
+    if (task == nullptr) throw std::runtime_error(iscsi_get_error(session.context));
+    ++in_flight_;
+  }
+
+  static void completed(iscsi_context* context, int status, void* data, void* private_data) {
+    auto& slot = *static_cast<Slot*>(private_data);
+    scsi_free_scsi_task(static_cast<scsi_task*>(data));
+    Bench& bench = *slot.bench;
+    --bench.in_flight_;
+    if (status != SCSI_STATUS_GOOD) {
+      bench.error_ = fmt::format("status {:#x}: {}", status, iscsi_get_error(context));
+      return;
+    }
+    if (bench.measuring_) {
+      auto took = std::chrono::duration_cast<std::chrono::nanoseconds>(SteadyClock::now() - slot.started).count();
+      bench.latencies_.push_back(static_cast<std::uint32_t>(std::min<std::int64_t>(took, UINT32_MAX)));
+    }
+    if (!bench.stopping_) bench.start(slot);
+  }
+
+  void turn() {
+    polled_.clear();
+    for (Session& session : sessions_) {
+      polled_.push_back({iscsi_get_fd(session.context), static_cast<short>(iscsi_which_events(session.context)), 0});
+    }
+    poll(polled_.data(), polled_.size(), 1000);
+    for (std::size_t i = 0; i < sessions_.size(); ++i) {
+      if (polled_[i].revents != 0 && iscsi_service(sessions_[i].context, polled_[i].revents) < 0) {
+        throw std::runtime_error(iscsi_get_error(sessions_[i].context));
+      }
+    }
+    if (!error_.empty()) throw std::runtime_error(error_);
+  }
+
+  void turn_until(SteadyClock::time_point end) {
+    while (SteadyClock::now() < end) turn();
+  }
+
+  void measure() {
+    double server = cpu_seconds_of(options_.server_pid);
+    double client = own_cpu_seconds();
+    auto started = SteadyClock::now();
+    measuring_ = true;
+    turn_until(started + seconds(options_.seconds));
+    measuring_ = false;
+    elapsed_ = std::chrono::duration<double>(SteadyClock::now() - started).count();
+    client_cpu_ = own_cpu_seconds() - client;
+    server_cpu_ = cpu_seconds_of(options_.server_pid) - server;
+  }
+
+  double percentile(double share) {
+    if (latencies_.empty()) return 0;
+    auto at = latencies_.begin() + static_cast<std::ptrdiff_t>(share * static_cast<double>(latencies_.size() - 1));
+    std::nth_element(latencies_.begin(), at, latencies_.end());
+    return *at / 1e3;
+  }
+
+  Options options_;
+  std::mt19937_64 random_;
+  std::vector<Session> sessions_;
+  std::vector<std::unique_ptr<Slot>> slots_;
+  std::vector<pollfd> polled_;
+  std::vector<std::uint32_t> latencies_;  // nanoseconds
+  std::string error_;
+  std::uint64_t requests_ = 0;
+  std::uint64_t share_ = 0;
+  std::size_t in_flight_ = 0;
+  bool measuring_ = false;
+  bool stopping_ = false;
+  double elapsed_ = 0;
+  double client_cpu_ = 0;
+  double server_cpu_ = 0;
+};
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+  Options options;
+  CLI::App app("Measures READ(16) or WRITE(16) over iSCSI");
+  app.add_option("url", options.url, "iscsi://ADDR:PORT/IQN/LUN")->required();
+  app.add_option("--sessions", options.sessions)->check(CLI::PositiveNumber);
+  app.add_option("--depth", options.depth, "requests in flight in each session")->check(CLI::PositiveNumber);
+  app.add_option("--size", options.size, "bytes of a request");
+  app.add_flag("--write", options.write);
+  app.add_flag("--sequential", options.sequential, "each session its own share of the region");
+  app.add_option("--seconds", options.seconds, "measured time");
+  app.add_option("--warmup", options.warmup, "seconds before it");
+  app.add_option("--region", options.region, "bytes at the start of the logical unit that are used");
+  app.add_flag("--fill", options.fill, "write the region once instead");
+  app.add_option("--server-pid", options.server_pid, "report this process's time too");
+  CLI11_PARSE(app, argc, argv);
+  if (options.fill) options.write = true;
+  Bench bench(options);
+  bench.run();
+  bench.report();
+  return 0;
+} catch (const std::exception& error) {
+  fmt::print(stderr, "io_bench: {}\n", error.what());
+  return 1;
+}
