@@ -99,7 +99,8 @@ class Connection {
   }
 
   bool writable() { return flush() && (blocked() || serve()); }
-  bool blocked() const { return next_ < output_.size(); }
+  /// The socket took less than there is to send.
+  bool blocked() const { return blocked_; }
 
  private:
   /// Serves all whole PDUs that are here, then sends all answers at once.
@@ -288,12 +289,16 @@ class Connection {
   }
 
   bool flush() {
-    while (blocked()) {
+    blocked_ = false;
+    while (next_ < output_.size()) {
       msghdr message{};
       message.msg_iov = &output_[next_];
       message.msg_iovlen = std::min<std::size_t>(output_.size() - next_, IOV_MAX);
       ssize_t sent = sendmsg(fd_, &message, MSG_NOSIGNAL);
-      if (sent < 0) return errno == EAGAIN;
+      if (sent < 0) {
+        blocked_ = errno == EAGAIN;
+        return blocked_;
+      }
       auto count = static_cast<std::size_t>(sent);
       while (count > 0) {
         iovec& part = output_[next_];
@@ -318,6 +323,7 @@ class Connection {
   std::vector<std::array<std::uint8_t, iscsi::kBhsLength>> headers_;  // never grows: output_ points into it
   std::vector<iovec> output_;
   std::size_t next_ = 0;
+  bool blocked_ = false;
   std::string_view keys_;
   std::vector<std::uint8_t> small_;
   std::unordered_map<std::uint32_t, Write> writes_;
