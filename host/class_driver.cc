@@ -49,7 +49,8 @@ ClassDriver::Outcome ClassDriver::send(initiator::Command command, OffloadComman
     initiator::Result result = initiator_.execute(command);
     Interpretation means = interpret(result, kind);
     trace_.push_back({command.cdb, command.data_out.size(), result.data_in.size(), attempt, command.untagged,
-                      result.transport, result.status, result.sense, result.reason, clock_.now() - sent, means.status});
+                      result.transport, result.status, result.sense, result.reason, sent, clock_.now() - sent,
+                      means.status});
     if (!means.retry || attempt >= retries) return {means, std::move(result)};
     if (config_.wait && means.wait > base::Duration::zero()) config_.wait(means.wait);
   }

@@ -37,6 +37,7 @@ struct TraceEntry {
   std::uint8_t status = 0;
   std::vector<std::uint8_t> sense;
   std::string transport_reason;
+  base::TimePoint sent{};
   base::Duration duration{};
   NtStatus nt_status = NtStatus::success;
 };

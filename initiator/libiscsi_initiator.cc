@@ -60,6 +60,14 @@ struct Completion {
   }
 };
 
+/// libiscsi's last error for people. It says "can not reconnect" whenever a connection broke before the login was done.
+std::string last_error(iscsi_context* context) {
+  std::string text = iscsi_get_error(context);
+  while (!text.empty() && (text.back() == '\n' || text.back() == '.')) text.pop_back();
+  if (text.empty()) return "no answer";
+  return text.find("reconnect") != std::string::npos ? "the connection was refused or closed" : text;
+}
+
 int transfer_direction(const Command& command) {
   if (!command.data_out.empty()) return SCSI_XFER_WRITE;
   return command.data_in_length > 0 ? SCSI_XFER_READ : SCSI_XFER_NONE;
@@ -149,9 +157,9 @@ std::expected<void, std::string> IscsiSession::Impl::login() {
   context.reset(iscsi_create_context(options.initiator_name.c_str()));
   if (!context) return std::unexpected("libiscsi has no memory for a session");
   auto fail = [this](const std::string& what) {
-    std::string why = iscsi_get_error(context.get());
+    std::string why = last_error(context.get());
     drop();
-    return std::unexpected(what + ": " + (why.empty() ? "no answer" : why));
+    return std::unexpected(what + ": " + why);
   };
   Url parsed(iscsi_parse_full_url(context.get(), url.c_str()));
   if (!parsed) return fail("bad URL");
@@ -212,7 +220,7 @@ Result IscsiSession::Impl::execute(int lun, const Command& command) {
   iscsi_data out{length, writes ? const_cast<unsigned char*>(command.data_out.data()) : nullptr};
   if (!task || iscsi_scsi_command_async(context.get(), lun, task.get(), Completion::callback, writes ? &out : nullptr,
                                         &completion) != 0) {
-    std::string why = iscsi_get_error(context.get());
+    std::string why = last_error(context.get());
     drop();
     return not_delivered(Transport::connection_lost, std::move(why));
   }
@@ -220,16 +228,16 @@ Result IscsiSession::Impl::execute(int lun, const Command& command) {
   const base::TimePoint deadline = clock.now() + command.timeout;
   if (!pump(completion, command.timeout)) {
     if (clock.now() >= deadline) return time_out(task.get(), completion, command.timeout);
-    std::string why = iscsi_get_error(context.get());
+    std::string why = last_error(context.get());
     drop();
     return not_delivered(Transport::connection_lost, std::move(why));
   }
   constexpr int kStatusByte = 0xFF;
   if (completion.status >= 0 && completion.status <= kStatusByte) return delivered(*task, completion.status);
   // SCSI_STATUS_CANCELLED: the connection went away. SCSI_STATUS_ERROR: libiscsi could not read the answer.
-  std::string why = iscsi_get_error(context.get());
+  std::string why = last_error(context.get());
   drop();
-  return not_delivered(Transport::connection_lost, why.empty() ? "the target closed the connection" : why);
+  return not_delivered(Transport::connection_lost, std::move(why));
 }
 
 std::expected<IscsiUrl, std::string> parse_iscsi_url(const std::string& url) {

@@ -1,0 +1,63 @@
+// odx: the other end. Behaves as a Windows host does towards a disk.
+#include <fmt/format.h>
+#include <CLI/CLI.hpp>
+
+#include <csignal>
+
+#include "cli/exit_code.h"
+#include "cli/sub_commands.h"
+
+namespace {
+
+constexpr const char* kFooter = R"(
+URLs are libiscsi's: iscsi://[user[%password]@]host[:port]/target-name/lun
+For mutual CHAP add ?target_user=NAME&target_password=SECRET.
+
+Exit codes: 0 done, 1 failed (the NTSTATUS says why), 2 wrong command line, 3 no session with the
+target, 4 the disk does not offer ODX.
+
+Examples:
+  odx probe iscsi://127.0.0.1/iqn.2026-11.example:disks/0
+  odx copy  iscsi://127.0.0.1/iqn.2026-11.example:disks/0 iscsi://127.0.0.1/iqn.2026-11.example:disks/1
+  odx offload-write iscsi://127.0.0.1/iqn.2026-11.example:disks/1 --token zero --length 1G)";
+
+int run_odx(int argc, char** argv) {
+  CLI::App app("odx: copies disks over iSCSI the way Windows does, without moving the bytes");
+  app.footer(kFooter);
+  app.require_subcommand(1);
+  app.set_version_flag("--version", "odx " ODX_VERSION);
+  app.fallthrough();
+  cli::CommonOptions common;
+  app.add_flag("--json", common.json, "one JSON document on standard output instead of text");
+  app.add_flag("--commands", common.show_commands, "in text, the table of commands too (JSON always has it)");
+  app.add_option("--initiator", common.initiator_name, "our iSCSI name")->capture_default_str();
+  app.add_option("--login-timeout", common.login_timeout_s, "seconds to wait for a connection and for a login")
+      ->capture_default_str();
+  app.add_option("--command-timeout", common.command_timeout_s, "seconds to wait for each command (Windows: 60)")
+      ->capture_default_str();
+  cli::Run run;
+  cli::add_probe(app, common, run);
+  cli::add_copy(app, common, run);
+  cli::add_offload_read(app, common, run);
+  cli::add_offload_write(app, common, run);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? cli::kOk : cli::kUsage;
+  }
+  cli::Report report = run();
+  fmt::print("{}", common.json ? cli::render_json(report) : cli::render_text(report));
+  return report.exit_code;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::signal(SIGPIPE, SIG_IGN);  // libiscsi writes to sockets that may be gone
+  try {
+    return run_odx(argc, argv);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "odx: {}\n", error.what());
+    return cli::kFailed;
+  }
+}

@@ -1,0 +1,22 @@
+// The sub-commands of odx, one file each. Each adds itself to the command line and, when it was chosen, sets `run`.
+// Thread: main's.
+#pragma once
+
+#include <functional>
+
+#include "cli/host_side.h"
+
+namespace CLI {
+class App;
+}
+
+namespace cli {
+
+using Run = std::function<Report()>;
+
+void add_probe(CLI::App& app, const CommonOptions& common, Run& run);
+void add_copy(CLI::App& app, const CommonOptions& common, Run& run);
+void add_offload_read(CLI::App& app, const CommonOptions& common, Run& run);
+void add_offload_write(CLI::App& app, const CommonOptions& common, Run& run);
+
+}  // namespace cli
