@@ -1,11 +1,14 @@
 // All sessions of an array: who is logged in where, session handles, and reinstatement (RFC 7143, 6.3.5).
 //
-// Owns the sessions; connections come and go. Destroyed after every connection and before the device servers.
-// Thread: the loop's.
+// Owns the sessions; connections come and go. Destroyed after every connection and before the device servers, when
+// no task is left with them. Thread: the loop's.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <expected>
+#include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -15,13 +18,18 @@
 
 namespace iscsi {
 
+class DataBufferPool;
+class Negotiation;
+class Session;
+struct LoginIdentity;
+
 /// A session as a person wants to see it.
 struct SessionInfo {
   std::string initiator_name;
   std::string target_name;  ///< empty: a discovery session
   Isid isid{};
   std::uint16_t tsih = 0;
-  std::string peer;  ///< of its connection
+  std::string peer;  ///< of its connection; empty while the session is being ended
   std::size_t commands = 0;
 };
 
@@ -33,13 +41,47 @@ class SessionRegistry {
   SessionRegistry& operator=(const SessionRegistry&) = delete;
 
   /// Sessions, those included whose tasks are still being ended.
-  std::size_t size() const;
+  std::size_t size() const { return sessions_.size(); }
   std::vector<SessionInfo> list() const;
 
+  // For connections.
+
+  /// Counts a connection, logged in or not; false when it is one too many (it counts all the same).
+  bool connection_opened() { return ++connections_ <= limits_.max_connections; }
+  void connection_closed() { --connections_; }
+
+  using Opened = std::expected<std::shared_ptr<Session>, LoginStatus>;
+  /// Opens the session of a login that is agreed on, or takes up an existing one (TSIH not 0: connection
+  /// reinstatement). `done` is called when no task of a session or connection that has to give way is left, perhaps
+  /// from inside. Errors: session_does_not_exist, too_many_connections, out_of_resources.
+  void open(const Directory& directory, const LoginIdentity& identity, const Negotiation& negotiation,
+            std::move_only_function<void(Opened)> done);
+
+  // For sessions.
+
+  /// The session's tasks and I_T nexus are gone.
+  void left(Session& session);
+  /// Ends every session with `target`, with its connection.
+  void end_sessions(const TargetNode& target, const std::string& why);
+
  private:
-  friend class Connection;
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
+  struct Waiting {
+    const Session* session;
+    std::move_only_function<void()> proceed;
+  };
+
+  void reinstate_connection(const LoginIdentity& identity, const Negotiation& negotiation,
+                            std::move_only_function<void(Opened)> done);
+  std::shared_ptr<Session> find_same(const LoginIdentity& identity) const;
+  std::uint16_t next_tsih();
+
+  const Limits& limits_;
+  std::map<std::uint16_t, std::shared_ptr<Session>> sessions_;  // by TSIH
+  std::vector<Waiting> waiting_;
+  std::uint16_t last_tsih_ = 0;
+  std::uint32_t connections_ = 0;
+  struct Buffers;
+  std::unique_ptr<Buffers> buffers_;
 };
 
 }  // namespace iscsi

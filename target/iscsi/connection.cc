@@ -1,0 +1,333 @@
+#include "target/iscsi/connection.h"
+
+#include <algorithm>
+#include <cassert>
+#include <new>
+#include <utility>
+
+#include "base/log.h"
+#include "target/iscsi/connection_state.h"
+#include "target/iscsi/link.h"
+#include "target/iscsi/login.h"
+#include "target/iscsi/output_queue.h"
+#include "target/iscsi/pdu_decoder.h"
+#include "target/iscsi/session.h"
+#include "target/iscsi/session_registry.h"
+
+namespace iscsi {
+namespace {
+
+/// Beyond so much unsent output nothing more is read: a peer that does not take its answers gets no new ones.
+constexpr std::uint64_t kMaxUnsentOutput = 16 << 20;
+
+}  // namespace
+
+struct Connection::Impl final : Link {
+  Impl(Connection& connection, const ConnectionContext& ctx, ConnectionInfo connection_info,
+       ConnectionObserver& the_observer, base::TimePoint now)
+      : Link(output),
+        self(connection),
+        context(ctx),
+        info(std::move(connection_info)),
+        observer(the_observer),
+        login(std::in_place, ctx.directory, ctx.entropy),
+        last_received(now),
+        login_deadline(now + ctx.directory.limits.login_timeout) {
+    if (!context.sessions.connection_opened()) {
+      base::log::warning("{}: refused, {} connections are open", info.peer, context.directory.limits.max_connections);
+      surplus = true;
+      login_deadline = now;
+    }
+  }
+
+  ~Impl() {
+    // The observer is not told: it is what destroys the connection.
+    state = ConnectionState::free;
+    *alive = false;
+    if (session && session->link() == this) {
+      session->unbind();
+      session->end();
+    }
+    context.sessions.connection_closed();
+  }
+
+  // Link
+  void output_added() override {
+    if (!processing) announce();
+  }
+  void finish(bool flush, std::string why) override;
+  const std::string& peer() const override { return info.peer; }
+
+  /// Ends the connection from this side, and with it the session.
+  void lose(bool flush, std::string why);
+  void enter(ConnectionState next) {
+    assert(is_legal(state, next));
+    state = next;
+  }
+  bool full_feature() const {
+    return state == ConnectionState::logged_in || state == ConnectionState::logout_requested;
+  }
+  bool reads() const {
+    bool open = state == ConnectionState::xpt_up || state == ConnectionState::in_login || full_feature();
+    return open && !opening && !surplus && output.size() < kMaxUnsentOutput;
+  }
+  void announce();
+  void process();
+  void serve(Pdu& pdu, PduDecoder::Result result);
+  void serve_login(Pdu& pdu);
+  void send_login_response();
+  void open_session();
+  void session_opened(SessionRegistry::Opened opened);
+
+  Connection& self;
+  const ConnectionContext context;
+  ConnectionInfo info;
+  ConnectionObserver& observer;
+  OutputQueue output;
+  PduDecoder decoder;
+  Pdu pdu;
+  ConnectionState state = ConnectionState::xpt_up;
+  std::optional<Login> login;
+  std::shared_ptr<Session> session;
+
+  bool surplus = false;     // above Limits::max_connections: closed by the first tick
+  bool opening = false;     // the login is agreed on; the session waits for another to end
+  bool processing = false;  // output is announced once, at the end
+  bool announced = false;
+  std::shared_ptr<bool> alive = std::make_shared<bool>(true);
+
+  base::TimePoint last_received;
+  base::TimePoint login_deadline;
+  std::optional<base::TimePoint> ping_sent;
+  std::optional<base::TimePoint> logout_deadline;
+  std::chrono::seconds logout_within{};
+};
+
+void Connection::Impl::announce() {
+  if (announced || output.empty() || state == ConnectionState::free) return;
+  announced = true;
+  observer.output_ready(self);
+}
+
+void Connection::Impl::finish(bool flush, std::string why) {
+  if (state == ConnectionState::free) return;
+  base::log::info("{}{}{}: connection ends: {}", info.peer, session ? " " : "",
+                  session ? session->identity().initiator_name : std::string(), why);
+  enter(ConnectionState::free);
+  *alive = false;
+  session.reset();
+  observer.finished(self, flush);
+}
+
+void Connection::Impl::lose(bool flush, std::string why) {
+  std::shared_ptr<Session> mine = session;
+  if (mine && mine->link() == this) mine->unbind();
+  finish(flush, std::move(why));
+  if (mine && !mine->link()) mine->end();
+}
+
+void Connection::Impl::process() {
+  if (processing) return;
+  processing = true;
+  try {
+    while (reads()) {
+      PduDecoder::Result result = decoder.next(pdu);
+      if (result == PduDecoder::Result::need_more) break;
+      serve(pdu, result);
+    }
+  } catch (const std::bad_alloc&) {
+    lose(false, "out of memory");
+  }
+  processing = false;
+  announce();
+}
+
+void Connection::Impl::serve(Pdu& received, PduDecoder::Result result) {
+  // A PDU may end the session; it stays until the call is over.
+  std::shared_ptr<Session> keep = session;
+  switch (result) {
+    case PduDecoder::Result::need_more: return;
+    case PduDecoder::Result::large_data: {
+      Session::Destination to = session ? session->destination(received) : Session::Destination{};
+      if (to.bytes.empty()) return decoder.gather();
+      return decoder.place(to.bytes, std::move(to.owner));
+    }
+    case PduDecoder::Result::pdu:
+      if (!session) return serve_login(received);
+      session->receive(received);
+      if (session && session->ending()) enter(ConnectionState::in_logout);
+      return;
+    case PduDecoder::Result::data_digest_error: return session->data_digest_failed(received);
+    case PduDecoder::Result::header_digest_error: return lose(false, "header digest error");
+    case PduDecoder::Result::data_too_long:
+      if (session) {
+        session->reject(received.bhs, RejectReason::protocol_error);
+      } else if (state == ConnectionState::in_login) {
+        login->refuse(LoginStatus::initiator_error, "a data segment longer than 8192 bytes");
+        send_login_response();
+      }
+      return lose(true, "a data segment longer than MaxRecvDataSegmentLength");
+  }
+}
+
+void Connection::Impl::serve_login(Pdu& received) {
+  auto bhs = header_as<LoginRequestBhs>(received.bhs);
+  if (received.bhs.code() != Opcode::login_request) {
+    // Before the login: not a word. Within it: a status (RFC 7143, 6.3).
+    if (state == ConnectionState::xpt_up) return lose(false, "the first PDU is no Login Request");
+    login->refuse(LoginStatus::invalid_during_login, "another request within the login");
+    send_login_response();
+    return lose(true, "another request within the login");
+  }
+  if (state == ConnectionState::xpt_up) {
+    enter(ConnectionState::in_login);
+    stat_sn = StatSn(bhs.exp_stat_sn);
+  }
+  switch (login->request(bhs, received.data)) {
+    case Login::Verdict::respond: return send_login_response();
+    case Login::Verdict::complete: return open_session();
+    case Login::Verdict::refuse:
+      base::log::info("{} {}: login refused, status {:04X}h: {}", info.peer, login->identity().initiator_name,
+                      static_cast<unsigned>(login->status()), login->reason());
+      send_login_response();
+      return lose(true, "login refused");
+  }
+}
+
+void Connection::Impl::send_login_response() {
+  LoginResponseBhs answer = login->response();
+  CommandWindow window(CmdSn(login->identity().cmd_sn), std::max(1u, context.directory.limits.command_window));
+  if (session) {
+    window = session->window();
+    answer.tsih = session->tsih();
+  }
+  answer.exp_cmd_sn = window.expected().value;
+  answer.max_cmd_sn = window.max().value;
+  answer.stat_sn = stat_sn.value;
+  ++stat_sn;
+  writer.put(answer, base::bytes_of(login->response_text()));
+  output_added();
+}
+
+void Connection::Impl::open_session() {
+  opening = true;
+  context.sessions.open(context.directory, login->identity(), login->negotiation(),
+                        [this, living = alive](SessionRegistry::Opened opened) {
+                          if (*living) return session_opened(std::move(opened));
+                          if (opened) (*opened)->end();
+                        });
+}
+
+void Connection::Impl::session_opened(SessionRegistry::Opened opened) {
+  opening = false;
+  if (!opened) {
+    login->refuse(opened.error(), "no session");
+    base::log::info("{} {}: login refused, status {:04X}h", info.peer, login->identity().initiator_name,
+                    static_cast<unsigned>(opened.error()));
+    send_login_response();
+    return lose(true, "login refused");
+  }
+  session = std::move(*opened);
+  session->bind(*this, info.local);
+  send_login_response();
+  const Parameters& agreed = session->parameters();
+  writer.set_digests(agreed.yes(Key::header_digest), agreed.yes(Key::data_digest));
+  decoder.set_digests(agreed.yes(Key::header_digest), agreed.yes(Key::data_digest));
+  decoder.set_max_data_segment_length(context.directory.limits.max_recv_data_segment_length);
+  enter(ConnectionState::logged_in);
+  const LoginIdentity& identity = session->identity();
+  base::log::info("{} {}: logged in to {}, TSIH {}", info.peer, identity.initiator_name,
+                  identity.target ? identity.target->name : std::string("discovery"), session->tsih());
+  login.reset();
+  if (!processing) process();
+}
+
+Connection::Connection(const ConnectionContext& context, ConnectionInfo info, ConnectionObserver& observer,
+                       base::TimePoint now)
+    : impl_(std::make_unique<Impl>(*this, context, std::move(info), observer, now)) {}
+
+Connection::~Connection() = default;
+
+base::MutableBytes Connection::receive_buffer() {
+  if (!impl_->reads()) return {};
+  return impl_->decoder.receive_buffer();
+}
+
+void Connection::received(std::size_t count, base::TimePoint now) {
+  impl_->last_received = now;
+  impl_->ping_sent.reset();
+  impl_->decoder.received(count);
+  impl_->process();
+}
+
+void Connection::peer_closed() { impl_->lose(false, "closed by the peer"); }
+
+std::size_t Connection::output(std::span<iovec> out) const { return impl_->output.gather(out); }
+std::uint64_t Connection::output_size() const { return impl_->output.size(); }
+
+void Connection::sent(std::size_t count) {
+  bool read = impl_->reads();
+  impl_->output.consume(count);
+  if (impl_->output.empty()) impl_->announced = false;
+  // What was received before the output grew too long is served now.
+  if (!read && impl_->reads()) impl_->process();
+}
+
+std::optional<base::TimePoint> Connection::deadline() const {
+  const Impl& impl = *impl_;
+  const Limits& limits = impl.context.directory.limits;
+  switch (impl.state) {
+    case ConnectionState::xpt_up:
+    case ConnectionState::in_login: return impl.login_deadline;
+    case ConnectionState::logged_in:
+      if (limits.nop_interval.count() == 0) return std::nullopt;
+      return impl.ping_sent ? *impl.ping_sent + limits.nop_timeout : impl.last_received + limits.nop_interval;
+    // Not set yet: as soon as possible, so that tick() says what time it is.
+    case ConnectionState::logout_requested: return impl.logout_deadline.value_or(base::TimePoint{});
+    case ConnectionState::in_logout:
+    case ConnectionState::free: return std::nullopt;
+  }
+  return std::nullopt;
+}
+
+void Connection::tick(base::TimePoint now) {
+  Impl& impl = *impl_;
+  auto due = deadline();
+  if (!due || now < *due) return;
+  switch (impl.state) {
+    case ConnectionState::xpt_up:
+    case ConnectionState::in_login: return impl.lose(false, impl.surplus ? "too many connections" : "login timed out");
+    case ConnectionState::logged_in:
+      if (impl.ping_sent) return impl.lose(false, "no answer to NOP-In");
+      impl.ping_sent = now;
+      return impl.session->ping();
+    case ConnectionState::logout_requested:
+      if (impl.logout_deadline) return drop("no logout in the time given");
+      impl.logout_deadline = now + impl.logout_within;
+      return;
+    case ConnectionState::in_logout:
+    case ConnectionState::free: return;
+  }
+}
+
+void Connection::request_logout(std::chrono::seconds within) {
+  Impl& impl = *impl_;
+  if (impl.full_feature()) {
+    if (impl.state == ConnectionState::logged_in) impl.enter(ConnectionState::logout_requested);
+    impl.logout_within = within;
+    return impl.session->send_async(AsyncEvent::logout_request, static_cast<std::uint16_t>(within.count()));
+  }
+  if (impl.state != ConnectionState::in_logout) impl.lose(false, "shutting down");
+}
+
+void Connection::drop(std::string reason) {
+  Impl& impl = *impl_;
+  bool tell = impl.full_feature();
+  if (tell) impl.session->send_async(AsyncEvent::drop_connection, 0);
+  impl.lose(tell, std::move(reason));
+}
+
+const ConnectionInfo& Connection::info() const { return impl_->info; }
+bool Connection::full_feature() const { return impl_->full_feature(); }
+
+}  // namespace iscsi

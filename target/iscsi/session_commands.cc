@@ -1,0 +1,203 @@
+// SCSI commands and their outcome (RFC 7143, 11.3, 11.4, 11.7).
+#include <algorithm>
+
+#include "base/log.h"
+#include "target/iscsi/session.h"
+
+namespace iscsi {
+namespace {
+
+scsi::TaskAttribute attribute_of(std::uint8_t flags) {
+  std::uint8_t code = flags & kCommandAttributeMask;
+  // 5 to 7 are reserved: served as SIMPLE rather than refused, since nothing is lost by it.
+  return code <= static_cast<std::uint8_t>(scsi::TaskAttribute::aca) ? static_cast<scsi::TaskAttribute>(code)
+                                                                     : scsi::TaskAttribute::simple;
+}
+
+scsi::Sense aborted(scsi::AdditionalSense code, std::string rule) {
+  return {scsi::SenseKey::aborted_command, code, {}, {}, std::move(rule)};
+}
+
+}  // namespace
+
+void Session::scsi_command(Pdu& pdu) {
+  auto bhs = header_as<ScsiCommandBhs>(pdu.bhs);
+  // Where its data was received, if that is what arriving_ was for.
+  if (arriving_ && arriving_.get() != pdu.placed_in.get()) arriving_ = {};
+  Command& command = commands_.take(bhs.initiator_task_tag);
+  command.immediate = pdu.bhs.immediate();
+  if (command.immediate) ++immediate_in_progress_;
+  command.read = (bhs.flags & kCommandRead) != 0;
+  command.write = (bhs.flags & kCommandWrite) != 0;
+  command.unsolicited_open = command.write && !(bhs.flags & kFinal);
+  command.lun_field = bhs.lun;
+  command.expected_length = bhs.expected_data_transfer_length;
+  command.unsolicited = static_cast<std::uint32_t>(pdu.data.size());
+  command.nexus = nexus_;
+  command.attribute = attribute_of(bhs.flags);
+  command.cdb = bhs.cdb;
+  command.observer = this;
+  command.expected_data_length = command.expected_length;
+  if (auto sense = refuse_command(pdu, command)) return fail(command, std::move(*sense));
+  command.lun = *scsi::decode_lun(bhs.lun);
+  admit(command, pdu);
+  arriving_ = {};
+}
+
+/// What is wrong with a command before its CDB is looked at.
+std::optional<scsi::Sense> Session::refuse_command(const Pdu& pdu, const Command& command) const {
+  using scsi::AdditionalSense;
+  if (!scsi::decode_lun(command.lun_field))
+    return scsi::Sense::illegal_request(AdditionalSense::logical_unit_not_supported, "a LUN of another form");
+  if (!pdu.ahs.empty() || (command.read && command.write)) {
+    // Longer CDBs and bidirectional commands exist, but none that is served here.
+    return scsi::Sense::illegal_request(AdditionalSense::invalid_command_operation_code,
+                                        "additional header segments or both directions");
+  }
+  if (pdu.data.empty() && !command.unsolicited_open) return std::nullopt;
+  if (!pdu.data.empty() && (!command.write || !parameters().yes(Key::immediate_data)))
+    return aborted(AdditionalSense::unexpected_unsolicited_data, "immediate data was not agreed on");
+  if (command.unsolicited_open && parameters().yes(Key::initial_r2t))
+    return aborted(AdditionalSense::unexpected_unsolicited_data, "unsolicited data was not agreed on");
+  if (pdu.data.size() > std::min(parameters().number(Key::first_burst_length), command.expected_length))
+    return aborted(AdditionalSense::unexpected_unsolicited_data, "more immediate data than FirstBurstLength or EDTL");
+  return std::nullopt;
+}
+
+void Session::admit(Command& command, const Pdu& pdu) {
+  command.in_call = true;
+  server_->admit(command);
+  command.in_call = false;
+  if (command.state == scsi::Task::State::completed) return settle(command);
+  if (command.state == scsi::Task::State::admitted) gather(command, pdu);
+}
+
+/// The device server has ended the task: answer, or swallow first what is still to come.
+void Session::settle(Command& command) {
+  if (!link_ || command.status == scsi::Status::task_aborted) return forget(command);
+  conclude(command);
+}
+
+void Session::completed(scsi::Task& task) {
+  auto& command = static_cast<Command&>(task);
+  if (command.in_call) return;
+  settle(command);
+}
+
+/// Ends a command that the device server does not have, or has not begun.
+void Session::fail(Command& command, scsi::Sense sense) {
+  base::log::info("{} ({}): command {:02X}h, task tag {:08X}h: {}: {}", link_->peer(), identity_.initiator_name,
+                  command.cdb[0], command.tag, scsi::describe(sense), sense.rule);
+  if (command.phase == Command::Phase::gathering) server_->withdraw(command);
+  command.status = scsi::Status::check_condition;
+  command.sense = std::move(sense);
+  command.data_in.clear();
+  conclude(command);
+}
+
+/// Answers once no data that was asked for or announced is to come any more (RFC 7143, 11.17.1).
+void Session::conclude(Command& command) {
+  if (!command.unsolicited_open && command.r2ts.empty()) return respond(command);
+  command.phase = Command::Phase::discarding;
+}
+
+void Session::respond(Command& command) {
+  // The window opens with this answer, not with the next.
+  if (command.immediate) {
+    --immediate_in_progress_;
+  } else {
+    window_.done();
+  }
+  // Residuals (RFC 7143, 11.4.5): what was expected against what the command had, or wanted.
+  std::uint64_t had = command.write ? command.data_out_length : command.data_in.size();
+  if (!command.write && !command.read && command.has_data_out()) had = command.data_out_length;
+  std::uint64_t expected = command.expected_length;
+  std::uint8_t flags = had > expected ? kResidualOverflow : had < expected ? kResidualUnderflow : 0;
+  std::uint64_t difference = had > expected ? had - expected : expected - had;
+  auto residual = static_cast<std::uint32_t>(std::min<std::uint64_t>(difference, 0xFFFFFFFF));
+
+  auto length = static_cast<std::uint32_t>(
+      command.read ? std::min<std::uint64_t>(command.data_in.size(), command.expected_length) : 0);
+  if (length == 0) {
+    send_response(command, flags, residual, command.r2t_sn);
+  } else if (!send_data_in(command, length, flags, residual)) {
+    send_response(command, flags, residual, command.r2t_sn);
+  }
+  Link& link = *link_;
+  if (command.charged > 0) {
+    gathered_bytes_ -= command.charged;
+    commands_.release(command);
+    retry_deferred();
+  } else {
+    commands_.release(command);
+  }
+  link.output_added();
+}
+
+/// Sends `length` bytes of data-in; GOOD status goes with the last of them (RFC 7143, 4.2.3.3), then true.
+bool Session::send_data_in(Command& command, std::uint32_t length, std::uint8_t residual_flags,
+                           std::uint32_t residual) {
+  std::uint32_t segment = parameters().number(Key::max_recv_data_segment_length);
+  std::uint32_t burst = parameters().number(Key::max_burst_length);
+  bool collapse = command.status == scsi::Status::good;
+  SegmentCursor cursor;
+  std::uint32_t in_burst = 0;
+  for (std::uint32_t offset = 0; offset < length;) {
+    std::uint32_t run = std::min({segment, length - offset, burst - in_burst});
+    bool last = offset + run == length;
+    DataInBhs bhs;
+    bhs.lun = {};
+    bhs.initiator_task_tag = command.tag;
+    bhs.data_sn = command.r2t_sn++;
+    bhs.buffer_offset = offset;  // WINDOWS: in every PDU, the one with status included (facts: iscsi-target 1.6)
+    in_burst += run;
+    if (last || in_burst == burst) {
+      bhs.flags = kFinal;
+      in_burst = 0;
+    }
+    if (last && collapse) {
+      bhs.flags |= kDataInStatus | residual_flags;
+      bhs.status = static_cast<std::uint8_t>(command.status);
+      bhs.residual_count = residual;
+      stamp_status(bhs);
+    } else {
+      stamp(bhs);
+    }
+    link_->writer.put(bhs, command.data_in, cursor, run);
+    offset += run;
+  }
+  return collapse;
+}
+
+/// `data_sn` is how many R2T and Data-In PDUs the command had (ExpDataSN, RFC 7143, 11.4.8).
+void Session::send_response(Command& command, std::uint8_t residual_flags, std::uint32_t residual,
+                            std::uint32_t data_sn) {
+  ScsiResponseBhs bhs;
+  bhs.flags |= residual_flags;
+  bhs.status = static_cast<std::uint8_t>(command.status);
+  bhs.initiator_task_tag = command.tag;
+  bhs.exp_data_sn = data_sn;
+  bhs.residual_count = residual;
+  stamp_status(bhs);
+  if (command.status != scsi::Status::check_condition) return link_->writer.put(bhs);
+  std::vector<std::uint8_t> sense = server_->sense_data(command);
+  std::vector<std::uint8_t> data;
+  base::ByteWriter writer(data);
+  writer.layout(SenseHead{static_cast<std::uint16_t>(sense.size())});
+  writer.bytes(sense);
+  link_->writer.put(bhs, data);
+}
+
+/// The command is over without an answer.
+void Session::forget(Command& command) {
+  if (command.immediate) {
+    --immediate_in_progress_;
+  } else {
+    window_.done();
+  }
+  gathered_bytes_ -= command.charged;
+  commands_.release(command);
+  if (link_ && !ending_) retry_deferred();
+}
+
+}  // namespace iscsi

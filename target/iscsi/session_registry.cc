@@ -1,0 +1,110 @@
+#include "target/iscsi/session_registry.h"
+
+#include <algorithm>
+
+#include "target/iscsi/session.h"
+
+namespace iscsi {
+namespace {
+
+/// Idle data-out buffers kept for the next writes.
+constexpr std::size_t kMaxIdleBufferBytes = 64 << 20;
+
+bool same_session(const LoginIdentity& a, const LoginIdentity& b) {
+  return a.initiator_name == b.initiator_name && a.isid == b.isid && a.target == b.target && a.discovery == b.discovery;
+}
+
+}  // namespace
+
+struct SessionRegistry::Buffers {
+  base::Ref<DataBufferPool> pool;
+};
+
+SessionRegistry::SessionRegistry(const Limits& limits)
+    : limits_(limits), buffers_(new Buffers{base::make_ref<DataBufferPool>(kMaxIdleBufferBytes)}) {}
+SessionRegistry::~SessionRegistry() = default;
+
+std::vector<SessionInfo> SessionRegistry::list() const {
+  std::vector<SessionInfo> all;
+  for (const auto& [tsih, session] : sessions_) {
+    const LoginIdentity& identity = session->identity();
+    all.push_back({identity.initiator_name, identity.target ? identity.target->name : std::string(), identity.isid,
+                   tsih, session->link() ? session->link()->peer() : std::string(), session->commands()});
+  }
+  return all;
+}
+
+std::shared_ptr<Session> SessionRegistry::find_same(const LoginIdentity& identity) const {
+  // Discovery sessions do not reinstate each other: they have no tasks, and hosts keep several with one ISID.
+  if (identity.discovery) return nullptr;
+  for (const auto& [tsih, session] : sessions_)
+    if (same_session(session->identity(), identity)) return session;
+  return nullptr;
+}
+
+std::uint16_t SessionRegistry::next_tsih() {
+  do {
+    ++last_tsih_;
+  } while (last_tsih_ == 0 || sessions_.contains(last_tsih_));
+  return last_tsih_;
+}
+
+void SessionRegistry::open(const Directory& directory, const LoginIdentity& identity, const Negotiation& negotiation,
+                           std::move_only_function<void(Opened)> done) {
+  if (identity.tsih != 0) return reinstate_connection(identity, negotiation, std::move(done));
+  if (auto old = find_same(identity)) {
+    // Session reinstatement: the old one's tasks are dead before the new one's first command (RFC 7143, 6.3.5).
+    if (!old->ending()) old->drop(false, "session reinstatement");
+    if (find_same(identity)) {
+      waiting_.push_back({old.get(), [this, &directory, identity, negotiation, done = std::move(done)]() mutable {
+                            open(directory, identity, negotiation, std::move(done));
+                          }});
+      return;
+    }
+  }
+  constexpr std::size_t kMaxTsih = 65535;
+  if (sessions_.size() >= std::min<std::size_t>(limits_.max_sessions, kMaxTsih))
+    return done(std::unexpected(LoginStatus::out_of_resources));
+  std::uint16_t tsih = next_tsih();
+  auto session =
+      std::make_shared<Session>(Session::Config{directory, *this, buffers_->pool, identity, negotiation, tsih});
+  sessions_.emplace(tsih, session);
+  done(std::move(session));
+}
+
+void SessionRegistry::reinstate_connection(const LoginIdentity& identity, const Negotiation& negotiation,
+                                           std::move_only_function<void(Opened)> done) {
+  auto found = sessions_.find(identity.tsih);
+  if (found == sessions_.end() || found->second->ending() || !same_session(found->second->identity(), identity))
+    return done(std::unexpected(LoginStatus::session_does_not_exist));
+  std::shared_ptr<Session> session = found->second;
+  // Another CID would be a second connection, and MaxConnections is 1.
+  if (session->identity().cid != identity.cid) return done(std::unexpected(LoginStatus::too_many_connections));
+  session->replace_link("connection reinstatement");
+  session->restart([session, identity, negotiation, done = std::move(done)]() mutable {
+    if (session->ending() || session->link()) return done(std::unexpected(LoginStatus::session_does_not_exist));
+    session->renegotiated(identity, negotiation);
+    done(session);
+  });
+}
+
+void SessionRegistry::left(Session& session) {
+  // Kept alive to the end of this call.
+  auto found = sessions_.find(session.tsih());
+  if (found == sessions_.end()) return;
+  std::shared_ptr<Session> keep = std::move(found->second);
+  sessions_.erase(found);
+  auto theirs = std::ranges::stable_partition(waiting_, [&](const Waiting& each) { return each.session != &session; });
+  std::vector<Waiting> due(std::make_move_iterator(theirs.begin()), std::make_move_iterator(theirs.end()));
+  waiting_.erase(theirs.begin(), theirs.end());
+  for (Waiting& each : due) each.proceed();
+}
+
+void SessionRegistry::end_sessions(const TargetNode& target, const std::string& why) {
+  std::vector<std::shared_ptr<Session>> theirs;
+  for (const auto& [tsih, session] : sessions_)
+    if (session->identity().target == &target) theirs.push_back(session);
+  for (const auto& session : theirs) session->drop(true, why);
+}
+
+}  // namespace iscsi
