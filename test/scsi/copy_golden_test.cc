@@ -1,6 +1,7 @@
+// Not tested, and why: random parts of tokens (their bytes have no expected value; rod_token_test checks them).
+
 // Bytes as other implementations know them: hand-checked vectors of SPC-4 and SBC-4 layouts (decoded with sg3_utils)
-// and what Windows' class driver sends. Not tested, and why: random parts of tokens (their bytes have no expected
-// value; rod_token_test checks them).
+// and what Windows' class driver sends.
 #include <doctest/doctest.h>
 
 #include <cstring>

@@ -1,6 +1,7 @@
-// What copies do when nothing is wrong, and how long their results and tokens live.
 // Not tested, and why: what a transport loses of a response (RECEIVE ROD TOKEN INFORMATION counts as delivered when the
-// ALLOCATION LENGTH was large enough); stores that block and are aborted while they work see only whole ranges.
+// ALLOCATION LENGTH was large enough).
+
+// What copies do when nothing is wrong, and how long their results and tokens live.
 #include <doctest/doctest.h>
 
 #include "scsi/copy_manager.h"
