@@ -1,7 +1,7 @@
 // Not tested, and why: overlapping commands in flight (memory stores answer at once; copy_life_test holds some back).
 
-// Random POPULATE TOKEN, WRITE USING TOKEN, WRITE, UNMAP and time on memory stores of both block lengths, against a model
-// that keeps plain bytes and, for each token, the bytes it stands for.
+// Random POPULATE TOKEN, WRITE USING TOKEN, WRITE, UNMAP and time on memory stores of both block lengths, against a
+// model that keeps plain bytes and, for each token, the bytes it stands for.
 #include <doctest/doctest.h>
 #include <rapidcheck.h>
 
@@ -27,22 +27,21 @@ struct ModelToken {
   base::TimePoint created, last_used;
   bool deleted = false;
 
-  bool usable(base::TimePoint now) const {
-    return !deleted && now < last_used + kTimeout && now < created + kLifetime;
-  }
+  bool usable(base::TimePoint now) const { return !deleted && now < last_used + kTimeout && now < created + kLifetime; }
 };
 
 class World {
  public:
-  World() : device({.profile = {.token_lifetime_s = 300}}) {
+  World() : device({.token_lifetime_s = 300}) {
     auto pool = handlers::MemoryPool::create();
     for (std::uint16_t i = 0; i < std::size(kBlockLengths); ++i) {
       scsi::LogicalUnitConfig config;
       config.name = "memory" + std::to_string(i);
       config.identity.naa = {0x60, 2, static_cast<std::uint8_t>(i)};
       config.block_length = kBlockLengths[i];
-      device.server.add(scsi::Lun(static_cast<std::uint16_t>(kFirst + i)),
-                        std::make_shared<scsi::LogicalUnit>(config, std::make_unique<handlers::MemoryStore>(kBytes, pool)));
+      device.server.add(
+          scsi::Lun(static_cast<std::uint16_t>(kFirst + i)),
+          std::make_shared<scsi::LogicalUnit>(config, std::make_unique<handlers::MemoryStore>(kBytes, pool)));
       model.emplace_back(kBytes);
     }
     device.nexus = device.attach("iqn.2025-01.example:random");
@@ -160,7 +159,7 @@ class World {
     token.deleted = delete_token;
   }
 
-  Device device;
+  CopyDevice device;
   std::vector<Bytes> model{};
   std::vector<ModelToken> tokens{};
   std::mt19937_64 random{};
