@@ -1,0 +1,100 @@
+"""A running odxd on a free port of 127.0.0.1, for the system tests. Ended by its process id."""
+import json
+import os
+import resource
+import select
+import signal
+import subprocess
+import sys
+import time
+from urllib.parse import urlparse
+
+ODXD = os.environ.get("ODXD") or (sys.argv.pop(1) if len(sys.argv) > 1 and not sys.argv[1].startswith("-") else "odxd")
+START_LIMIT_S = 20
+END_LIMIT_S = 15
+
+
+def odxd_ends(*arguments):
+    """Runs an odxd that is not to serve: exit code, standard output, standard error."""
+    done = subprocess.run([ODXD, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          timeout=START_LIMIT_S, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+class Odxd:
+    """What wire.Session takes as a target, too."""
+
+    def __init__(self, *arguments, portal="127.0.0.1:0", descriptors=None, log_path="/dev/null"):
+        limit = (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))) if descriptors else None
+        options = ["--portal", portal] if portal else []
+        self.log_path = log_path
+        self.started_at = time.monotonic()
+        with open(log_path, "ab") as log:
+            self.process = subprocess.Popen([ODXD, *options, *map(str, arguments)], stdout=subprocess.PIPE, stderr=log,
+                                            preexec_fn=limit)
+        self.lines = self._lines_until_ready()
+        self.seconds_to_ready = time.monotonic() - self.started_at
+        self.urls = [line.removeprefix("lun ") for line in self.lines if line.startswith("lun ")]
+        self.objects = [json.loads(line) for line in self.lines if line.startswith("{")]
+        self.urls += [each["url"] for each in self.objects if each["event"] == "lun"]
+
+    def _lines_until_ready(self):
+        deadline = time.monotonic() + START_LIMIT_S
+        text = b""
+        while not text.endswith(b"ready\n") and b'"ready"' not in text:
+            left = max(0, deadline - time.monotonic())
+            readable = select.select([self.process.stdout], [], [], left)[0]
+            data = os.read(self.process.stdout.fileno(), 65536) if readable else b""
+            if not data:
+                self.end(signal.SIGKILL)
+                raise AssertionError(f"odxd is not ready: {text!r}\n{self.log()}")
+            text += data
+        return text.decode().splitlines()
+
+    def log(self):
+        with open(self.log_path, errors="replace") as log:
+            return log.read()
+
+    @property
+    def url(self):
+        return self.urls[0]
+
+    @property
+    def host(self):
+        return urlparse(self.url).hostname
+
+    @property
+    def port(self):
+        return urlparse(self.url).port
+
+    @property
+    def iqn(self):
+        return self.url.split("/")[3]
+
+    @property
+    def portal_url(self):
+        return "/".join(self.url.split("/")[:3])
+
+    def lun(self, index=0):
+        return int(self.urls[index].rsplit("/", 1)[1])
+
+    def end(self, how=signal.SIGTERM, within_s=END_LIMIT_S):
+        """Sends a signal and returns the exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        try:
+            return self.process.wait(within_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+        finally:
+            self.process.stdout.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        status = self.end(signal.SIGTERM if kind is None else signal.SIGKILL)
+        if kind is None and status != 0:
+            raise AssertionError(f"odxd ended with status {status}\n{self.log()}")
