@@ -104,7 +104,9 @@ ExitCode serve(const CommandLine& line) {
   server.listen(config.portals);
   array.advertise(advertised_portals(config.portals, server.bound()));
   for (const std::string& warning : warnings(config)) log::warning("{}", warning);
-  log::info("array {} with {} logical units on {} portals{}", array.id(), array.luns().size(), config.portals.size(),
+  std::string where;
+  for (const auto& bound : server.bound()) where += fmt::format(" {}:{}", bound.address, bound.port);
+  log::info("array {} listening on{}{}", array.id(), where,
             array.id_is_stable() ? "" : "; its id is random for this start (--id keeps one)");
 
   iscsi::ConnectionContext context{array.directory(), sessions, entropy};

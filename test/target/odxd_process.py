@@ -82,6 +82,9 @@ class Odxd:
         """Sends a signal and returns the exit status."""
         if self.process.poll() is None:
             self.process.send_signal(how)
+        return self.wait(within_s)
+
+    def wait(self, within_s=END_LIMIT_S):
         try:
             return self.process.wait(within_s)
         except subprocess.TimeoutExpired:
