@@ -4,6 +4,8 @@
 // which no store of a unit test holds.
 #include <doctest/doctest.h>
 
+#include <set>
+
 #include "test/scsi/block_cdbs.h"
 #include "test/scsi/device_fixture.h"
 
@@ -71,40 +73,42 @@ std::vector<Run> status_from(Device& device, std::uint64_t lba, std::uint32_t al
   return runs;
 }
 
-/// A RamStore's provisioning in small steps, as a store that splits its extents gives it.
+/// A store with nothing but provisioning: single bytes are mapped, and runs end at every multiple of `step`, as those
+/// of a store that splits its extents do.
 class ChoppyStore final : public handlers::BackingStore {
  public:
-  ChoppyStore(std::uint64_t size, std::uint64_t step) : ram_(size), step_(step) {}
-  std::uint64_t size_bytes() const override { return ram_.size_bytes(); }
-  bool may_block() const override { return false; }
-  bool read_only() const override { return false; }
-  handlers::IoResult<void> read(handlers::ByteRange range, base::Segments& out) override {
-    return ram_.read(range, out);
-  }
-  handlers::IoResult<void> write(std::uint64_t offset, base::Bytes data) override { return ram_.write(offset, data); }
-  handlers::IoResult<void> write_same(handlers::ByteRange range, base::Bytes block) override {
-    return ram_.write_same(range, block);
-  }
-  handlers::IoResult<void> unmap(handlers::ByteRange range) override { return ram_.unmap(range); }
-  handlers::IoResult<void> flush() override { return {}; }
-  handlers::IoResult<handlers::ProvisioningRun> provisioning(std::uint64_t offset) override {
-    ++questions;
-    auto run = ram_.provisioning(offset);
-    if (run) run->length = std::min(run->length, step_ - offset % step_);
-    return run;
-  }
-  handlers::IoResult<handlers::SnapshotRef> capture(std::span<const handlers::ByteRange> ranges) override {
-    return ram_.capture(ranges);
-  }
-  handlers::IoResult<void> clone(const handlers::Snapshot& snapshot, handlers::ByteRange range, std::uint64_t offset,
-                                 std::uint64_t* copied) override {
-    return ram_.clone(snapshot, range, offset, copied);
-  }
-  std::uint64_t allocated_bytes() const override { return ram_.allocated_bytes(); }
+  ChoppyStore(std::uint64_t size, std::uint64_t step) : size_(size), step_(step) {}
+  std::set<std::uint64_t> mapped{};
   std::size_t questions = 0;
 
+  std::uint64_t size_bytes() const override { return size_; }
+  bool may_block() const override { return false; }
+  bool read_only() const override { return false; }
+  handlers::IoResult<handlers::ProvisioningRun> provisioning(std::uint64_t offset) override {
+    ++questions;
+    auto next = mapped.lower_bound(offset);
+    if (next != mapped.end() && *next == offset) return handlers::ProvisioningRun{1, true};
+    std::uint64_t end = next == mapped.end() ? size_ : *next;
+    return handlers::ProvisioningRun{std::min(end - offset, step_ - offset % step_), false};
+  }
+  handlers::IoResult<void> read(handlers::ByteRange, base::Segments&) override { return fail(); }
+  handlers::IoResult<void> write(std::uint64_t, base::Bytes) override { return fail(); }
+  handlers::IoResult<void> write_same(handlers::ByteRange, base::Bytes) override { return fail(); }
+  handlers::IoResult<void> unmap(handlers::ByteRange) override { return fail(); }
+  handlers::IoResult<void> flush() override { return fail(); }
+  handlers::IoResult<handlers::SnapshotRef> capture(std::span<const handlers::ByteRange>) override {
+    return std::unexpected(handlers::IoError{});
+  }
+  handlers::IoResult<void> clone(const handlers::Snapshot&, handlers::ByteRange, std::uint64_t,
+                                 std::uint64_t*) override {
+    return fail();
+  }
+  std::uint64_t allocated_bytes() const override { return mapped.size(); }
+
  private:
-  RamStore ram_;
+  static handlers::IoResult<void> fail() { return std::unexpected(handlers::IoError{}); }
+
+  std::uint64_t size_;
   std::uint64_t step_;
 };
 
@@ -359,9 +363,7 @@ TEST_CASE("GET LBA STATUS of a thick logical unit says that everything is mapped
 TEST_CASE("GET LBA STATUS joins what the store splits, and a block with a mapped byte is mapped") {
   Device device;
   ChoppyStore& store = add_choppy(device, 700, 4096);
-  std::vector<std::uint8_t> byte(1, 0x55);
-  REQUIRE(store.write(3 * 4096 - 1, byte));  // the last byte of block 2
-  REQUIRE(store.write(7 * 4096, byte));      // the first byte of block 7
+  store.mapped = {3 * 4096 - 1, 7 * 4096};  // the last byte of block 2, the first of block 7
   auto runs = [&](std::uint64_t lba) {
     Command& command = device.run(get_lba_status(lba, 8 + 64 * 16), {}, 2);
     auto data = command.data();
