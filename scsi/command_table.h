@@ -67,7 +67,7 @@ struct CommandContext {
   /// its last act.
   ///
   /// `work` reads task.data_out when it runs and never captures the span: bytes that were only lent are moved to a
-  /// copy when the work has to wait. Up to 16 bytes of captures cost no allocation.
+  /// copy when the work has to wait. Up to 24 bytes of captures cost no allocation.
   using Then = std::move_only_function<std::expected<void, Sense>(std::expected<void, Sense>)>;
   void start(Access access, handlers::ByteRange range, Work work, Then then = {});
 
@@ -101,7 +101,8 @@ struct CommandDescriptor {
   TransferLength transfer_length;  ///< null: no data
   CommandBody body;
   CommandCheck check = nullptr;
-  std::uint32_t recommended_timeout_s = 0;  ///< REPORT SUPPORTED OPERATION CODES with RCTD; 0: not stated
+  bool (*offered)(const DeviceServer& server) = nullptr;  ///< null: always; where false there might as well be no row
+  std::uint32_t recommended_timeout_s = 0;                ///< REPORT SUPPORTED OPERATION CODES with RCTD; 0: not stated
 };
 
 /// The service action field of every operation code that has one here: bits 4-0 of byte 1 (SPC-4 4.3.2).
@@ -111,6 +112,10 @@ inline constexpr std::uint8_t kServiceActionHighBit = 4;
 
 /// All rows, sorted by opcode and service action.
 std::span<const CommandDescriptor> command_table();
+
+inline bool offers(const DeviceServer& server, const CommandDescriptor& row) {
+  return !row.offered || row.offered(server);
+}
 
 /// The row for a CDB; nothing when the opcode, or its service action, has none.
 struct CommandLookup {

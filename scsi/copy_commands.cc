@@ -321,12 +321,10 @@ Outcome receive_copy_status(CommandContext& context) {
   return {};
 }
 
-/// 05/20/00 where the profile has no ODX; 05/1A/00 for a list longer than its own length field can say, before any of
-/// it is asked for.
+bool offers_odx(const DeviceServer& server) { return server.copy_manager().profile().odx; }
+
+/// 05/1A/00 for a list longer than its own length field can say, before any of it is asked for.
 Outcome check_copy_command(const CommandContext& context) {
-  if (!context.server.copy_manager().profile().odx)
-    return std::unexpected(Sense::illegal_request(AdditionalSense::invalid_command_operation_code,
-                                                  "the profile has no offloaded data transfer"));
   if (context.task.data_out_length > kMaximumTokenParameterList)
     return std::unexpected(
         Sense::illegal_request(AdditionalSense::parameter_list_length_error,
@@ -366,7 +364,8 @@ constexpr CommandDescriptor kRows[] = {
      .gates = {},
      .transfer_length = parameter_list_length,
      .body = populate_token,
-     .check = check_copy_command},
+     .check = check_copy_command,
+     .offered = offers_odx},
     {.name = "WRITE USING TOKEN",
      .opcode = kThirdPartyCopyOut,
      .service_action = static_cast<std::uint16_t>(CopyOutServiceAction::write_using_token),
@@ -376,7 +375,8 @@ constexpr CommandDescriptor kRows[] = {
      .gates = {},
      .transfer_length = parameter_list_length,
      .body = write_using_token,
-     .check = check_copy_command},
+     .check = check_copy_command,
+     .offered = offers_odx},
     {.name = "RECEIVE COPY STATUS(LID4)",
      .opcode = kThirdPartyCopyIn,
      .service_action = static_cast<std::uint16_t>(CopyInServiceAction::receive_copy_status_lid4),
@@ -386,7 +386,8 @@ constexpr CommandDescriptor kRows[] = {
      .gates = kResultGates,
      .transfer_length = allocation_length,
      .body = receive_copy_status,
-     .check = check_copy_command},
+     .check = check_copy_command,
+     .offered = offers_odx},
     {.name = "RECEIVE ROD TOKEN INFORMATION",
      .opcode = kThirdPartyCopyIn,
      .service_action = static_cast<std::uint16_t>(CopyInServiceAction::receive_rod_token_information),
@@ -396,7 +397,8 @@ constexpr CommandDescriptor kRows[] = {
      .gates = kResultGates,
      .transfer_length = allocation_length,
      .body = receive_rod_token_information,
-     .check = check_copy_command},
+     .check = check_copy_command,
+     .offered = offers_odx},
 };
 
 }  // namespace

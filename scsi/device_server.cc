@@ -145,6 +145,7 @@ std::expected<void, Sense> DeviceServer::judge(Task& task) {
   task.server = this;
   task.logical_unit = find(task.lun);
   CommandLookup lookup = find_command(task.cdb);
+  if (lookup.row && !offers(*this, *lookup.row)) lookup.row = nullptr;
   task.descriptor = lookup.row;
   if (!task.logical_unit && (!lookup.row || lookup.row->gates.logical_unit)) {
     return std::unexpected(
@@ -223,7 +224,7 @@ void DeviceServer::finish(Task& task, std::expected<void, Sense> outcome) {
 
 void DeviceServer::wake_dormant(LogicalUnit& lu) {
   lu.tasks().collect_stopped();
-  while (Task* task = lu.tasks().wake()) task->server->run(*task);
+  lu.tasks().wake([](Task& task) { task.server->run(task); });
 }
 
 void DeviceServer::log_refusal(const Task& task) const {

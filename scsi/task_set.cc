@@ -38,8 +38,7 @@ void TaskSet::sleep(Task& task) {
   ++dormant_;
 }
 
-Task* TaskSet::wake() {
-  if (dormant_ == 0) return nullptr;
+Task* TaskSet::next_to_begin() {
   for (Task* task = oldest_; task; task = task->younger) {
     bool ordered = task->attribute == TaskAttribute::ordered;
     if (task->dormant && (!ordered || task == oldest_)) {

@@ -41,8 +41,15 @@ class TaskSet {
   /// Marks a task that has its data-out but may not begin.
   void sleep(Task& task);
 
-  /// The next dormant task that may begin now, no longer dormant; null when there is none.
-  Task* wake();
+  /// Calls `run` for each dormant task that may begin, no longer dormant. Called again from inside `run` it does
+  /// nothing: the outer call goes on.
+  template <typename Run>
+  void wake(Run run) {
+    if (dormant_ == 0 || waking_) return;
+    waking_ = true;
+    while (Task* task = next_to_begin()) run(*task);
+    waking_ = false;
+  }
 
   Task* oldest() const { return oldest_; }
   Task* find(NexusId nexus, std::uint32_t tag) const;
@@ -60,11 +67,13 @@ class TaskSet {
   };
 
   bool may_begin_among_ordered(const Task& task) const;
+  Task* next_to_begin();
 
   Task* oldest_ = nullptr;
   Task* youngest_ = nullptr;
   std::size_t ordered_ = 0;
   std::size_t dormant_ = 0;
+  bool waking_ = false;
   std::vector<Wait> waits_;
 };
 

@@ -428,7 +428,8 @@ TEST_CASE("a snapshot that could not be kept cancels its token") {
 TEST_CASE("an array without ODX knows none of the commands") {
   CopyDevice device({.odx = false});
   for (const Bytes& cdb : {out_cdb(0x10, 1, 0), out_cdb(0x11, 1, 0), in_cdb(5, 1, 36), in_cdb(7, 1, 36)})
-    check_refused(device.run(cdb, {}, kSource), illegal(AdditionalSense::invalid_command_operation_code));
+    check_refused(device.run(cdb, {}, kSource),
+                  illegal(AdditionalSense::invalid_command_operation_code, FieldPointer::cdb(1, 4)));
 }
 
 TEST_CASE("reserved bits of the CDBs are refused with their byte and bit, GROUP NUMBER is not") {

@@ -90,6 +90,7 @@ class Device {
       : copies(options.profile, clock, entropy), server({"iqn.2025-01.example:target", 1}, clock, &executor, copies) {
     for (std::uint16_t number = 0; number < 2; ++number) add(number, options);
     nexus = attach("iqn.2025-01.example:host");
+    order.clear();
   }
 
   base::VirtualClock clock{};
@@ -164,6 +165,8 @@ class Device {
     if (command.completions != 1) throw std::logic_error("command not completed exactly once");
     return command;
   }
+
+  const std::deque<Command>& commands() const { return commands_; }
 
  private:
   std::deque<Command> commands_{};

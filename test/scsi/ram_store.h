@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <optional>
 #include <vector>
 
@@ -14,7 +15,7 @@ namespace test {
 class RamSnapshot final : public handlers::Snapshot {
  public:
   std::vector<std::uint8_t> bytes{};
-  std::vector<bool> mapped{};  ///< per byte
+  std::vector<std::uint8_t> mapped{};  ///< per byte, 0 or 1
 
   std::uint64_t size_bytes() const override { return bytes.size(); }
   handlers::IoResult<void> read(handlers::ByteRange range, base::Segments& out) const override {
@@ -25,10 +26,12 @@ class RamSnapshot final : public handlers::Snapshot {
   handlers::IoResult<handlers::ProvisioningRun> provisioning(std::uint64_t offset) const override {
     return run(mapped, offset);
   }
-  static handlers::ProvisioningRun run(const std::vector<bool>& mapped, std::uint64_t offset) {
-    auto from = mapped.begin() + static_cast<std::ptrdiff_t>(offset);
-    auto end = std::find(from, mapped.end(), !*from);
-    return {static_cast<std::uint64_t>(end - from), *from};
+  static handlers::ProvisioningRun run(const std::vector<std::uint8_t>& mapped, std::uint64_t offset) {
+    const std::uint8_t* from = mapped.data() + offset;
+    std::uint64_t rest = mapped.size() - offset;
+    const void* end = std::memchr(from, 1 - *from, rest);
+    auto length = end ? static_cast<std::uint64_t>(static_cast<const std::uint8_t*>(end) - from) : rest;
+    return {length, *from == 1};
   }
 };
 
@@ -111,7 +114,7 @@ class RamStore final : public handlers::BackingStore {
     return {};
   }
   std::uint64_t allocated_bytes() const override {
-    return static_cast<std::uint64_t>(std::count(mapped_.begin(), mapped_.end(), true));
+    return static_cast<std::uint64_t>(std::count(mapped_.begin(), mapped_.end(), 1));
   }
 
  private:
@@ -119,11 +122,11 @@ class RamStore final : public handlers::BackingStore {
     return bytes_.begin() + static_cast<std::ptrdiff_t>(offset);
   }
   void map(handlers::ByteRange range, bool mapped) {
-    std::fill_n(mapped_.begin() + static_cast<std::ptrdiff_t>(range.offset), range.length, mapped);
+    std::fill_n(mapped_.begin() + static_cast<std::ptrdiff_t>(range.offset), range.length, std::uint8_t{mapped});
   }
 
   std::vector<std::uint8_t> bytes_;
-  std::vector<bool> mapped_;
+  std::vector<std::uint8_t> mapped_;
 };
 
 }  // namespace test
