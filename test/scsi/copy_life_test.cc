@@ -288,8 +288,13 @@ TEST_CASE("POPULATE TOKEN holds the writes that were sent before it, and none th
   Command& populate = device.send(out_cdb(0x10, 1, list.size()), list, kSource);
   write(0, 2);
   write(1, 2);
-  device.executor.run_all();
+  CHECK(device.executor.held() == 1);  // the capture waits for the first write, the others wait for the capture
+  device.executor.run();
+  CHECK(device.executor.held() == 1);
+  device.executor.run();
   REQUIRE(populate.good());
+  CHECK(device.executor.held() == 2);
+  device.executor.run_all();
   CHECK(device.write_using(2, device.result(1, kSource).token.value(), {{0, 2}}).good());
   CHECK(device.read(kDestination, {0, 1}) == Bytes(512, 1));
   CHECK(device.read(kDestination, {1, 1}) == Bytes(512, 0));
@@ -309,4 +314,29 @@ TEST_CASE("a WRITE USING TOKEN under way keeps its data although the token is de
   CHECK(device.read(kDestination, {0, 8}) == device.read(kSource, {0, 8}));
   CHECK(device.write_using(2, token, {{0, 8}})
             .failed_with(SenseKey::illegal_request, AdditionalSense::invalid_token_operation_token_revoked));
+}
+
+TEST_CASE("work on any range of a WRITE USING TOKEN waits for all of it, work beside its ranges does not") {
+  CopyDevice device;
+  device.store(kDestination).blocking = true;
+  Bytes list = write_list(tokens::zero_token(), {{100, 1}, {10, 1}});
+  Command& copy = device.send(out_cdb(0x11, 1, list.size()), list, kDestination);
+  auto write = [&](std::uint8_t lba) -> Command& {
+    Bytes cdb = hex("8A 00 00 00 00 00 00 00 00 00 00 00 00 01 00 00");
+    cdb[9] = lba;
+    return device.send(cdb, Bytes(512, lba), kDestination);
+  };
+  Command& first = write(10);
+  Command& last = write(100);
+  write(9);
+  write(101);
+  CHECK(device.executor.held() == 3);  // the copy and the two beside it
+  device.executor.run(2);
+  device.executor.run(1);
+  CHECK_FALSE(first.done());
+  CHECK_FALSE(last.done());
+  device.executor.run_all();
+  CHECK(copy.good());
+  CHECK(device.read(kDestination, {10, 1}) == Bytes(512, 10));
+  CHECK(device.read(kDestination, {100, 1}) == Bytes(512, 100));
 }
