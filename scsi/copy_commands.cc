@@ -281,7 +281,10 @@ Outcome write_using_token(CommandContext& context) {
         job->write_ranges();
         return {};
       },
-      [job](Outcome outcome) { return job->aborted() ? outcome : job->finish(); });
+      [job](Outcome outcome) {
+        if (job->aborted()) return outcome;
+        return outcome ? job->finish() : job->fail(std::move(outcome.error()));
+      });
   return {};
 }
 

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "scsi/command_table.h"
 #include "scsi/copy_manager.h"
+#include "scsi/io_error_sense.h"
 #include "scsi/logical_unit.h"
 #include "scsi/mode_pages.h"
 #include "scsi/task_set.h"
@@ -53,6 +54,14 @@ Sense unsupported(const CommandLookup& lookup, const Task& task) {
                                   FieldPointer::cdb(kServiceActionByte, kServiceActionHighBit));
   }
   return Sense::invalid_field_in_cdb(kServiceActionByte, kServiceActionHighBit, std::move(rule));
+}
+
+/// Work that changes the medium while WCE is zero: it is on the medium before it is answered (SBC-3 6.5.5).
+CommandContext::Work written_through(CommandContext::Work work, handlers::BackingStore& store) {
+  return [work = std::move(work), &store]() mutable -> Outcome {
+    if (auto done = work(); !done) return done;
+    return io_outcome(store.flush());
+  };
 }
 
 Outcome check_bits(const CommandDescriptor& row, const Task& task) {
@@ -253,6 +262,8 @@ std::expected<base::Bytes, Sense> CommandContext::parameter_list() const {
 
 void CommandContext::start(Access access, handlers::ByteRange range, Work work, Then then) {
   assert(started == Started::no);
+  if (access == Access::exclusive && !lu->mode_pages().write_cache_enabled()) [[unlikely]]
+    work = written_through(std::move(work), lu->store());
   base::Executor* executor = lu->store().may_block() ? server.executor() : nullptr;
   if (!executor && !lu->work().conflicts(access, range)) {
     outcome = work();

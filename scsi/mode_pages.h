@@ -43,7 +43,7 @@ class ModePages {
   /// A logical unit reset brings the default values back (SPC-4 5.9).
   void reset();
 
-  bool write_cache_enabled() const;      ///< WCE: without it every write is on the medium before it is answered
+  bool write_cache_enabled() const;      ///< WCE: without it CommandContext::start() flushes after every change
   bool descriptor_format_sense() const;  ///< D_SENSE
   bool software_write_protect() const;   ///< SWP
 

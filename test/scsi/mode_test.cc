@@ -154,6 +154,22 @@ TEST_CASE("WCE can be cleared, with what MODE SENSE returned sent back as Window
   CHECK_FALSE(device.lu().mode_pages().write_cache_enabled());
 }
 
+TEST_CASE("while WCE is zero a write is on the medium before it is answered") {
+  Device device;
+  Data caching = {0x08, 0x12};
+  caching.resize(20);
+  const Device::Cdb write = {0x2A, 0, 0, 0, 0, 0, 0, 0, 1, 0};
+  CHECK(device.run(write, Data(512)).good());
+  CHECK(device.stores[0]->flushes == 0);
+  CHECK(select6(device, behind_header6(caching)).good());
+  CHECK(device.run(write, Data(512)).good());
+  CHECK(device.stores[0]->flushes == 1);
+  CHECK(device.run({0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0}).good());
+  CHECK(device.stores[0]->flushes == 1);
+  device.stores[0]->write_error = handlers::IoError{handlers::IoError::Kind::medium_write, "test"};
+  CHECK(device.run(write, Data(512)).failed_with(SenseKey::medium_error, AdditionalSense::write_error));
+}
+
 TEST_CASE("QERR of zero is accepted, with the mode data length and block descriptor left as they were read") {
   Device device;
   Data list = device.run(sense6(0x0A, 0)).data();
