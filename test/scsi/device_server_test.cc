@@ -47,5 +47,64 @@ TEST_CASE("a new nexus gets POWER ON, RESET, OR BUS DEVICE RESET OCCURRED once f
   }
 }
 
+/// Uses its task again as soon as it is completed, as a front end does.
+class Recycler final : public TaskObserver {
+ public:
+  Recycler(Device& device, unsigned rounds) : device_(device), rounds_(rounds) {}
+  void completed(Task& task) override {
+    statuses.push_back(task.status);
+    if (statuses.size() < rounds_) send(task);
+  }
+  void send(Task& task) {
+    task.reset();
+    task.nexus = device_.nexus;
+    task.tag = static_cast<std::uint32_t>(statuses.size());
+    task.observer = this;
+    task.cdb[0] = 0x28;  // READ(10)
+    task.cdb[8] = 1;
+    device_.server.admit(task);
+  }
+  std::vector<Status> statuses{};
+
+ private:
+  Device& device_;
+  unsigned rounds_;
+};
+
+TEST_CASE("an observer may use its task again from inside completed()") {
+  for (bool blocking : {false, true}) {
+    test::DeviceOptions options;
+    options.blocking = blocking;
+    Device device(options);
+    Recycler recycler(device, 5);
+    Task task;
+    recycler.send(task);
+    device.executor.run_all();
+    CHECK(recycler.statuses == std::vector<Status>(5, Status::good));
+  }
+}
+
+TEST_CASE("attach numbers nexuses across device servers, and a detached one is forgotten") {
+  Device one;
+  Device two;
+  CHECK(one.nexus != two.nexus);
+  one.server.detach(one.nexus);
+  NexusId again = one.server.attach({});
+  CHECK(again != one.nexus);
+  CHECK(again != two.nexus);
+}
+
+TEST_CASE("a LUN is given out once") {
+  Device device;
+  CHECK_THROWS_AS(device.add(1), std::invalid_argument);
+}
+
+TEST_CASE("LOGICAL BLOCK ADDRESS OUT OF RANGE is answered before data-out is asked for") {
+  Device device;
+  auto& command = device.prepare({0x2A, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 1, 0});
+  device.server.admit(command.task);
+  CHECK(command.failed_with(SenseKey::illegal_request, AdditionalSense::logical_block_address_out_of_range));
+}
+
 }  // namespace
 }  // namespace scsi
