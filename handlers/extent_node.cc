@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <cstring>
 
 namespace handlers {
 namespace {
@@ -133,6 +134,31 @@ void ExtentNode::assign(Slot* first, Slot* last) {
   count_ = static_cast<std::uint8_t>(count);
 }
 
+Slot ExtentNode::take(std::size_t i) { return {slot_length(i), std::move(targets_[i]), offsets_[i]}; }
+
+void ExtentNode::splice(std::size_t first, std::size_t last, SlotList& slots) {
+  std::size_t replaced = last + 1 - first;
+  std::uint64_t end = start(first);
+  std::size_t count = count_ + slots.size() - replaced;
+  auto shift = [&](auto& array) {
+    auto from = array.begin() + static_cast<std::ptrdiff_t>(last + 1);
+    auto to = array.begin() + count_;
+    if (count > count_) std::move_backward(from, to, array.begin() + static_cast<std::ptrdiff_t>(count));
+    if (count < count_) std::move(from, to, from - static_cast<std::ptrdiff_t>(count_ - count));
+  };
+  shift(ends_);
+  shift(targets_);
+  shift(offsets_);
+  for (std::size_t i = 0; i < slots.size(); ++i) {
+    end += slots[i].length;
+    ends_[first + i] = end;
+    targets_[first + i] = std::move(slots[i].target);
+    offsets_[first + i] = slots[i].offset;
+  }
+  for (std::size_t i = count; i < count_; ++i) targets_[i] = {};
+  count_ = static_cast<std::uint8_t>(count);
+}
+
 ExtentNode* ExtentNode::own_child(MemoryPool& pool, std::size_t i) {
   if (!targets_[i]->unique()) targets_[i] = copy_node(pool, *child(i));
   return child(i);
@@ -162,10 +188,23 @@ Slot cut_slot(MemoryPool& pool, Slot& slot, std::uint64_t at) {
   return rest;
 }
 
-void trim_slot(MemoryPool& pool, Slot& slot) {
-  if (!slot.target || !slot.target->unique()) return;
-  std::size_t lost = pool.trim(static_cast<Chunk&>(*slot.target), slot.offset, static_cast<std::size_t>(slot.length));
-  slot.offset -= static_cast<std::uint32_t>(lost);
+void settle_slot(MemoryPool& pool, Slot& slot) {
+  if (!slot.target) return;
+  auto& chunk = static_cast<Chunk&>(*slot.target);
+  auto length = static_cast<std::size_t>(slot.length);
+  if (chunk.unique()) {
+    pool.shrink(chunk, slot.offset + length);
+    if (slot.offset < kGranule) return;
+    std::uint32_t within = slot.offset % kGranule;
+    slot.target = pool.divide(chunk, slot.offset - within);
+    slot.offset = within;
+  } else if (length < chunk.size() / kSliverPart) {
+    base::Ref<Chunk> copy = pool.allocate(length);
+    if (!copy || copy->size() < length) return;
+    std::memcpy(copy->data(), chunk.data() + slot.offset, length);
+    slot.target = std::move(copy);
+    slot.offset = 0;
+  }
 }
 
 ExtentNodeRef tree_of(MemoryPool& pool, unsigned height, Slot* first, Slot* last) {

@@ -16,6 +16,9 @@ constexpr std::size_t kFanout = 32;
 /// alternating changes do not split and merge the same nodes over and over.
 constexpr std::size_t kMinFill = kFanout / 4;
 
+/// A slot that shows less than this part of a shared chunk is copied rather than left holding the chunk.
+constexpr std::size_t kSliverPart = 4;
+
 /// One entry of a node: in a leaf a run of bytes in a chunk (no target: a hole), above it a subtree.
 struct Slot {
   std::uint64_t length = 0;
@@ -50,6 +53,10 @@ class ExtentNode final : public Sliced {
   void gather(std::size_t first, std::size_t last, bool own, SlotList& out);
   /// Replaces all slots.
   void assign(Slot* first, Slot* last);
+  /// Moves slot `i` out, to be replaced.
+  Slot take(std::size_t i);
+  /// Replaces slots [first, last] by those of `slots`, which together are as long.
+  void splice(std::size_t first, std::size_t last, SlotList& slots);
   /// Child `i`, copied first when it is shared.
   ExtentNode* own_child(MemoryPool& pool, std::size_t i);
 
@@ -69,8 +76,9 @@ void push(SlotList& list, Slot slot, bool leaf);
 /// Cuts `slot` at `at` and returns what follows. A chunk that only this slot refers to is cut too where the
 /// place allows it, so that each part can be freed without the other.
 Slot cut_slot(MemoryPool& pool, Slot& slot, std::uint64_t at);
-/// Frees the memory of an exclusively owned chunk outside what `slot` shows of it.
-void trim_slot(MemoryPool& pool, Slot& slot);
+/// Frees what a slot that has been cut keeps for nothing: memory of an exclusively owned chunk outside what it
+/// shows, or its share in a chunk of which it shows less than a quarter, by copying that.
+void settle_slot(MemoryPool& pool, Slot& slot);
 
 /// A tree of these slots, all of one height: null for none, the subtree itself for one.
 ExtentNodeRef tree_of(MemoryPool& pool, unsigned height, Slot* first, Slot* last);

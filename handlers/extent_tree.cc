@@ -46,33 +46,63 @@ bool fits(const ExtentNode& leaf, const Cut& cut, bool is_root) {
 }
 
 void rewrite_leaf(MemoryPool& pool, ExtentNode& leaf, const Cut& cut, Slot with) {
-  std::size_t count = leaf.count();
-  std::uint64_t left_length = cut.from - leaf.start(cut.first);
-  std::uint64_t right_start = cut.to - leaf.start(cut.last);
-  bool right_left_over = cut.to < leaf.end(cut.last);
-  SlotList old;
-  leaf.gather(0, count, true, old);
-  assert(old.size() == count);
-
   Slot left;
   Slot right;
-  if (left_length > 0) {
-    left = std::move(old[cut.first]);
-    old[cut.first] = cut_slot(pool, left, left_length);
-    if (cut.first == cut.last) right_start -= left_length;
-  }
-  if (right_left_over) right = cut_slot(pool, old[cut.last], right_start);
-  for (std::size_t i = cut.first; i <= cut.last; ++i) old[i] = {};
-  trim_slot(pool, left);
-  trim_slot(pool, right);
-
+  if (std::uint64_t length = cut.from - leaf.start(cut.first); length > 0) left = {length};
+  if (std::uint64_t length = leaf.end(cut.last) - cut.to; length > 0) right = {length};
+  // The neighbours take part because the new slot may continue one of them.
+  std::size_t first = cut.first > 0 ? cut.first - 1 : 0;
+  std::size_t last = std::min(cut.last + 1, leaf.count() - 1);
   SlotList slots;
-  for (std::size_t i = 0; i < cut.first; ++i) slots.push_back(std::move(old[i]));
+  if (first < cut.first) slots.push_back(leaf.take(first));
+  Slot edge = leaf.take(cut.first);
+  if (left.length > 0) {
+    Slot rest = cut_slot(pool, edge, left.length);
+    left = std::move(edge);
+    edge = std::move(rest);
+  }
+  if (cut.last > cut.first) edge = leaf.take(cut.last);
+  if (right.length > 0) right = cut_slot(pool, edge, edge.length - right.length);
+  edge = {};
+  settle_slot(pool, left);
+  settle_slot(pool, right);
   if (left.length > 0) push(slots, std::move(left), true);
   push(slots, std::move(with), true);
   if (right.length > 0) push(slots, std::move(right), true);
-  for (std::size_t i = cut.last + 1; i < count; ++i) push(slots, std::move(old[i]), true);
-  leaf.assign(slots.data(), slots.data() + slots.size());
+  if (last > cut.last) push(slots, leaf.take(last), true);
+  leaf.splice(first, last, slots);
+}
+
+/// Whether a cut that leaves `length` bytes of slot `i` would leave a sliver.
+bool leaves_sliver(const ExtentNode& leaf, std::size_t i, std::uint64_t length) {
+  return leaf.chunk(i) && length < leaf.chunk(i)->size() / kSliverPart;
+}
+
+/// Whether settling the slot that holds the byte at `offset` would free anything.
+bool unsettled(const ExtentNode& root, std::uint64_t offset) {
+  const ExtentNode* node = &root;
+  bool own = node->unique();
+  std::size_t i = node->find(offset);
+  for (; !node->leaf(); i = node->find(offset)) {
+    offset -= node->start(i);
+    node = node->child(i);
+    own = own && node->unique();
+  }
+  const Chunk* chunk = node->chunk(i);
+  if (!chunk) return false;
+  if (own && chunk->unique()) return chunk->size() - node->slot_length(i) >= kGranule;
+  return leaves_sliver(*node, i, node->slot_length(i));
+}
+
+/// Settles the slot that holds the byte at `offset`, after something was spliced in beside it.
+void settle(MemoryPool& pool, ExtentNodeRef& root, std::uint64_t offset) {
+  if (!unsettled(*root, offset)) return;
+  OwnLeaf own = own_leaf(pool, root, offset);
+  std::size_t i = own.node->find(offset - own.start);
+  SlotList slot;
+  slot.push_back(own.node->take(i));
+  settle_slot(pool, slot.front());
+  own.node->splice(i, i, slot);
 }
 
 /// Copies bytes [from, from + out.size()) of a leaf.
@@ -136,6 +166,37 @@ Slot new_memory(MemoryPool& pool, ExtentNode& leaf, const Cut& cut) {
   if (!chunk) return {};
   std::uint64_t length = std::min(wanted, chunk->size());
   return {length, std::move(chunk), 0};
+}
+
+/// What gets new memory when `length` bytes at `at` are written and the first cannot be overwritten in place: up to
+/// the next byte that can, rounded out to whole granules and over slivers of what is being replaced, but never over a
+/// neighbouring slot's bytes. So small writes leave no crumbs, and a chunk is never kept for a few bytes.
+Cut cut_for_new_memory(const OwnLeaf& own, std::size_t first, std::uint64_t at, std::uint64_t length) {
+  const ExtentNode& leaf = *own.node;
+  Cut cut{first, first};
+  std::uint64_t granule = round_down(own.start + at);
+  cut.from = std::max(leaf.start(first), granule > own.start ? granule - own.start : 0);
+  if (leaves_sliver(leaf, first, cut.from - leaf.start(first))) cut.from = leaf.start(first);
+  std::uint64_t most = cut.from + kMaxChunk;
+  std::uint64_t to = std::min(at + length, most);
+  while (leaf.end(cut.last) < to && cut.last + 1 < leaf.count() && !leaf.writable(cut.last + 1)) ++cut.last;
+  std::uint64_t end = leaf.end(cut.last);
+  cut.to = std::min(end, round_up(own.start + to) - own.start);
+  if (leaves_sliver(leaf, cut.last, end - cut.to)) cut.to = end;
+  cut.to = std::min(cut.to, most);
+  return cut;
+}
+
+/// Fills new memory for `cut` with `data`, which starts at `at`, and old bytes around it. Returns how much of `data`
+/// went in: none when the memory is so short that it ends before.
+std::uint64_t fill(const ExtentNode& leaf, const Cut& cut, const Slot& memory, std::uint64_t at, base::Bytes data) {
+  std::uint8_t* bytes = static_cast<Chunk&>(*memory.target).data() + memory.offset;
+  std::uint64_t from = std::min(at, cut.to);
+  std::uint64_t to = std::min(from + data.size(), cut.to);
+  copy_out(leaf, cut.from, {bytes, static_cast<std::size_t>(from - cut.from)});
+  std::memcpy(bytes + (from - cut.from), data.data(), static_cast<std::size_t>(to - from));
+  copy_out(leaf, to, {bytes + (to - cut.from), static_cast<std::size_t>(cut.to - to)});
+  return to - from;
 }
 
 std::string broken_node_rule(const ExtentNode& node, bool is_root) {
@@ -210,25 +271,12 @@ std::uint64_t ExtentTree::write(MemoryPool& pool, std::uint64_t offset, base::By
       done += run;
       continue;
     }
-    // From here to the next byte that can be overwritten in place everything gets new memory, rounded out to whole
-    // granules so that small writes do not leave slivers behind, but never over a neighbouring slot's bytes.
-    Cut cut{first, first};
-    std::uint64_t lowest = round_down(own.start + at);
-    cut.from = std::max(leaf.start(first), lowest > own.start ? lowest - own.start : 0);
-    std::uint64_t to = std::min<std::uint64_t>(at + rest.size(), cut.from + kMaxChunk);
-    while (leaf.end(cut.last) < to && cut.last + 1 < leaf.count() && !leaf.writable(cut.last + 1)) ++cut.last;
-    cut.to = std::min({leaf.end(cut.last), round_up(own.start + to) - own.start, cut.from + kMaxChunk});
+    Cut cut = cut_for_new_memory(own, first, at, rest.size());
     Slot memory = new_memory(pool, leaf, cut);
     if (memory.length == 0) return done;
     cut.to = cut.from + memory.length;
     while (leaf.start(cut.last) >= cut.to) --cut.last;
-    to = std::min({at + rest.size(), cut.to});
-
-    std::uint8_t* bytes = static_cast<Chunk&>(*memory.target).data() + memory.offset;
-    copy_out(leaf, cut.from, {bytes, static_cast<std::size_t>(at - cut.from)});
-    std::memcpy(bytes + (at - cut.from), rest.data(), static_cast<std::size_t>(to - at));
-    copy_out(leaf, to, {bytes + (to - cut.from), static_cast<std::size_t>(cut.to - to)});
-    done += to - at;
+    done += fill(leaf, cut, memory, at, rest);
     if (fits(leaf, cut, &leaf == root_.get())) {
       rewrite_leaf(pool, leaf, cut, std::move(memory));
     } else {
@@ -251,6 +299,7 @@ void ExtentTree::replace(MemoryPool& pool, std::uint64_t offset, ExtentTree with
         SlotList slot;
         with.root_->gather(0, 1, with.root_->unique(), slot);
         with.root_ = {};
+        settle_slot(pool, slot.front());
         rewrite_leaf(pool, *own.node, cut, std::move(slot.front()));
         return;
       }
@@ -258,7 +307,13 @@ void ExtentTree::replace(MemoryPool& pool, std::uint64_t offset, ExtentTree with
   }
   auto [left, rest] = split(pool, std::move(root_), offset);
   auto [dead, right] = split(pool, std::move(rest), length);
+  dead = {};
   root_ = join(pool, join(pool, std::move(left), std::move(with.root_)), std::move(right));
+  // Both sides of both seams may have become slivers.
+  for (std::uint64_t seam : {offset, offset + length}) {
+    if (seam > 0) settle(pool, root_, seam - 1);
+    if (seam < root_->length()) settle(pool, root_, seam);
+  }
 }
 
 ExtentTree ExtentTree::slice(MemoryPool& pool, std::uint64_t offset, std::uint64_t length) const {

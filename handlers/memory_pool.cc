@@ -9,25 +9,27 @@ namespace handlers {
 
 namespace {
 
-constexpr std::size_t kArenaGranules = 512;
-constexpr std::size_t kArenaSize = kArenaGranules * kGranule;
 constexpr std::size_t kWordBits = 64;
 /// How many arenas are searched for one run long enough before a shorter one is taken.
 constexpr std::size_t kArenasSearched = 4;
-/// What a chunk costs beside its granules: the object and malloc's header.
-constexpr std::uint64_t kChunkOverhead = sizeof(Chunk) + 16;
-
 }  // namespace
 
+/// Stands at the start of its own memory.
 struct Arena {
   static constexpr std::size_t kUnlisted = SIZE_MAX;
 
   MemoryPool* pool = nullptr;
-  std::uint8_t* base = nullptr;
-  std::size_t free_count = kArenaGranules;
+  std::size_t free_count = 0;
   std::size_t hint = 0;  ///< where the last allocation ended, so that neighbours in time are neighbours here
   std::size_t position = kUnlisted;                              ///< in the pool's list of arenas with free granules
   std::array<std::uint64_t, kArenaGranules / kWordBits> free{};  ///< one bit per granule
+  /// Where its chunk objects are, each at the index of its first granule.
+  std::uint8_t* chunks = nullptr;
+
+  static Arena& of(const Chunk& chunk) {
+    return *reinterpret_cast<Arena*>(reinterpret_cast<std::uintptr_t>(&chunk) / kArenaSize * kArenaSize);
+  }
+  void* chunk_at(std::size_t granule) { return chunks + granule * sizeof(Chunk); }
 
   bool is_free(std::size_t granule) const { return (free[granule / kWordBits] >> (granule % kWordBits) & 1) != 0; }
 
@@ -74,22 +76,25 @@ struct Arena {
   }
 };
 
-Chunk::Chunk(Arena* arena, std::size_t first, std::size_t granules)
-    : first_(static_cast<std::uint16_t>(first)),
-      granules_(static_cast<std::uint16_t>(granules)),
-      arena_(arena),
-      data_(arena->base + first * kGranule) {
-  arena_->pool->retain();
-}
+namespace {
+
+static_assert(sizeof(Chunk) == 16);
+constexpr std::size_t kChunkTableGranules = kArenaGranules * sizeof(Chunk) / kGranule;
+constexpr std::size_t kUsableGranules = kArenaGranules - 1 - kChunkTableGranules;
+static_assert(sizeof(Arena) <= kGranule);
+
+}  // namespace
 
 void Chunk::dispose() {
-  MemoryPool* pool = arena_->pool;
+  Arena& arena = Arena::of(*this);
+  MemoryPool* pool = arena.pool;
+  std::size_t first = first_;
+  std::size_t granules = granules_;
+  this->~Chunk();  // before its place can be taken by another
   {
     std::lock_guard lock(pool->mutex_);
-    pool->free_granules(*arena_, first_, granules_);
+    pool->free_granules(arena, first, granules);
   }
-  pool->budget_.refund(kChunkOverhead);
-  delete this;
   pool->release();
 }
 
@@ -101,19 +106,25 @@ MemoryPool::~MemoryPool() {
   for (Arena* arena : available_) release_arena(*arena);
 }
 
-bool MemoryPool::charge_chunk(std::size_t& granules) {
+bool MemoryPool::charge_granules(std::size_t& granules) {
   constexpr std::size_t kSlice = 16;
-  do {
-    if (budget_.try_charge(granules * kGranule + kChunkOverhead)) return true;
-  } while (reclaim(kSlice));
-  if (budget_.try_charge(granules * kGranule + kChunkOverhead)) return true;
-  granules = 1;
-  return budget_.try_charge(kGranule + kChunkOverhead);
+  while (!budget_.try_charge(granules * kGranule)) {
+    if (reclaim(kSlice)) continue;
+    // Nothing is left that would come free: the rest, however small.
+    if (granules == 1) return budget_.try_charge(kGranule);
+    granules = 1;
+  }
+  return true;
+}
+
+base::Ref<Chunk> MemoryPool::new_chunk(Arena& arena, std::size_t first, std::size_t granules) {
+  retain();
+  return base::Ref<Chunk>(new (arena.chunk_at(first)) Chunk(first, granules));
 }
 
 base::Ref<Chunk> MemoryPool::allocate(std::size_t bytes) {
   std::size_t granules = std::clamp<std::size_t>((bytes + kGranule - 1) / kGranule, 1, kMaxChunkGranules);
-  if (!charge_chunk(granules)) return {};
+  if (!charge_granules(granules)) return {};
   std::size_t first = 0;
   std::size_t run = 0;
   Arena* arena = nullptr;
@@ -122,8 +133,8 @@ base::Ref<Chunk> MemoryPool::allocate(std::size_t bytes) {
     arena = arena_with_space(granules, first, run);
     if (arena) take_granules(*arena, first, run);
   }
-  budget_.refund((granules - run) * kGranule + (arena ? 0 : kChunkOverhead));
-  return arena ? base::Ref<Chunk>(new Chunk(arena, first, run)) : base::Ref<Chunk>();
+  budget_.refund((granules - run) * kGranule);
+  return arena ? new_chunk(*arena, first, run) : base::Ref<Chunk>();
 }
 
 Arena* MemoryPool::arena_with_space(std::size_t granules, std::size_t& first, std::size_t& run) {
@@ -141,7 +152,7 @@ Arena* MemoryPool::arena_with_space(std::size_t granules, std::size_t& first, st
   }
   if (best) return best;
   Arena* arena = map_arena();
-  if (arena) run = granules;
+  if (arena) run = arena->find(granules, first);
   return arena;
 }
 
@@ -153,19 +164,21 @@ Arena* MemoryPool::map_arena() {
   std::uintptr_t aligned = (start + kArenaSize - 1) / kArenaSize * kArenaSize;
   if (aligned > start) munmap(reserved, aligned - start);
   munmap(reinterpret_cast<void*>(aligned + kArenaSize), start + kArenaSize - aligned);
-  auto* arena = new Arena;
+  madvise(reinterpret_cast<void*>(aligned), kArenaSize, MADV_HUGEPAGE);
+  auto* arena = new (reinterpret_cast<void*>(aligned)) Arena;
   arena->pool = this;
-  arena->base = reinterpret_cast<std::uint8_t*>(aligned);
-  arena->free.fill(~std::uint64_t{0});
-  madvise(arena->base, kArenaSize, MADV_HUGEPAGE);
+  // The table stands somewhere else in every arena: at the same place in all, its lines would fight for the same few
+  // sets of the processor's caches.
+  std::size_t table = 1 + aligned / kArenaSize * kChunkTableGranules % kUsableGranules;
+  arena->chunks = reinterpret_cast<std::uint8_t*>(aligned + table * kGranule);
+  arena->set(0, kArenaGranules, true);
+  arena->set(0, 1, false);
+  arena->set(table, kChunkTableGranules, false);
   list(*arena);
   return arena;
 }
 
-void MemoryPool::release_arena(Arena& arena) {
-  munmap(arena.base, kArenaSize);
-  delete &arena;
-}
+void MemoryPool::release_arena(Arena& arena) { munmap(&arena, kArenaSize); }
 
 void MemoryPool::list(Arena& arena) {
   if (arena.position != Arena::kUnlisted) return;
@@ -192,8 +205,8 @@ void MemoryPool::free_granules(Arena& arena, std::size_t first, std::size_t coun
   arena.set(first, count, true);
   budget_.refund(count * kGranule);
   list(arena);
-  if (spare_ == &arena || arena.free_count < kArenaGranules) return;
-  if (spare_ == nullptr || spare_->free_count < kArenaGranules) {
+  if (spare_ == &arena || arena.free_count < kUsableGranules) return;
+  if (spare_ == nullptr || spare_->free_count < kUsableGranules) {
     spare_ = &arena;
     return;
   }
@@ -205,7 +218,7 @@ std::size_t MemoryPool::grow(Chunk& chunk, std::size_t bytes) {
   std::size_t wanted = std::min((bytes + kGranule - 1) / kGranule, kMaxChunkGranules - chunk.granules_);
   if (wanted == 0 || !budget_.try_charge(wanted * kGranule)) return 0;
   std::lock_guard lock(mutex_);
-  Arena& arena = *chunk.arena_;
+  Arena& arena = Arena::of(chunk);
   std::size_t next = std::size_t{chunk.first_} + chunk.granules_;
   std::size_t added = arena.run_at(next, wanted);
   if (added > 0) take_granules(arena, next, added);
@@ -214,23 +227,17 @@ std::size_t MemoryPool::grow(Chunk& chunk, std::size_t bytes) {
   return added * kGranule;
 }
 
-std::size_t MemoryPool::trim(Chunk& chunk, std::size_t offset, std::size_t length) {
-  std::size_t front = offset / kGranule;
-  std::size_t end = (offset + length + kGranule - 1) / kGranule;
-  if (front == 0 && end == chunk.granules_) return 0;
+void MemoryPool::shrink(Chunk& chunk, std::size_t bytes) {
+  std::size_t kept = (bytes + kGranule - 1) / kGranule;
+  if (kept == chunk.granules_) return;
   std::lock_guard lock(mutex_);
-  free_granules(*chunk.arena_, chunk.first_ + end, chunk.granules_ - end);
-  free_granules(*chunk.arena_, chunk.first_, front);
-  chunk.first_ = static_cast<std::uint16_t>(chunk.first_ + front);
-  chunk.granules_ = static_cast<std::uint16_t>(end - front);
-  chunk.data_ += front * kGranule;
-  return front * kGranule;
+  free_granules(Arena::of(chunk), chunk.first_ + kept, chunk.granules_ - kept);
+  chunk.granules_ = static_cast<std::uint16_t>(kept);
 }
 
 base::Ref<Chunk> MemoryPool::divide(Chunk& chunk, std::size_t offset) {
   std::size_t kept = offset / kGranule;
-  budget_.charge(kChunkOverhead);
-  base::Ref<Chunk> second(new Chunk(chunk.arena_, chunk.first_ + kept, chunk.granules_ - kept));
+  base::Ref<Chunk> second = new_chunk(Arena::of(chunk), chunk.first_ + kept, chunk.granules_ - kept);
   chunk.granules_ = static_cast<std::uint16_t>(kept);
   return second;
 }

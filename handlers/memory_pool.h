@@ -6,7 +6,8 @@
 // to leave in few pieces and for a full terabyte to need few extents, and small enough to bound what one
 // surviving sliver can hold. Arenas are 2 MiB, aligned, so that the kernel can back each with one huge page. Any
 // free granule serves any request (a chunk may come out shorter than asked), so free memory is never out of
-// reach and a new arena is mapped only when all are full.
+// reach and a new arena is mapped only when all are full. The counts stand at an arena's start, in the same huge page
+// as the data they are about.
 //
 // Also the graveyard: tree nodes nobody refers to wait here and are taken apart a few at a time, so that
 // dropping a terabyte stalls nothing.
@@ -37,19 +38,27 @@ constexpr std::size_t kMaxChunk = kGranule * kMaxChunkGranules;
 /// Memory. A reference is a pin: bytes change only while their changer holds the one reference.
 class Chunk final : public base::RefCounted {
  public:
-  std::uint8_t* data() const { return data_; }
+  std::uint8_t* data() const;
   std::size_t size() const { return granules_ * kGranule; }
 
  private:
   friend class MemoryPool;
-  Chunk(Arena* arena, std::size_t first, std::size_t granules);
+  friend struct Arena;
+  Chunk(std::size_t first, std::size_t granules)
+      : first_(static_cast<std::uint16_t>(first)), granules_(static_cast<std::uint16_t>(granules)) {}
   void dispose() override;
 
-  std::uint16_t first_;  ///< granule in the arena
+  std::uint16_t first_;  ///< granule in the arena; the chunk object itself stands in the arena, too
   std::uint16_t granules_;
-  Arena* arena_;
-  std::uint8_t* data_;
 };
+
+constexpr std::size_t kArenaGranules = 512;
+constexpr std::size_t kArenaSize = kArenaGranules * kGranule;
+
+inline std::uint8_t* Chunk::data() const {
+  auto arena = reinterpret_cast<std::uintptr_t>(this) / kArenaSize * kArenaSize;
+  return reinterpret_cast<std::uint8_t*>(arena + first_ * kGranule);
+}
 
 /// Something with children, freed by the pool in slices.
 class Sliced : public base::RefCounted {
@@ -71,8 +80,8 @@ class MemoryPool final : public base::RefCounted {
   /// Extends a chunk in place by up to `bytes`; returns how many were added (none when what follows is taken).
   /// The caller holds its only reference; so it does for the next two.
   std::size_t grow(Chunk& chunk, std::size_t bytes);
-  /// Frees the granules outside [offset, offset + length); returns how many bytes the chunk lost at its front.
-  std::size_t trim(Chunk& chunk, std::size_t offset, std::size_t length);
+  /// Frees the granules beyond the first `bytes`.
+  void shrink(Chunk& chunk, std::size_t bytes);
   /// Cuts a chunk in two at `offset`, a multiple of kGranule inside it; returns the second part.
   base::Ref<Chunk> divide(Chunk& chunk, std::size_t offset);
 
@@ -89,7 +98,8 @@ class MemoryPool final : public base::RefCounted {
   explicit MemoryPool(std::uint64_t limit_bytes) : budget_(limit_bytes) {}
   ~MemoryPool() override;
 
-  bool charge_chunk(std::size_t& granules);
+  bool charge_granules(std::size_t& granules);
+  base::Ref<Chunk> new_chunk(Arena& arena, std::size_t first, std::size_t granules);
   Arena* arena_with_space(std::size_t granules, std::size_t& first, std::size_t& run);
   Arena* map_arena();
   void list(Arena& arena);

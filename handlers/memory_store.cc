@@ -57,11 +57,13 @@ IoResult<void> MemoryStore::check_budget() const {
 }
 
 IoResult<void> MemoryStore::read(ByteRange range, base::Segments& out) {
+  assert(range.end() <= size_);
   tree_.read(range.offset, range.length, out);
   return {};
 }
 
 IoResult<void> MemoryStore::write(std::uint64_t offset, base::Bytes data) {
+  assert(offset + data.size() <= size_);
   reclaim_some();
   std::uint64_t written = tree_.write(*pool_, offset, data);
   if (written == data.size()) return {};

@@ -1,0 +1,305 @@
+// What only memory stores promise: what they cost, what they share, and their limit.
+// Not tested, and why: time (test/bench/store_bench.cc prints it), the kernel refusing to map memory.
+#include "handlers/memory_store.h"
+
+#include <doctest/doctest.h>
+
+#include <random>
+#include <thread>
+
+#include "store_kinds.h"
+
+using namespace handlers;
+
+namespace {
+
+constexpr std::uint64_t kKiB = 1024;
+constexpr std::uint64_t kMiB = 1024 * kKiB;
+constexpr std::uint64_t kGiB = 1024 * kMiB;
+constexpr std::uint64_t kNode = 1024;  // more than a node costs
+
+std::uint64_t used(const base::Ref<MemoryPool>& pool) { return pool->budget().used(); }
+
+void settle_all(const base::Ref<MemoryPool>& pool) {
+  while (pool->reclaim(1000)) {
+  }
+}
+
+}  // namespace
+
+TEST_CASE("an empty store of a petabyte costs one node") {
+  auto pool = MemoryPool::create();
+  MemoryStore store(1024 * 1024 * kGiB, pool);
+  CHECK(used(pool) <= kNode);
+  CHECK(store.allocated_bytes() == used(pool));
+  REQUIRE(store.write(1024 * 1024 * kGiB - 512, content(512, 1)));
+  CHECK(used(pool) <= kNode + 4 * kKiB);
+}
+
+TEST_CASE("scattered small writes cost one granule each and little beside") {
+  auto pool = MemoryPool::create();
+  MemoryStore store(64 * kGiB, pool);
+  std::mt19937_64 random(1);
+  constexpr std::uint64_t kWrites = 5000;
+  Content block = content(512, 1);
+  for (std::uint64_t i = 0; i < kWrites; ++i) REQUIRE(store.write(random() % (64 * kGiB / 512) * 512, block));
+  CHECK(used(pool) < kWrites * 4400);
+}
+
+TEST_CASE("small writes in address order end up in few extents") {
+  auto pool = MemoryPool::create();
+  MemoryStore store(kGiB, pool);
+  Content block = content(4096, 1);
+  for (std::uint64_t at = 0; at < 8 * kMiB; at += 4096) REQUIRE(store.write(at, block));
+  CHECK(store.tree().extent_count() < 8 * kMiB / kMaxChunk * 5 / 4);
+  CHECK(used(pool) < 8 * kMiB * 102 / 100);
+}
+
+TEST_CASE("overwriting what nobody shares takes no memory") {
+  auto pool = MemoryPool::create();
+  MemoryStore store(4 * kMiB, pool);
+  REQUIRE(store.write(0, content(4 * kMiB, 1)));
+  settle_all(pool);
+  std::uint64_t before = used(pool);
+  std::uint64_t extents = store.tree().extent_count();
+  Content block = content(5000, 2);
+  for (std::uint64_t at = 0; at + 5000 < 4 * kMiB; at += 7777) REQUIRE(store.write(at, block));
+  CHECK(used(pool) == before);
+  CHECK(store.tree().extent_count() == extents);
+}
+
+TEST_CASE("unmapped and zero-filled ranges give their memory back") {
+  auto pool = MemoryPool::create();
+  MemoryStore store(4 * kMiB, pool);
+  std::uint64_t empty = used(pool);
+  REQUIRE(store.write(0, content(4 * kMiB, 1)));
+  // In pieces smaller than a chunk, scattered, so that every chunk is cut.
+  for (std::uint64_t at = 4096; at < 4 * kMiB; at += 8192) REQUIRE(store.unmap({at, 4096}));
+  settle_all(pool);
+  CHECK(used(pool) < 2 * kMiB + 2 * kMiB / 10);
+  for (std::uint64_t at = 0; at < 4 * kMiB; at += 8192) REQUIRE(store.write_same({at, 4096}, Content(512)));
+  settle_all(pool);
+  CHECK(used(pool) == empty);
+}
+
+TEST_CASE("capturing and cloning cost nodes, not bytes, whatever the size, alignment and fragmentation") {
+  auto pool = MemoryPool::create();
+  MemoryStore source(64 * kGiB, pool);
+  MemoryStore target(64 * kGiB, pool);
+  std::mt19937_64 random(1);
+  Content block = content(4096, 1);
+  for (int i = 0; i < 4000; ++i) REQUIRE(source.write(random() % (64 * kGiB / 512 - 8) * 512, block));
+  settle_all(pool);
+  std::uint64_t before = used(pool);
+  SnapshotRef whole = capture(source, {{0, 64 * kGiB}});
+  CHECK(used(pool) <= before + 256);
+  for (std::uint64_t length : {kMiB + 512, 7 * kGiB + 3 * 512, 64 * kGiB - 512}) {
+    before = used(pool);
+    REQUIRE(target.clone(*whole, {512, length}, 0, nullptr));
+    CHECK(used(pool) <= before + 40 * kNode);
+    CHECK(target.tree().broken_rule().empty());
+  }
+  // And the copy is one.
+  for (int i = 0; i < 100; ++i) {
+    std::uint64_t at = random() % (64 * kGiB / 512 - 32) * 512;
+    CHECK(read_all(target, {at, 8192}) == read_all(source, {at + 512, 8192}));
+  }
+}
+
+TEST_CASE("filling a terabyte with one pattern costs one chunk and some nodes") {
+  auto pool = MemoryPool::create();
+  MemoryStore store(1024 * kGiB, pool);
+  Content pattern = content(512, 1);
+  REQUIRE(store.write_same({512, 1024 * kGiB - 512}, pattern));
+  settle_all(pool);
+  CHECK(used(pool) < kMaxChunk + 200 * kNode);
+  CHECK(read_all(store, {1024 * kGiB - 512, 512}) == pattern);
+  CHECK(read_all(store, {512 * kGiB + 512, 512}) == pattern);
+  CHECK(read_all(store, {0, 512}) == Content(512));
+}
+
+TEST_CASE("stores of different pools copy instead of sharing") {
+  auto pool = MemoryPool::create();
+  auto other = MemoryPool::create();
+  MemoryStore store(kMiB, pool);
+  MemoryStore elsewhere(kMiB, other);
+  Content data = content(kMiB, 1);
+  REQUIRE(store.write(0, data));
+  REQUIRE(elsewhere.clone(*capture(store, {{0, kMiB}}), {0, kMiB}, 0, nullptr));
+  CHECK(used(other) > kMiB);
+  CHECK(read_all(elsewhere) == data);
+}
+
+TEST_CASE("beyond the limit writes fail with no_space, reads and unmaps go on, and freed memory is used again") {
+  auto pool = MemoryPool::create(kMiB);
+  MemoryStore store(64 * kMiB, pool);
+  Content block = content(64 * kKiB, 1);
+  std::uint64_t at = 0;
+  IoResult<void> result;
+  while ((result = store.write(at, block))) at += block.size();
+  CHECK(result.error().kind == IoError::Kind::no_space);
+  CHECK(result.error().reason.find("of at most 1048576") != std::string::npos);
+  CHECK(at >= kMiB - 128 * kKiB);
+  CHECK(used(pool) <= kMiB + 4 * kNode);
+  for (std::uint64_t done = 0; done < at; done += block.size()) CHECK(read_all(store, {done, block.size()}) == block);
+  // What is mapped can still be overwritten in place.
+  CHECK(store.write(0, content(64 * kKiB, 2)));
+  REQUIRE(store.unmap({0, 64 * kMiB}));
+  CHECK(store.write(32 * kMiB, content(960 * kKiB, 3)));
+  CHECK(read_all(store, {32 * kMiB, 960 * kKiB}) == content(960 * kKiB, 3));
+}
+
+TEST_CASE("at the limit captures and clones fail too, and cost nothing") {
+  auto pool = MemoryPool::create(256 * kKiB);
+  MemoryStore store(64 * kMiB, pool);
+  REQUIRE(store.write(0, content(64 * kKiB, 1)));
+  SnapshotRef snapshot = capture(store, {{0, 64 * kKiB}});
+  Content block = content(4096, 1);
+  for (std::uint64_t at = kMiB; store.write(at, block);) at += 8192;
+  pool->budget().charge(8192);  // whatever is left
+  std::uint64_t before = used(pool);
+  std::uint64_t copied = 1;
+  auto cloned = store.clone(*snapshot, {0, 64 * kKiB}, 8 * kMiB, &copied);
+  REQUIRE_FALSE(cloned);
+  CHECK(cloned.error().kind == IoError::Kind::no_space);
+  CHECK(copied == 0);
+  ByteRange range{0, 512};
+  auto captured = store.capture({&range, 1});
+  REQUIRE_FALSE(captured);
+  CHECK(captured.error().kind == IoError::Kind::no_space);
+  CHECK(used(pool) == before);
+  CHECK(read_all(store, {8 * kMiB, 4096}) == Content(4096));
+  pool->budget().refund(8192);
+}
+
+TEST_CASE("a large tree is freed in slices") {
+  auto pool = MemoryPool::create();
+  MemoryStore store(kGiB, pool);
+  std::uint64_t empty = used(pool);
+  Content block = content(4096, 1);
+  for (std::uint64_t at = 0; at < kGiB; at += kGiB / 4096) REQUIRE(store.write(at, block));
+  std::uint64_t full = used(pool);
+  REQUIRE(store.unmap({0, kGiB}));
+  CHECK(used(pool) > full - 64 * 4096);
+  int slices = 0;
+  for (std::uint64_t last = used(pool); pool->reclaim(8); ++slices) {
+    CHECK(used(pool) <= last);
+    CHECK(last - used(pool) <= 8 * (32 * 4096 + kNode));
+    last = used(pool);
+  }
+  CHECK(slices > 10);
+  CHECK(used(pool) == empty);
+}
+
+TEST_CASE("operations free what earlier ones dropped, without the loop's help") {
+  auto pool = MemoryPool::create();
+  MemoryStore store(kGiB, pool);
+  Content block = content(4096, 1);
+  for (std::uint64_t at = 0; at < kGiB; at += kGiB / 2048) REQUIRE(store.write(at, block));
+  REQUIRE(store.unmap({0, kGiB}));
+  for (int i = 0; i < 200; ++i) REQUIRE(store.write(0, block));
+  CHECK(used(pool) < 16 * kKiB);
+}
+
+TEST_CASE("what a few surviving bytes keep of a shared chunk is bounded") {
+  auto pool = MemoryPool::create();
+  MemoryStore store(4 * kMiB, pool);
+  for (std::uint64_t kept : {std::uint64_t{512}, 4 * kKiB, 12 * kKiB}) {
+    CAPTURE(kept);
+    REQUIRE(store.write(0, content(4 * kMiB, 1)));
+    SnapshotRef snapshot = capture(store, {{0, 4 * kMiB}});
+    SUBCASE("after writes") {
+      for (std::uint64_t at = 0; at < 4 * kMiB; at += kMaxChunk)
+        REQUIRE(store.write(at + kept, content(static_cast<std::size_t>(kMaxChunk - kept), 2)));
+      snapshot = {};
+      settle_all(pool);
+      CHECK(used(pool) < 4 * kMiB * 110 / 100);
+    }
+    SUBCASE("after unmaps") {
+      for (std::uint64_t at = 0; at < 4 * kMiB; at += kMaxChunk) REQUIRE(store.unmap({at + kept, kMaxChunk - kept}));
+      snapshot = {};
+      settle_all(pool);
+      CHECK(used(pool) < 64 * (kept + 4096) * 110 / 100);
+    }
+    SUBCASE("after small clones") {
+      MemoryStore target(4 * kMiB, pool);
+      for (std::uint64_t at = 0; at < 4 * kMiB; at += kMaxChunk)
+        REQUIRE(target.clone(*snapshot, {at + 1024, kept}, at, nullptr));
+      REQUIRE(store.unmap({0, 4 * kMiB}));
+      snapshot = {};
+      settle_all(pool);
+      CHECK(used(pool) < 64 * (kept + 4096) * 110 / 100 + 4 * kNode);
+    }
+  }
+}
+
+TEST_CASE("a pinned read costs its chunk until it is released") {
+  auto pool = MemoryPool::create();
+  MemoryStore store(kMiB, pool);
+  REQUIRE(store.write(0, content(64 * kKiB, 1)));
+  std::uint64_t before = used(pool);
+  base::Segments sending;
+  REQUIRE(store.read({0, 64 * kKiB}, sending));
+  CHECK(used(pool) == before);
+  REQUIRE(store.write(0, content(64 * kKiB, 2)));
+  CHECK(used(pool) >= before + 64 * kKiB);
+  CHECK(sending.to_vector() == content(64 * kKiB, 1));
+  sending.clear();
+  CHECK(used(pool) == before);
+}
+
+TEST_CASE("everything dropped, in any order, leaves nothing charged") {
+  auto pool = MemoryPool::create();
+  base::Segments sending;
+  SnapshotRef snapshot;
+  {
+    MemoryStore first(kGiB, pool);
+    MemoryStore second(kGiB, pool);
+    for (std::uint64_t at = 0; at + 5000 <= kGiB; at += kGiB / 1000 / 512 * 512) REQUIRE(first.write(at, content(5000, 1)));
+    snapshot = capture(first, {{5 * kMiB, 100 * kMiB}, {0, kGiB}});
+    REQUIRE(second.clone(*snapshot, {0, kGiB}, 0, nullptr));
+    REQUIRE(second.write_same({kMiB, 300 * kMiB}, content(512, 3)));
+    REQUIRE(second.read({0, kMiB}, sending));
+  }
+  CHECK(used(pool) > 0);
+  snapshot = {};
+  CHECK(used(pool) == [&] {
+    std::uint64_t pinned = 0;
+    const void* last = nullptr;
+    for (const auto& part : sending.parts())
+      if (part.owner && part.owner.get() != last) {
+        last = part.owner.get();
+        pinned += static_cast<const Chunk*>(part.owner.get())->size();
+      }
+    return pinned;
+  }());
+  sending.clear();
+  CHECK(used(pool) == 0);
+}
+
+TEST_CASE("snapshots are read and released on other threads while their store changes") {
+  auto pool = MemoryPool::create();
+  MemoryStore store(4 * kMiB, pool);
+  REQUIRE(store.write(0, content(4 * kMiB, 1)));
+  Content expected = content(4 * kMiB, 1);
+  std::vector<std::thread> readers;
+  std::atomic<int> wrong{0};
+  for (unsigned i = 0; i < 3; ++i) {
+    readers.emplace_back([&, snapshot = capture(store, {{0, 4 * kMiB}})]() mutable {
+      for (std::uint64_t at = 0; at < 4 * kMiB; at += 256 * kKiB) {
+        base::Segments out;
+        if (!snapshot->read({at, 256 * kKiB}, out) ||
+            out.to_vector() != Content(expected.begin() + static_cast<std::ptrdiff_t>(at),
+                                       expected.begin() + static_cast<std::ptrdiff_t>(at + 256 * kKiB)))
+          ++wrong;
+      }
+      snapshot = {};
+    });
+  }
+  Content block = content(6000, 2);
+  for (std::uint64_t at = 0; at + 6000 < 4 * kMiB; at += 5000) REQUIRE(store.write(at, block));
+  REQUIRE(store.unmap({kMiB, kMiB}));
+  for (auto& reader : readers) reader.join();
+  CHECK(wrong == 0);
+  CHECK(store.tree().broken_rule().empty());
+}
