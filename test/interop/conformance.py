@@ -58,12 +58,14 @@ def run_test(name, url):
         return Outcome("FAIL", f"no end after {LIMIT_S} s", LIMIT_S)
     seconds = time.monotonic() - started
     test = name.rsplit(".", 1)[1]
-    body = done.stdout.partition(f"Test: {test} ...")[2].partition("Run Summary:")[0]
-    if done.returncode != 0 or not body or re.search(r"(?:^|\.\.\.)FAILED$", body, re.M):
-        wrong = re.findall(r"^\s*\d+\. (.*)$", body, re.M) or body.strip().splitlines()[-3:]
-        said = [line.strip() for line in body.splitlines() if "[FAILED]" in line]
-        return Outcome("FAIL", "; ".join([*wrong[:3], *said[:2]]) or f"exit status {done.returncode}", seconds)
-    if skipped := re.findall(r"\[SKIPPED\] (.*)", body):
+    text = done.stdout.partition(f"Test: {test} ...")[2].partition("Run Summary:")[0]
+    # What stands before the verdict is the test's; after it come failed assertions and notices of the clean-up.
+    said, verdict, after = [*re.split(r"^(passed|FAILED)", text, maxsplit=1, flags=re.M), "", ""][:3]
+    if verdict != "passed" or done.returncode != 0:
+        wrong = re.findall(r"^\s*\d+\. (.*)$", after, re.M)
+        words = [line.strip() for line in said.splitlines() if "[FAILED]" in line] or said.split("\n")[-3:]
+        return Outcome("FAIL", "; ".join([*wrong[:3], *words[:2]]) or f"exit status {done.returncode}", seconds)
+    if skipped := re.findall(r"\[SKIPPED\] (.*)", said):
         return Outcome("SKIP", skipped[-1].strip(), seconds)
     return Outcome("PASS", "", seconds)
 
@@ -92,4 +94,4 @@ def conformance(context, only="", list_mode=False):
             if got.outcome == want.outcome:
                 yield name, "skipped" if got.outcome == "SKIP" else "passed", want.reason or f"{got.seconds:.2f} s"
             else:
-                yield name, "failed", f"expected {want.outcome} {want.reason}, got {got.outcome}: {got.detail}"
+                yield name, "failed", f"expected {want.outcome} {want.reason}; got {got.outcome}: {got.detail}"
