@@ -224,14 +224,25 @@ std::uint64_t compare_and_write_length(const Task& task, const LogicalUnit* lu) 
   return 2 * byte_range(*lu, parse_block_cdb(task.cdb)).length;
 }
 
+namespace {
+
+Outcome check_compare_and_write_limit(const CommandContext& context, const BlockCdb& cdb) {
+  const std::uint64_t limit = context.server.copy_manager().profile().maximum_compare_and_write_blocks;
+  // The one byte of NUMBER OF LOGICAL BLOCKS has wrapped when more data is announced than it can ask for: libiscsi
+  // sends 0 for 256 blocks and wants them refused.
+  const std::uint64_t pair = 2 * context.lu->block_length();
+  const std::uint64_t announced = context.task.expected_data_length.value_or(0) / pair;
+  const std::uint64_t blocks = std::max(cdb.count.value, announced);
+  if (blocks <= limit) return {};
+  return std::unexpected(Sense::invalid_field_in_cdb(
+      cdb.count_offset, {}, fmt::format("{} blocks exceed the MAXIMUM COMPARE AND WRITE LENGTH of {}", blocks, limit)));
+}
+
+}  // namespace
+
 Outcome check_compare_and_write(const CommandContext& context) {
   const BlockCdb cdb = parse_block_cdb(context.cdb());
-  const std::uint64_t limit = context.server.copy_manager().profile().maximum_compare_and_write_blocks;
-  if (cdb.count.value > limit) {
-    return std::unexpected(Sense::invalid_field_in_cdb(
-        cdb.count_offset, {},
-        fmt::format("{} blocks exceed the MAXIMUM COMPARE AND WRITE LENGTH of {}", cdb.count.value, limit)));
-  }
+  if (auto good = check_compare_and_write_limit(context, cdb); !good) return good;
   if (auto good = check_blocks(*context.lu, cdb); !good) return good;
   const std::uint64_t length = 2 * byte_range(*context.lu, cdb).length;
   const std::uint64_t expected = context.task.expected_data_length.value_or(length);

@@ -31,8 +31,9 @@ std::expected<void, Sense> verify_blocks(CommandContext& context);
 std::uint64_t verify_length(const Task& task, const LogicalUnit* lu);
 
 /// COMPARE AND WRITE: nothing on the range comes between compare and write. 0E/1D/00 with the offset of the first
-/// unequal byte in INFORMATION, nothing written; 05/24/00 at NUMBER OF LOGICAL BLOCKS above the limit of VPD B0h;
-/// 05/0E/03 unless exactly two times that many blocks come. None at all is no error (SBC-3).
+/// unequal byte in INFORMATION, nothing written; 05/24/00 at NUMBER OF LOGICAL BLOCKS above the limit of VPD B0h, or
+/// when the initiator announces more data than that; 05/0E/03 unless exactly two times that many blocks come. None at
+/// all is no error (SBC-3).
 std::expected<void, Sense> check_compare_and_write(const CommandContext& context);
 std::expected<void, Sense> compare_and_write(CommandContext& context);
 std::uint64_t compare_and_write_length(const Task& task, const LogicalUnit* lu);

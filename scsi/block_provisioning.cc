@@ -74,9 +74,8 @@ Outcome write_same(CommandContext& context) {
   if (range.length == 0) return {};
   // Zeros on a thin logical unit take no space, asked for or not: with LBPRZ 1 a device server may deallocate a block
   // of zeros on its own (SBC-3, autonomous LBA transitions).
-  const base::Bytes block = task->data_out.first(task->data_out_length);
-  const bool zeros = all_zeros(block);
-  const bool deallocate = zeros && lu.config().thin;
+  const bool zeros = all_zeros(task->data_out.first(task->data_out_length));
+  const bool deallocate = lu.config().thin && (zeros || unmaps(cdb));
   const std::uint32_t block_length = lu.block_length();
   context.start(Access::exclusive, range, [task, range, deallocate, block_length]() -> Outcome {
     BackingStore& store = task->logical_unit->store();

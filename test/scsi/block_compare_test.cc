@@ -149,6 +149,13 @@ TEST_CASE("COMPARE AND WRITE has a limit, which is 05/24/00 at NUMBER OF LOGICAL
   CHECK(unlimited.run(compare_and_write(0, 255), std::vector<std::uint8_t>(510 * 512)).good());
 }
 
+TEST_CASE("COMPARE AND WRITE of 256 blocks, whose count has wrapped to 0, is 05/24/00") {
+  Device device;
+  Command& command = device.prepare(compare_and_write(0, 0));
+  command.task.expected_data_length = 2 * 256 * 512;
+  CHECK(device.go(command).sense() == Sense::invalid_field_in_cdb(13, {}, {}));
+}
+
 TEST_CASE("COMPARE AND WRITE of no blocks is GOOD, whatever comes with it") {
   Device device;
   Command& command = device.prepare(compare_and_write(0, 0));

@@ -152,7 +152,7 @@ class Run {
     std::uint8_t flags = step.count % 2 ? BlockFlags::kUnmap : std::uint8_t{0};
     send_cdb(cdb_16(0x93, step.lba, static_cast<std::uint32_t>(step.count), flags), block);
     for (std::uint64_t i = 0; i < step.count; ++i) model_.write(step.lba + i, block);
-    if (step.seed == 0) model_.unmap(step.lba, step.count);
+    if (step.seed == 0 || flags != 0) model_.unmap(step.lba, step.count);
   }
 
   void send_unmap(const Step& step) {
