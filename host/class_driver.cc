@@ -40,7 +40,7 @@ ClassDriver::ClassDriver(initiator::Initiator& initiator, const base::Clock& clo
                          Config config)
     : initiator_(initiator), clock_(clock), list_identifiers_(list_identifiers), config_(std::move(config)) {}
 
-ClassDriver::Outcome ClassDriver::send(initiator::Command command, OffloadCommand kind, unsigned retries) {
+ClassDriver::Outcome ClassDriver::send(initiator::Command command, CommandKind kind, unsigned retries) {
   command.timeout = config_.command_timeout;
   for (unsigned attempt = 0;; ++attempt) {
     // WINDOWS: the last permitted retry goes out untagged, earlier ones SIMPLE.
@@ -61,13 +61,12 @@ ClassDriver::Outcome ClassDriver::inquire(std::uint8_t page) {
   cdb.evpd = kEvpd;
   cdb.page_code = page;
   cdb.allocation_length = kLargestInquiry;
-  return send({cdb_of(cdb), {}, kLargestInquiry}, OffloadCommand::receive_token_information, kOtherRetries);
+  return send({cdb_of(cdb), {}, kLargestInquiry}, CommandKind::query, kOtherRetries);
 }
 
 NtStatus ClassDriver::read_capacity() {
   Cdb10 cdb{kReadCapacity10};
-  Outcome outcome =
-      send({cdb_of(cdb), {}, sizeof(ReadCapacity10Data)}, OffloadCommand::receive_token_information, kOtherRetries);
+  Outcome outcome = send({cdb_of(cdb), {}, sizeof(ReadCapacity10Data)}, CommandKind::query, kOtherRetries);
   if (!outcome.good()) return outcome.means.status;
   if (outcome.result.data_in.size() < sizeof(ReadCapacity10Data)) return NtStatus::device_data_error;
   auto small = base::load<ReadCapacity10Data>(outcome.result.data_in);
@@ -77,8 +76,7 @@ NtStatus ClassDriver::read_capacity() {
     disk_.cdb16 = true;
     ReadCapacity16Cdb cdb16;
     cdb16.allocation_length = sizeof(ReadCapacity16Data);
-    outcome =
-        send({cdb_of(cdb16), {}, sizeof(ReadCapacity16Data)}, OffloadCommand::receive_token_information, kOtherRetries);
+    outcome = send({cdb_of(cdb16), {}, sizeof(ReadCapacity16Data)}, CommandKind::query, kOtherRetries);
     if (!outcome.good()) return outcome.means.status;
     base::ByteReader reader(outcome.result.data_in);
     disk_.blocks = reader.u64() + 1;
@@ -127,7 +125,7 @@ void ClassDriver::clear_queue_error_management() {
   ModeCdb sense_cdb{kModeSense6};
   sense_cdb.page_code = kControlPage;
   sense_cdb.length = kModeSenseLength;
-  Outcome outcome = send({cdb_of(sense_cdb), {}, kModeSenseLength}, OffloadCommand::receive_token_information, 1);
+  Outcome outcome = send({cdb_of(sense_cdb), {}, kModeSenseLength}, CommandKind::query, 1);
   std::vector<std::uint8_t>& data = outcome.result.data_in;
   if (!outcome.good() || data.size() < sizeof(ModeHeader)) return;
   auto header = base::load<ModeHeader>(data);
@@ -149,7 +147,7 @@ void ClassDriver::clear_queue_error_management() {
   base::store(base::MutableBytes(data), header);
   select_cdb.length = static_cast<std::uint8_t>(length);
   data.resize(length);
-  send({cdb_of(select_cdb), std::move(data)}, OffloadCommand::token_operation, 1);
+  send({cdb_of(select_cdb), std::move(data)}, CommandKind::transfer, 1);
 }
 
 void ClassDriver::read_write_protection() {
@@ -157,7 +155,7 @@ void ClassDriver::read_write_protection() {
     ModeCdb cdb{kModeSense6};
     cdb.page_code = page;
     cdb.length = kModeSenseLength;
-    Outcome outcome = send({cdb_of(cdb), {}, kModeSenseLength}, OffloadCommand::receive_token_information, 1);
+    Outcome outcome = send({cdb_of(cdb), {}, kModeSenseLength}, CommandKind::query, 1);
     if (!outcome.good() || outcome.result.data_in.size() < sizeof(ModeHeader)) continue;
     auto header = base::load<ModeHeader>(outcome.result.data_in);
     disk_.write_protected = (header.device_specific_parameter & kWriteProtect) != 0;
@@ -194,7 +192,7 @@ NtStatus ClassDriver::read(std::uint64_t offset, base::MutableBytes out) {
     initiator::Command command = block_command(kRead10, kRead16, offset / disk_.block_length,
                                                static_cast<std::uint32_t>(length / disk_.block_length));
     command.data_in_length = static_cast<std::uint32_t>(length);
-    Outcome outcome = send(std::move(command), OffloadCommand::token_operation, kOtherRetries);
+    Outcome outcome = send(std::move(command), CommandKind::transfer, kOtherRetries);
     if (!outcome.good()) return outcome.means.status;
     if (outcome.result.data_in.size() != length) return NtStatus::data_overrun;
     std::ranges::copy(outcome.result.data_in, out.begin());
@@ -205,20 +203,13 @@ NtStatus ClassDriver::read(std::uint64_t offset, base::MutableBytes out) {
 }
 
 NtStatus ClassDriver::write(std::uint64_t offset, base::Bytes data) {
-  constexpr std::uint8_t kDataProtect = 0x07, kWriteProtected = 0x27, kSpaceAllocationFailed = 0x07;
   while (!data.empty()) {
     const std::size_t length = std::min<std::uint64_t>(data.size(), kLargestTransfer);
     initiator::Command command = block_command(kWrite10, kWrite16, offset / disk_.block_length,
                                                static_cast<std::uint32_t>(length / disk_.block_length));
     command.data_out.assign(data.begin(), data.begin() + static_cast<std::ptrdiff_t>(length));
-    Outcome outcome = send(std::move(command), OffloadCommand::token_operation, kOtherRetries);
-    if (!outcome.good()) {
-      // WINDOWS: 07/27 is "write protected" for WRITE opcodes alone.
-      auto sense = read_sense(outcome.result.sense);
-      bool write_protected =
-          sense && sense->key == kDataProtect && sense->asc == kWriteProtected && sense->ascq != kSpaceAllocationFailed;
-      return write_protected ? NtStatus::media_write_protected : outcome.means.status;
-    }
+    Outcome outcome = send(std::move(command), CommandKind::transfer, kOtherRetries);
+    if (!outcome.good()) return outcome.means.status;
     data = data.subspan(length);
     offset += length;
   }
@@ -227,11 +218,11 @@ NtStatus ClassDriver::write(std::uint64_t offset, base::Bytes data) {
 
 NtStatus ClassDriver::flush() {
   Cdb10 cdb{kSynchronizeCache10};
-  return send({cdb_of(cdb)}, OffloadCommand::token_operation, kOtherRetries).means.status;
+  return send({cdb_of(cdb)}, CommandKind::transfer, kOtherRetries).means.status;
 }
 
 initiator::Result ClassDriver::query(std::vector<std::uint8_t> cdb, std::uint32_t data_in_length) {
-  return send({std::move(cdb), {}, data_in_length}, OffloadCommand::receive_token_information, kOtherRetries).result;
+  return send({std::move(cdb), {}, data_in_length}, CommandKind::query, kOtherRetries).result;
 }
 
 std::string ClassDriver::command_name(base::Bytes cdb) {

@@ -119,7 +119,7 @@ class ClassDriver {
     std::string reason;
   };
 
-  Outcome send(initiator::Command command, OffloadCommand kind, unsigned retries);
+  Outcome send(initiator::Command command, CommandKind kind, unsigned retries);
   Outcome inquire(std::uint8_t page);
   NtStatus read_capacity();
   void discover_copy_offload();

@@ -132,8 +132,7 @@ ClassDriver::TokenInformation ClassDriver::receive_token_information(std::uint32
   ReceiveRodTokenInformationCdb cdb;
   cdb.list_identifier = list_identifier;
   cdb.allocation_length = allocation_length;
-  Outcome outcome =
-      send({bytes_vector(cdb), {}, allocation_length}, OffloadCommand::receive_token_information, retries);
+  Outcome outcome = send({bytes_vector(cdb), {}, allocation_length}, CommandKind::receive_token_information, retries);
   TokenInformation information;
   // WINDOWS: "data overrun" is what short data looks like here, whatever it came from.
   if (!outcome.good() && outcome.means.status != NtStatus::data_overrun) {
@@ -200,7 +199,7 @@ OffloadReadResult ClassDriver::offload_read(std::span<const DataSetRange> ranges
   header.inactivity_timeout = time_to_live;
   initiator::Command command = token_command(kPopulateTokenAction, list_identifier, parameter_list(header, cut));
   const std::vector<std::uint8_t> cdb = command.cdb;
-  Outcome outcome = send(std::move(command), OffloadCommand::token_operation, kPopulateTokenRetries);
+  Outcome outcome = send(std::move(command), CommandKind::token_operation, kPopulateTokenRetries);
   if (!outcome.good()) return fail(outcome.means.status, why(cdb, outcome.means, outcome.result));
 
   TokenInformation information =
@@ -225,7 +224,7 @@ ClassDriver::TokenInformation ClassDriver::write_step(const Token& token, std::u
   header.token = token;
   initiator::Command command = token_command(kWriteUsingTokenAction, list_identifier, parameter_list(header, cut));
   const std::vector<std::uint8_t> cdb = command.cdb;
-  Outcome outcome = send(std::move(command), OffloadCommand::token_operation, kWriteUsingTokenRetries);
+  Outcome outcome = send(std::move(command), CommandKind::token_operation, kWriteUsingTokenRetries);
 
   TokenInformation step;
   step.status = outcome.means.status;

@@ -224,7 +224,32 @@ Interpretation sense_to_nt_status(std::uint8_t key, std::uint8_t asc, std::uint8
   return {NtStatus::io_device_error, kRetry};  // every key has a row that fits all
 }
 
-Interpretation interpret(const initiator::Result& result, OffloadCommand command) {
+namespace {
+
+bool is_offload(CommandKind kind) {
+  return kind == CommandKind::token_operation || kind == CommandKind::receive_token_information;
+}
+
+bool may_be_short(CommandKind kind) {
+  return kind == CommandKind::receive_token_information || kind == CommandKind::query;
+}
+
+Interpretation interpret_sense(const SenseView& sense, CommandKind kind) {
+  constexpr std::uint8_t kLbaOutOfRange = 0x21, kLogicalUnitNotSupported = 0x25, kWriteProtected = 0x27,
+                         kSpaceAllocationFailed = 0x07;
+  const auto key = static_cast<scsi::SenseKey>(sense.key);
+  if (!is_offload(kind)) {
+    if (key == scsi::SenseKey::illegal_request && sense.asc != kLbaOutOfRange && sense.asc != kLogicalUnitNotSupported)
+      return {NtStatus::invalid_device_request};
+    if (key == scsi::SenseKey::data_protect && sense.asc == kWriteProtected && sense.ascq != kSpaceAllocationFailed)
+      return {NtStatus::media_write_protected};
+  }
+  return sense_to_nt_status(sense.key, sense.asc, sense.ascq, sense.incorrect_length_indicator);
+}
+
+}  // namespace
+
+Interpretation interpret(const initiator::Result& result, CommandKind kind) {
   using initiator::Transport;
   switch (result.transport) {
     case Transport::delivered: break;
@@ -235,12 +260,10 @@ Interpretation interpret(const initiator::Result& result, OffloadCommand command
   }
   switch (static_cast<scsi::Status>(result.status)) {
     case scsi::Status::good:
-      if (result.residual == initiator::Result::Residual::none || command == OffloadCommand::receive_token_information)
-        return {NtStatus::success};
+      if (result.residual == initiator::Result::Residual::none || may_be_short(kind)) return {NtStatus::success};
       return {NtStatus::data_overrun};
     case scsi::Status::check_condition:
-      if (auto sense = read_sense(result.sense))
-        return sense_to_nt_status(sense->key, sense->asc, sense->ascq, sense->incorrect_length_indicator);
+      if (auto sense = read_sense(result.sense)) return interpret_sense(*sense, kind);
       return {NtStatus::io_device_error, kRetry};
     case scsi::Status::reservation_conflict: return {NtStatus::device_busy};
     case scsi::Status::busy: return {NtStatus::device_not_ready, kRetry, 0s, "bus reset"};

@@ -40,12 +40,18 @@ std::optional<SenseView> read_sense(base::Bytes sense);
 /// The table for all 16 x 256 x 256 combinations; `ili` only matters with sense key 0.
 Interpretation sense_to_nt_status(std::uint8_t key, std::uint8_t asc, std::uint8_t ascq, bool ili = false);
 
-enum class OffloadCommand : std::uint8_t {
+/// What classpnp tells apart when it reads an answer.
+enum class CommandKind : std::uint8_t {
   token_operation,            ///< POPULATE TOKEN, WRITE USING TOKEN: a residual is an error
   receive_token_information,  ///< RRTI: short data is normal
+  transfer,                   ///< READ, WRITE, SYNCHRONIZE CACHE: a residual is an error
+  query,                      ///< INQUIRY, MODE SENSE and the like: short data is normal
 };
 
-/// Everything that can become of an offload command, with or without sense.
-Interpretation interpret(const initiator::Result& result, OffloadCommand command);
+/// Everything that can become of a command, with or without sense. For the last two kinds only sense keys 5h and 7h
+/// differ from the table: ILLEGAL REQUEST is INVALID_DEVICE_REQUEST except for 21h and 25h, and 27h is
+/// MEDIA_WRITE_PROTECTED except for 27h/07h. (That much is known of commands that are not offload commands; their
+/// retries and waits are taken to be the same.)
+Interpretation interpret(const initiator::Result& result, CommandKind kind);
 
 }  // namespace host

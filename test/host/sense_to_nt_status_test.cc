@@ -100,7 +100,7 @@ TEST_CASE("NO SENSE with the incorrect length indicator is INVALID_BLOCK_LENGTH,
   CHECK(sense_to_nt_status(0, 0, 0, true) == Interpretation{NtStatus::invalid_block_length});
   test::Octets sense = test::fixed_sense(0, 0, 0);
   sense[2] |= 0x20;
-  CHECK(interpret(test::check(sense), OffloadCommand::token_operation).status == NtStatus::invalid_block_length);
+  CHECK(interpret(test::check(sense), CommandKind::token_operation).status == NtStatus::invalid_block_length);
 }
 
 TEST_CASE("no sense code becomes NOT_SUPPORTED or DEVICE_FEATURE_NOT_SUPPORTED, which would switch NTFS off") {
@@ -124,19 +124,19 @@ TEST_CASE("an answer without usable sense is judged by its SCSI status") {
         Row{0x08, {NtStatus::device_not_ready, true, 0s, "bus reset"}}, Row{0x18, {NtStatus::device_busy}},
         Row{0x28, {NtStatus::io_device_error, true}}, Row{0x40, {NtStatus::io_device_error, true}}}) {
     CAPTURE(row.status);
-    CHECK(interpret(test::status(row.status), OffloadCommand::token_operation) == row.means);
-    CHECK(interpret(test::status(row.status), OffloadCommand::receive_token_information) == row.means);
+    CHECK(interpret(test::status(row.status), CommandKind::token_operation) == row.means);
+    CHECK(interpret(test::status(row.status), CommandKind::receive_token_information) == row.means);
   }
 }
 
 TEST_CASE("an answer that never came is a time-out, retried after a second, or a device that is gone") {
   initiator::Result result;
   result.transport = initiator::Transport::timed_out;
-  CHECK(interpret(result, OffloadCommand::token_operation) == Interpretation{NtStatus::io_timeout, true, 1s});
+  CHECK(interpret(result, CommandKind::token_operation) == Interpretation{NtStatus::io_timeout, true, 1s});
   result.transport = initiator::Transport::aborted;
-  CHECK(interpret(result, OffloadCommand::token_operation) == Interpretation{NtStatus::io_timeout, true, 1s});
+  CHECK(interpret(result, CommandKind::token_operation) == Interpretation{NtStatus::io_timeout, true, 1s});
   result.transport = initiator::Transport::connection_lost;
-  CHECK(interpret(result, OffloadCommand::token_operation) == Interpretation{NtStatus::device_not_connected});
+  CHECK(interpret(result, CommandKind::token_operation) == Interpretation{NtStatus::device_not_connected});
 }
 
 TEST_CASE("a residual is DATA_OVERRUN for POPULATE TOKEN and WRITE USING TOKEN, and normal for RRTI") {
@@ -144,9 +144,30 @@ TEST_CASE("a residual is DATA_OVERRUN for POPULATE TOKEN and WRITE USING TOKEN, 
     initiator::Result result = test::good();
     result.residual = residual;
     result.residual_count = 4;
-    CHECK(interpret(result, OffloadCommand::token_operation) == Interpretation{NtStatus::data_overrun});
-    CHECK(interpret(result, OffloadCommand::receive_token_information).status == NtStatus::success);
+    CHECK(interpret(result, CommandKind::token_operation) == Interpretation{NtStatus::data_overrun});
+    CHECK(interpret(result, CommandKind::receive_token_information).status == NtStatus::success);
   }
+}
+
+TEST_CASE("READ, WRITE and queries have no offload statuses, and know write protection") {
+  for (auto kind : {CommandKind::transfer, CommandKind::query}) {
+    auto status = [kind](std::uint8_t key, std::uint8_t asc, std::uint8_t ascq) {
+      return interpret(test::check(key, asc, ascq), kind).status;
+    };
+    CHECK(status(5, 0x24, 0) == NtStatus::invalid_device_request);
+    CHECK(status(5, 0x20, 0) == NtStatus::invalid_device_request);
+    CHECK(status(5, 0x23, 4) == NtStatus::invalid_device_request);
+    CHECK(status(5, 0x21, 0) == NtStatus::nonexistent_sector);
+    CHECK(status(5, 0x25, 0) == NtStatus::no_such_device);
+    CHECK(status(7, 0x27, 0) == NtStatus::media_write_protected);
+    CHECK(status(7, 0x27, 2) == NtStatus::media_write_protected);
+    CHECK(status(7, 0x27, 7) == NtStatus::disk_resources_exhausted);
+    CHECK(interpret(test::check(6, 0x29, 0), kind).retry);
+  }
+  initiator::Result shorter = test::good();
+  shorter.residual = initiator::Result::Residual::underflow;
+  CHECK(interpret(shorter, CommandKind::query).status == NtStatus::success);
+  CHECK(interpret(shorter, CommandKind::transfer).status == NtStatus::data_overrun);
 }
 
 TEST_CASE("INFORMATION of fixed sense counts whether or not VALID is set") {

@@ -1,11 +1,11 @@
-// Not tested, and why: LibiscsiInitiator (it needs a target on a socket: test/cli); ABORT TASK of a command that never
-// ends (a memory store has none).
+// Not tested, and why: LibiscsiInitiator (it needs a target on a socket: test/cli).
 #include "initiator/in_process_initiator.h"
 
 #include <doctest/doctest.h>
 
 #include "initiator/libiscsi_initiator.h"
 #include "test/host/array_of_two_disks.h"
+#include "test/scsi/device_fixture.h"
 
 using initiator::Result;
 
@@ -70,6 +70,38 @@ TEST_CASE("a refused command has sense and no data; an unknown logical unit refu
   Result unknown = nowhere.execute({block_cdb(kRead10, 1), {}, 512});
   CHECK(unknown.status == 0x02);
   CHECK(unknown.sense[12] == 0x25);
+}
+
+TEST_CASE("a command whose store works elsewhere completes when the next step is done") {
+  test::Device device({.blocking = true});
+  initiator::InProcessInitiator path(device.server, device.nexus, scsi::Lun{0}, device.clock, [&device] {
+    if (device.executor.held() == 0) return false;
+    device.clock.advance(std::chrono::milliseconds(3));
+    device.executor.run();
+    return true;
+  });
+  CHECK(path.execute({block_cdb(kWrite10, 1), std::vector<std::uint8_t>(512, 0x5A)}).good());
+  Result read = path.execute({block_cdb(kRead10, 1), {}, 512});
+  CHECK(read.data_in == std::vector<std::uint8_t>(512, 0x5A));
+}
+
+TEST_CASE("a command that takes longer than its time-out is aborted, and the next one is served") {
+  test::Device device({.blocking = true});
+  bool stuck = true;
+  initiator::InProcessInitiator path(device.server, device.nexus, scsi::Lun{0}, device.clock, [&] {
+    if (device.executor.held() == 0) return false;
+    device.clock.advance(std::chrono::seconds(1));
+    stuck = stuck && device.clock.now() < base::TimePoint(std::chrono::seconds(5));
+    if (!stuck) device.executor.run();
+    return true;
+  });
+  initiator::Command read{block_cdb(kRead10, 1), {}, 512};
+  read.timeout = std::chrono::seconds(2);
+  Result result = path.execute(read);
+  CHECK(result.transport == initiator::Transport::timed_out);
+  CHECK_FALSE(result.good());
+  CHECK_FALSE(result.reason.empty());
+  CHECK(path.execute(read).good());
 }
 
 TEST_CASE("a CDB of more than 16 bytes is the caller's mistake") {
