@@ -182,6 +182,8 @@ std::vector<Answer> Peer::answers() {
       if (login.status == 0 && (login.flags & 0x83) == 0x83) {
         full_feature_ = true;
         tsih = login.tsih;
+        header_digest = answer.text().find("HeaderDigest=CRC32C") != std::string::npos;
+        data_digest = answer.text().find("DataDigest=CRC32C") != std::string::npos;
       }
     }
     bool status = answer.code() != iscsi::Opcode::r2t &&

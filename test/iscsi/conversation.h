@@ -73,7 +73,7 @@ class Peer final : public iscsi::ConnectionObserver {
   bool flushed = false;
 
   // How it sends.
-  bool header_digest = false;
+  bool header_digest = false;  ///< as the login agreed
   bool data_digest = false;
   std::size_t chunk = SIZE_MAX;  ///< bytes handed over at a time
   bool spoil_header_digest = false;

@@ -421,7 +421,6 @@ TEST_SUITE("iscsi login") {
       Peer peer(array);
       peer.chunk = chunk;
       peer.login(pairs("HeaderDigest=CRC32C", "DataDigest=CRC32C"));
-      peer.header_digest = peer.data_digest = true;
       peer.send_command(test_unit_ready(), iscsi::kFinal, 0);
       CHECK(peer.told() == std::vector<std::string>{"Response 02 itt=1 sense=06/29/00"});
     }
