@@ -29,7 +29,8 @@ namespace log = base::log;
 
 constexpr int kAcceptsPerTurn = 16;
 constexpr int kBacklog = 256;
-constexpr std::chrono::seconds kAcceptRetry{1};  // when the process has no descriptor or memory left
+constexpr std::chrono::milliseconds kLastWords{250};  // for what is sent to peers that are dropped at the end
+constexpr std::chrono::seconds kAcceptRetry{1};       // when the process has no descriptor or memory left
 
 /// A socket address of either family.
 struct SocketAddress {
@@ -253,7 +254,7 @@ void TcpServer::shut_down(std::chrono::seconds grace, std::function<void()> done
   impl_->loop.timers().at(now + grace, [this] {
     for (auto& connection : impl_->all()) connection->drop("odxd is shutting down");
   });
-  impl_->loop.timers().at(now + grace + std::chrono::seconds(1), [this] {
+  impl_->loop.timers().at(now + grace + kLastWords, [this] {
     for (auto& connection : impl_->all()) connection->abandon();
   });
 }

@@ -93,6 +93,14 @@ class Lines(SystemTest):
         self.assertEqual((status, output), (2, ""))
         self.assertEqual(errors, f"{bad}:4:14: target.lun.block_size is 520; expected 512 or 4096\n")
 
+    def test_the_configurations_in_the_documents_are_good(self):
+        root = Path(__file__).resolve().parent.parent.parent
+        for document in ("README.md", "docs/odxd.toml.md"):
+            blocks = re.findall(r"```toml\n(.*?)```", (root / document).read_text(), re.S)
+            self.assertTrue(blocks, document)
+            for block in blocks:
+                self.assertEqual(odxd_ends("--config", self.config(block), "--check")[0], 0, f"{document}: {block}")
+
     def test_a_taken_port_is_said_with_the_option_to_change(self):
         with self.odxd("memory:64M") as odxd:
             status, _, errors = odxd_ends("--portal", f"127.0.0.1:{odxd.port}", "memory:64M")
