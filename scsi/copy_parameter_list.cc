@@ -25,11 +25,18 @@ std::optional<Sense> too_short(base::Bytes list, std::size_t fixed_part) {
       fmt::format("PARAMETER LIST LENGTH {} is less than the list's first {} bytes", list.size(), fixed_part));
 }
 
-/// The list's data length must at least reach over one range descriptor.
-std::optional<Sense> data_too_short(std::uint16_t data_length, std::size_t fixed_part) {
-  std::size_t least = fixed_part - sizeof(base::be16) + sizeof(BlockDeviceRangeDescriptor);
-  if (data_length >= least) return {};
-  return invalid_field(0, fmt::format("data length {} is less than {}", data_length, least));
+/// The list's data length must reach over one range descriptor at least, and end where the descriptors do: both lengths
+/// count up to the same byte (SBC-4 5.59 demands it of WRITE USING TOKEN, the layout of 5.12 implies it). A descriptor
+/// length below 16 is named as such later.
+std::optional<Sense> wrong_data_length(std::uint16_t data_length, std::uint16_t range_descriptor_length,
+                                       std::size_t fixed_part) {
+  std::size_t before_descriptors = fixed_part - sizeof(base::be16);
+  std::size_t least = before_descriptors + sizeof(BlockDeviceRangeDescriptor);
+  if (data_length < least) return invalid_field(0, fmt::format("data length {} is less than {}", data_length, least));
+  std::size_t expected = before_descriptors + range_descriptor_length;
+  if (data_length == expected || range_descriptor_length < sizeof(BlockDeviceRangeDescriptor)) return {};
+  return invalid_field(0, fmt::format("data length {} is not the range descriptors' length plus {} ({})", data_length,
+                                      before_descriptors, expected));
 }
 
 std::optional<Sense> immediate(std::uint8_t flags, std::size_t byte) {
@@ -39,8 +46,7 @@ std::optional<Sense> immediate(std::uint8_t flags, std::size_t byte) {
 
 /// The complete descriptors there are. `length_field` is where BLOCK DEVICE RANGE DESCRIPTOR LENGTH stands, right
 /// before them.
-std::expected<Descriptors, Sense> read_descriptors(base::Bytes list, std::size_t length_field,
-                                                   std::uint16_t data_length, std::uint16_t length,
+std::expected<Descriptors, Sense> read_descriptors(base::Bytes list, std::size_t length_field, std::uint16_t length,
                                                    const DeviceProfile& profile) {
   if (length < sizeof(BlockDeviceRangeDescriptor))
     return std::unexpected(
@@ -54,7 +60,7 @@ std::expected<Descriptors, Sense> read_descriptors(base::Bytes list, std::size_t
                                                   FieldPointer::list(length_field)));
 
   std::size_t start = length_field + sizeof(base::be16);
-  std::size_t end = std::min({list.size(), sizeof(base::be16) + std::size_t{data_length}, start + length});
+  std::size_t end = std::min(list.size(), start + length);
   base::ByteReader reader(list.first(end).subspan(start));
   Descriptors descriptors;
   while (reader.remaining() >= sizeof(BlockDeviceRangeDescriptor))
@@ -120,10 +126,9 @@ std::expected<CopyRanges, Sense> check_ranges(const Descriptors& descriptors, st
   return ranges;
 }
 
-std::expected<CopyRanges, Sense> parse_ranges(base::Bytes list, std::size_t length_field, std::uint16_t data_length,
-                                              std::uint16_t length, const LogicalUnit& lu,
-                                              const DeviceProfile& profile) {
-  auto descriptors = read_descriptors(list, length_field, data_length, length, profile);
+std::expected<CopyRanges, Sense> parse_ranges(base::Bytes list, std::size_t length_field, std::uint16_t length,
+                                              const LogicalUnit& lu, const DeviceProfile& profile) {
+  auto descriptors = read_descriptors(list, length_field, length, profile);
   if (!descriptors) return std::unexpected(std::move(descriptors.error()));
   return check_ranges(*descriptors, length_field + sizeof(base::be16), lu, profile);
 }
@@ -145,7 +150,7 @@ std::expected<PopulateTokenRequest, Sense> parse_populate_token(base::Bytes list
   using List = PopulateTokenList;
   if (auto sense = too_short(list, sizeof(List))) return std::unexpected(std::move(*sense));
   auto header = base::load<List>(list);
-  if (auto sense = data_too_short(header.populate_token_data_length, sizeof(List)))
+  if (auto sense = wrong_data_length(header.populate_token_data_length, header.range_descriptor_length, sizeof(List)))
     return std::unexpected(std::move(*sense));
   if (auto sense = immediate(header.flags, offsetof(List, flags))) return std::unexpected(std::move(*sense));
 
@@ -166,8 +171,8 @@ std::expected<PopulateTokenRequest, Sense> parse_populate_token(base::Bytes list
                       fmt::format("INACTIVITY TIMEOUT {} s, the maximum is {} s", header.inactivity_timeout_s.value(),
                                   profile.maximum_inactivity_timeout_s)));
 
-  auto ranges = parse_ranges(list, offsetof(List, range_descriptor_length), header.populate_token_data_length,
-                             header.range_descriptor_length, lu, profile);
+  auto ranges =
+      parse_ranges(list, offsetof(List, range_descriptor_length), header.range_descriptor_length, lu, profile);
   if (!ranges) return std::unexpected(std::move(ranges.error()));
   request.ranges = std::move(*ranges);
   return request;
@@ -178,20 +183,13 @@ std::expected<WriteUsingTokenRequest, Sense> parse_write_using_token(base::Bytes
   using List = WriteUsingTokenList;
   if (auto sense = too_short(list, sizeof(List))) return std::unexpected(std::move(*sense));
   auto header = base::load<List>(list);
-  if (auto sense = data_too_short(header.write_using_token_data_length, sizeof(List)))
+  if (auto sense =
+          wrong_data_length(header.write_using_token_data_length, header.range_descriptor_length, sizeof(List)))
     return std::unexpected(std::move(*sense));
-  // A length that is less than 16 is named as such below.
-  std::size_t expected = header.range_descriptor_length + sizeof(List) - sizeof(base::be16);
-  if (header.write_using_token_data_length != expected &&
-      header.range_descriptor_length >= sizeof(BlockDeviceRangeDescriptor))
-    return std::unexpected(
-        invalid_field(offsetof(List, write_using_token_data_length),
-                      fmt::format("WRITE USING TOKEN DATA LENGTH {} is not the range descriptors' length plus 534 ({})",
-                                  header.write_using_token_data_length.value(), expected)));
   if (auto sense = immediate(header.flags, offsetof(List, flags))) return std::unexpected(std::move(*sense));
 
-  auto ranges = parse_ranges(list, offsetof(List, range_descriptor_length), header.write_using_token_data_length,
-                             header.range_descriptor_length, lu, profile);
+  auto ranges =
+      parse_ranges(list, offsetof(List, range_descriptor_length), header.range_descriptor_length, lu, profile);
   if (!ranges) return std::unexpected(std::move(ranges.error()));
   return WriteUsingTokenRequest{.delete_token = (header.flags & kDelTkn) != 0,
                                 .offset_into_rod_blocks = header.offset_into_rod,

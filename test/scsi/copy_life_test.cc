@@ -116,6 +116,7 @@ TEST_CASE("the range descriptors that the list cuts off are ignored") {
 TEST_CASE("an incomplete last descriptor within BLOCK DEVICE RANGE DESCRIPTOR LENGTH is ignored") {
   CopyDevice device;
   Bytes list = populate_list({{0, 8}, {100, 8}});
+  list[1] = 14 + 16 + 15;
   list[15] = 16 + 15;
   CHECK(device.run(out_cdb(0x10, 1, list.size()), list, kSource).good());
   CHECK(device.result(1, kSource).header.transfer_count == 8);

@@ -179,6 +179,12 @@ TEST_CASE("WRITE USING TOKEN DATA LENGTH other than the descriptors' length plus
   refuses_write(list_field(0), [](auto&, auto& token) { return with(write_list(token, {{0, 8}}), 1, 0x27); });
 }
 
+TEST_CASE("POPULATE TOKEN DATA LENGTH other than the descriptors' length plus 14 is INVALID FIELD at byte 0") {
+  refuses_populate(with(populate_list({{0, 8}}), 1, 0x1F), list_field(0));
+  refuses_populate(with(populate_list({{0, 8}}), 0, 0xFF), list_field(0));
+  refuses_populate(with(populate_list({{0, 8}, {16, 8}}), 15, 0x10), list_field(0));
+}
+
 TEST_CASE("BLOCK DEVICE RANGE DESCRIPTOR LENGTH below 16 is INVALID FIELD at byte 14 or 534") {
   refuses_populate(with(populate_list({{0, 8}}), 15, 15), list_field(14));
   refuses_write(list_field(534), [](auto&, auto& token) { return with(write_list(token, {{0, 8}}), 535, 15); });
