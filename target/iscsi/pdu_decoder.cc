@@ -60,15 +60,17 @@ PduDecoder::Result PduDecoder::headers(Pdu& pdu) {
   pdu.bhs = base::load<Bhs>(front(kBhsLength));
   pdu.data = {};
   pdu.placed_in = {};
+  // Known without waiting for the rest; with digests nothing is believed before they are checked.
+  bool too_long = pdu.bhs.data_segment_length > max_data_segment_length_;
+  if (too_long && !header_digest_) return Result::data_too_long;
   std::size_t covered = kBhsLength + std::size_t{pdu.bhs.total_ahs_length} * 4;
   std::size_t headers_length = covered + (header_digest_ ? kDigestLength : 0);
   if (available() < headers_length) return Result::need_more;
   if (header_digest_ && !digest_matches(front(covered), front(headers_length).subspan(covered)))
     return Result::header_digest_error;
   pdu.ahs = front(covered).subspan(kBhsLength);
-  std::size_t length = pdu.bhs.data_segment_length;
-  if (length > max_data_segment_length_) return Result::data_too_long;
-  if (length == 0) {
+  if (too_long) return Result::data_too_long;
+  if (pdu.bhs.data_segment_length == 0) {
     begin_ += headers_length;
     return Result::pdu;
   }
