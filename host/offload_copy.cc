@@ -1,5 +1,7 @@
 #include "host/offload_copy.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <vector>
 
@@ -25,7 +27,11 @@ class Copy {
     while (done_ < request_.length && offload_one_token()) {
     }
     outcome_.status = outcome_.offload_status;
-    if (done_ < request_.length && request_.fallback) outcome_.status = copy_by_hand();
+    if (done_ < request_.length && request_.fallback) {
+      outcome_.status = copy_by_hand();
+      if (outcome_.status != NtStatus::success)
+        outcome_.reason += fmt::format("; then READ and WRITE ended with {}", name(outcome_.status));
+    }
     return outcome_;
   }
 

@@ -101,7 +101,10 @@ TEST_CASE("an error of READ or WRITE ends the fallback with its own status") {
   disks.from.reply(test::check(5, 0x20, 0));
   disks.from.reply(good(test::Octets(MiB)));
   disks.to.reply(test::check(7, 0x27, 0));
-  CHECK(copy(disks.source, disks.destination, {0, 0, MiB, 0, true}).status == NtStatus::media_write_protected);
+  CopyOutcome outcome = copy(disks.source, disks.destination, {0, 0, MiB, 0, true});
+  CHECK(outcome.status == NtStatus::media_write_protected);
+  CHECK(outcome.reason ==
+        "POPULATE TOKEN: sense 05/20/00; then READ and WRITE ended with STATUS_MEDIA_WRITE_PROTECTED");
 }
 
 TEST_CASE("a token that ends inside a destination block leaves that block to the next token") {
