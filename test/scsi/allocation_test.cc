@@ -1,7 +1,8 @@
 // No allocation per command once warm: READ(10) and WRITE(10) on a memory store, from admit() to completion.
 //
-// A program of its own, because it counts what operator new hands out. Not tested, and why: front ends, which have
-// their own buffers.
+// A program of its own, because it counts what operator new hands out.
+//
+// Not tested, and why: front ends, which have their own buffers.
 #include <doctest/doctest.h>
 
 #include <cstdlib>
