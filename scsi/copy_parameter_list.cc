@@ -51,20 +51,17 @@ std::expected<Descriptors, Sense> read_descriptors(base::Bytes list, std::size_t
   if (length < sizeof(BlockDeviceRangeDescriptor))
     return std::unexpected(
         invalid_field(length_field, fmt::format("BLOCK DEVICE RANGE DESCRIPTOR LENGTH {} is less than 16", length)));
-  // Counted as the host declared them, cut off or not.
-  std::size_t declared = length / sizeof(BlockDeviceRangeDescriptor);
-  if (profile.maximum_range_descriptors != 0 && declared > profile.maximum_range_descriptors)
-    return std::unexpected(Sense::illegal_request(AdditionalSense::too_many_segment_descriptors,
-                                                  fmt::format("{} range descriptors, MAXIMUM RANGE DESCRIPTORS is {}",
-                                                              declared, profile.maximum_range_descriptors),
-                                                  FieldPointer::list(length_field)));
-
   std::size_t start = length_field + sizeof(base::be16);
   std::size_t end = std::min(list.size(), start + length);
   base::ByteReader reader(list.first(end).subspan(start));
   Descriptors descriptors;
   while (reader.remaining() >= sizeof(BlockDeviceRangeDescriptor))
     descriptors.push_back(reader.layout<BlockDeviceRangeDescriptor>());
+  if (profile.maximum_range_descriptors != 0 && descriptors.size() > profile.maximum_range_descriptors)
+    return std::unexpected(Sense::illegal_request(AdditionalSense::too_many_segment_descriptors,
+                                                  fmt::format("{} range descriptors, MAXIMUM RANGE DESCRIPTORS is {}",
+                                                              descriptors.size(), profile.maximum_range_descriptors),
+                                                  FieldPointer::list(length_field)));
   return descriptors;
 }
 
