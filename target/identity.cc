@@ -6,10 +6,10 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <cstdlib>
+#include <filesystem>
 #include <fstream>
-#include <memory>
 #include <stdexcept>
+#include <system_error>
 
 namespace target {
 namespace {
@@ -81,13 +81,17 @@ scsi::LogicalUnitIdentity ArrayIdentity::logical_unit(const LunSource& lun) cons
 
 std::optional<std::string> file_identity(const std::string& path, std::string_view machine_id) {
   if (machine_id.empty()) return std::nullopt;
-  std::unique_ptr<char, decltype(&std::free)> absolute(realpath(path.c_str(), nullptr), &std::free);
-  if (!absolute) return std::nullopt;
-  std::string born = "unknown";
   struct statx status{};
-  if (statx(AT_FDCWD, absolute.get(), 0, STATX_BTIME, &status) == 0 && (status.stx_mask & STATX_BTIME))
-    born = fmt::format("{}.{:09}", status.stx_btime.tv_sec, status.stx_btime.tv_nsec);
-  return fmt::format("{}:{}:{}", machine_id, born, absolute.get());
+  if (statx(AT_FDCWD, path.c_str(), 0, STATX_TYPE | STATX_BTIME, &status) != 0) return std::nullopt;
+  // A device node is new at each boot, and where a link in /dev/disk points to may change: its name is what stays.
+  if (!S_ISREG(status.stx_mode))
+    return fmt::format("{}:device:{}", machine_id, std::filesystem::absolute(path).lexically_normal().string());
+  std::error_code error;
+  std::filesystem::path absolute = std::filesystem::canonical(path, error);
+  if (error) return std::nullopt;
+  std::string born = "unknown";
+  if (status.stx_mask & STATX_BTIME) born = fmt::format("{}.{:09}", status.stx_btime.tv_sec, status.stx_btime.tv_nsec);
+  return fmt::format("{}:{}:{}", machine_id, born, absolute.string());
 }
 
 std::string system_machine_id() {

@@ -7,7 +7,8 @@
 //
 // A file is known by the machine (/etc/machine-id), its absolute path without symbolic links, and when its file
 // system tells, the time it was created: a copied container image has the machine and the path in common with its
-// original, but not that. Without a machine id a file is nobody's, and what follows is random.
+// original, but not that. A device is known by the machine and the path it is named by. Without a machine id a file is
+// nobody's, and what follows is random.
 // Thread: the one that starts the program.
 #pragma once
 

@@ -117,6 +117,11 @@ TEST_CASE("a file is nobody's without a machine id, and when it is not there") {
   CHECK_FALSE(target::file_identity("/nonexistent/disk.img", "machine-a"));
 }
 
+TEST_CASE("a device is known by the path that names it, whenever its node was made") {
+  CHECK(target::file_identity("/dev/null", "m") == "m:device:/dev/null");
+  CHECK(target::file_identity("/dev/../dev/null", "m") == "m:device:/dev/null");
+}
+
 TEST_CASE("two names of one file are one file") {
   TemporaryFile file;
   std::string link = std::string(file.path()) + ".link";

@@ -1,0 +1,44 @@
+// Fuzzes the configuration: any bytes are either a configuration that keeps its own promises, or refused with one line
+// that opens with its place.
+#include <cstdlib>
+#include <set>
+#include <string>
+#include <string_view>
+
+#include "target/config.h"
+
+namespace {
+
+void require(bool good) {
+  if (!good) std::abort();
+}
+
+void check(const target::Config& config) {
+  require(!config.portals.empty() && !config.targets.empty());
+  require(config.array_id.empty() || target::valid_array_id(config.array_id));
+  require(config.limits.first_burst_length <= config.limits.max_burst_length);
+  std::set<std::string> names;
+  for (const target::TargetConfig& each : config.targets) {
+    require(!each.luns.empty());
+    std::set<std::uint16_t> numbers;
+    for (const target::LunConfig& lun : each.luns) {
+      require(numbers.insert(lun.number).second && lun.number <= 16383);
+      require(names.insert(lun.name).second);
+      require(lun.block_size == 512 || lun.block_size == 4096);
+      require(lun.serial.size() <= 20);
+    }
+  }
+  for (const auto& [a, b] : config.unreachable) require(names.contains(a) && names.contains(b));
+  target::warnings(config);
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  try {
+    check(target::parse_config({reinterpret_cast<const char*>(data), size}, "fuzz.toml"));
+  } catch (const target::ConfigError& error) {
+    require(std::string_view(error.what()).starts_with("fuzz.toml:"));
+  }
+  return 0;
+}

@@ -1,0 +1,130 @@
+// The array as assembled from its configuration.
+//
+// Not tested, and why: what a LUN answers (scsi's tests); files as stores (handlers' tests and the system tests).
+#include "target/array.h"
+
+#include <doctest/doctest.h>
+
+#include "base/clock.h"
+#include "scsi/copy_manager.h"
+#include "scsi/device_server.h"
+#include "scsi/logical_unit.h"
+
+namespace {
+
+using target::Array;
+using target::PortalConfig;
+
+/// Memory stores do not block, so nothing is ever posted.
+class NoExecutor final : public base::Executor {
+ public:
+  void post(std::move_only_function<void()>, std::move_only_function<void()>) override {
+    FAIL("nothing may block here");
+  }
+};
+
+struct World {
+  explicit World(std::string_view document)
+      : array(target::parse_config(document, "array.toml"), clock, entropy, executor) {}
+  base::VirtualClock clock;
+  base::SeededEntropy entropy{7};
+  NoExecutor executor;
+  Array array;
+};
+
+constexpr std::string_view kTwoTargets = R"(
+id = "lab"
+[discovery.chap]
+name = "d"
+secret = "discovery-secret"
+[iscsi]
+command_window = 7
+[[target]]
+name = "iqn.2026-11.org.example:one"
+alias = "first"
+allowed_initiators = ["iqn.2026-11.org.example:host"]
+[[target.lun]]
+number = 4
+store = "memory:1G"
+block_size = 4096
+physical_block_exponent = 1
+read_only = true
+provisioning = "thick"
+serial = "S-1"
+naa = "6024f4400000000000000000000000ff"
+[[target]]
+name = "iqn.2026-11.org.example:two"
+[[target.lun]]
+store = "memory:2G"
+)";
+
+PortalConfig portal(const char* host, std::optional<iscsi::PortalAddress> advertised = {}) {
+  PortalConfig made;
+  made.host = host;
+  made.advertised = std::move(advertised);
+  return made;
+}
+
+}  // namespace
+
+TEST_CASE("targets, logical units and limits are as configured") {
+  World world(kTwoTargets);
+  const iscsi::Directory& directory = world.array.directory();
+  REQUIRE(directory.targets.size() == 2);
+  CHECK(directory.limits.command_window == 7);
+  CHECK(directory.discovery.initiator->name == "d");
+  const iscsi::TargetNode& node = directory.targets[0];
+  CHECK(node.name == "iqn.2026-11.org.example:one");
+  CHECK(node.alias == "first");
+  CHECK(node.allowed_initiators.size() == 1);
+  const scsi::LogicalUnit* unit = node.device_server->find(scsi::Lun{4});
+  REQUIRE(unit);
+  CHECK(unit->block_length() == 4096);
+  CHECK(unit->capacity() == base::BlockCount(262144));
+  CHECK(unit->read_only());
+  CHECK_FALSE(unit->config().thin);
+  CHECK(unit->config().blocks_per_physical_exponent == 1);
+  CHECK(unit->identity().serial == "S-1");
+  CHECK(unit->identity().naa[15] == 0xFF);
+  CHECK(directory.targets[1].device_server->find(scsi::Lun{0})->config().name == "target2-lun0");
+  CHECK(world.array.luns().size() == 2);
+  CHECK(world.array.id_is_stable());
+  CHECK(world.array.flush().empty());
+}
+
+TEST_CASE("a target without a name has the array's id in its name") {
+  World world("id = \"lab\"\n[[target]]\n[[target.lun]]\nstore = \"memory:1G\"\n");
+  CHECK(world.array.directory().targets.at(0).name == "iqn.2026-11.org.odx:lab");
+}
+
+TEST_CASE("a store that cannot be opened is said with its place") {
+  constexpr std::string_view kOdd = "[[target]]\n[[target.lun]]\nstore = \"memory:1000\"\n";
+  CHECK_THROWS_WITH_AS(
+      World{kOdd}, "array.toml:3:9: store 'memory:1000': 1000 bytes is not a positive multiple of the block length 512",
+      target::StoreError);
+}
+
+TEST_CASE("nothing is to be reclaimed while nothing ended") {
+  World world(kTwoTargets);
+  CHECK_FALSE(world.array.reclaim());
+  CHECK(world.array.next_reclaim() == base::TimePoint::max());
+}
+
+TEST_CASE("SendTargets tells the advertised address, else the bound one, else the one that was reached") {
+  iscsi::PortalAddress name{"array.example.org", 3999};
+  iscsi::PortalAddress any{"0.0.0.0", 3260}, some{"192.0.2.7", 3261};
+  auto told = target::advertised_portals({portal("192.0.2.7"), portal("0.0.0.0", name)}, {some, any});
+  REQUIRE(told.size() == 2);
+  CHECK(told[0].address == "192.0.2.7");
+  CHECK(told[0].port == 3261);
+  CHECK(told[1].address == "array.example.org");
+  CHECK(target::advertised_portals({portal("0.0.0.0")}, {any}).empty());
+}
+
+TEST_CASE("URLs name an address that can be reached") {
+  CHECK(target::portal_for_urls(portal("0.0.0.0"), {"0.0.0.0", 7}) == "127.0.0.1:7");
+  CHECK(target::portal_for_urls(portal("::"), {"[::]", 7}) == "[::1]:7");
+  CHECK(target::portal_for_urls(portal("192.0.2.7"), {"192.0.2.7", 7}) == "192.0.2.7:7");
+  CHECK(target::portal_for_urls(portal("0.0.0.0", iscsi::PortalAddress{"a.example", 9}), {"0.0.0.0", 7}) ==
+        "a.example:9");
+}
