@@ -86,6 +86,11 @@ def sg_decode_sense_names_our_errors(context):
         session.close()
 
 
+# libiscsi asks for 64 bytes of a VPD page before the whole of it; tshark takes what its allocation length cut off for
+# missing.
+CUT_SHORT = "iscsi.opcode == 0x25 && iscsi.datasegmentlength == 64"
+
+
 class Relay:
     """Passes connections on to a target and keeps what passed, so that no capture permission is needed."""
 
@@ -157,13 +162,13 @@ def tshark_dissects_a_session(context):
         capture = context.folder / "session.pcap"
         relay.pcap(capture)
     preferences = ("-o", "ip.check_checksum:FALSE", "-o", "tcp.check_checksum:FALSE")
-    shown = run("tshark", "-n", "-r", capture, *preferences, "-Y", "_ws.malformed || _ws.unreassembled || iscsi.reject")
+    shown = run("tshark", "-n", "-r", capture, *preferences, "-Y",
+                f"(_ws.malformed && !({CUT_SHORT})) || _ws.unreassembled || iscsi.opcode == 0x3f")
     frames = [line for line in shown.splitlines() if "Running as user" not in line and line.strip()]
     if frames:
         raise Failed("tshark complains:\n" + "\n".join(frames[:20]))
-    listed = run("tshark", "-n", "-r", capture, *preferences, "-Y", "iscsi", "-T", "fields", "-e", "iscsi.opcode", "-e",
-                 "scsi_spc.opcode", "-e", "scsi_sbc.opcode")
-    words = [word for line in listed.splitlines() for word in line.split("\t")[0].split(",")]
+    listed = run("tshark", "-n", "-r", capture, *preferences, "-Y", "iscsi", "-T", "fields", "-e", "iscsi.opcode")
+    words = [word for line in listed.splitlines() for word in line.split(",")]
     opcodes = {int(word, 16) for word in words if word.startswith("0x")}
     missing = {0x01, 0x03, 0x04, 0x06, 0x21, 0x23, 0x24, 0x25, 0x26} - opcodes
     if missing:
