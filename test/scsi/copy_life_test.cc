@@ -285,10 +285,10 @@ TEST_CASE("POPULATE TOKEN holds the writes that were sent before it, and none th
     device.send(cdb, Bytes(512, mark), kSource);
   };
   write(0, 1);
-  Bytes list = populate_list({{0, 2}});
+  Bytes list = populate_list({{0, 1}, {8, 1}});
   Command& populate = device.send(out_cdb(0x10, 1, list.size()), list, kSource);
   write(0, 2);
-  write(1, 2);
+  write(8, 2);
   CHECK(device.executor.held() == 1);  // the capture waits for the first write, the others wait for the capture
   device.executor.run();
   CHECK(device.executor.held() == 1);
@@ -299,7 +299,7 @@ TEST_CASE("POPULATE TOKEN holds the writes that were sent before it, and none th
   CHECK(device.write_using(2, device.result(1, kSource).token.value(), {{0, 2}}).good());
   CHECK(device.read(kDestination, {0, 1}) == Bytes(512, 1));
   CHECK(device.read(kDestination, {1, 1}) == Bytes(512, 0));
-  CHECK(device.read(kSource, {1, 1}) == Bytes(512, 2));
+  CHECK(device.read(kSource, {8, 1}) == Bytes(512, 2));
 }
 
 TEST_CASE("a WRITE USING TOKEN under way keeps its data although the token is deleted meanwhile") {

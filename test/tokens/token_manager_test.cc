@@ -224,6 +224,21 @@ TEST_CASE("a token used again and again outlives its first due time in the sweep
   CHECK(f.manager.state(id_of(token)) == TokenState::valid);
 }
 
+TEST_CASE("a token swept while a command used it is freed when its inactivity time is over, not its lifetime") {
+  TokenFixture f({.lifetime = seconds(600)});
+  RodToken token = f.create(seconds(60));
+  {
+    auto use = f.manager.use(token);
+    REQUIRE(use);
+    f.clock.advance(seconds(60));
+    f.manager.sweep();
+    CHECK(f.manager.state(id_of(token)) == TokenState::valid);
+  }
+  f.clock.advance(seconds(60));
+  f.manager.sweep();
+  CHECK(f.snapshots_alive == 0);
+}
+
 TEST_CASE("a state is a function of its record and the time alone") {
   // Whatever the numbers: valid before expires(), the same reason until forgotten(), then unknown for good.
   CHECK(rc::check([](std::uint32_t life_s, std::uint32_t inactivity_s, std::uint32_t used_s, std::uint32_t at_s) {
