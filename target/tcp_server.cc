@@ -1,6 +1,5 @@
 #include "target/tcp_server.h"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <netinet/in.h>
@@ -9,6 +8,8 @@
 #include <unistd.h>
 
 #include <array>
+#include <boost/asio/ip/address.hpp>
+#include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <cerrno>
 #include <cstring>
@@ -32,46 +33,26 @@ constexpr int kBacklog = 256;
 constexpr std::chrono::milliseconds kLastWords{250};  // for what is sent to peers that are dropped at the end
 constexpr std::chrono::seconds kAcceptRetry{1};       // when the process has no descriptor or memory left
 
-/// A socket address of either family.
-struct SocketAddress {
-  sockaddr_storage storage{};
-  socklen_t size = sizeof storage;
+using Endpoint = boost::asio::ip::tcp::endpoint;
 
-  sockaddr* raw() { return reinterpret_cast<sockaddr*>(&storage); }
-  bool ipv6() const { return storage.ss_family == AF_INET6; }
+/// The address without a zone, in brackets if IPv6.
+iscsi::PortalAddress portal_address(const Endpoint& endpoint) {
+  if (endpoint.address().is_v4()) return {endpoint.address().to_string(), endpoint.port()};
+  auto address = endpoint.address().to_v6();
+  address.scope_id(0);
+  return {fmt::format("[{}]", address.to_string()), endpoint.port()};
+}
 
-  /// The address without a zone, in brackets if IPv6.
-  iscsi::PortalAddress portal() const {
-    std::array<char, INET6_ADDRSTRLEN> text{};
-    if (!ipv6()) {
-      const auto& v4 = reinterpret_cast<const sockaddr_in&>(storage);
-      inet_ntop(AF_INET, &v4.sin_addr, text.data(), text.size());
-      return {text.data(), ntohs(v4.sin_port)};
-    }
-    const auto& v6 = reinterpret_cast<const sockaddr_in6&>(storage);
-    inet_ntop(AF_INET6, &v6.sin6_addr, text.data(), text.size());
-    return {fmt::format("[{}]", text.data()), ntohs(v6.sin6_port)};
-  }
-  std::string text() const {
-    iscsi::PortalAddress address = portal();
-    return fmt::format("{}:{}", address.address, address.port);
-  }
-};
+std::string text_of(const Endpoint& endpoint) {
+  iscsi::PortalAddress address = portal_address(endpoint);
+  return fmt::format("{}:{}", address.address, address.port);
+}
 
-SocketAddress socket_address(const PortalConfig& portal) {
-  SocketAddress address;
-  auto& v4 = reinterpret_cast<sockaddr_in&>(address.storage);
-  auto& v6 = reinterpret_cast<sockaddr_in6&>(address.storage);
-  if (inet_pton(AF_INET, portal.host.c_str(), &v4.sin_addr) == 1) {
-    v4.sin_family = AF_INET;
-    v4.sin_port = htons(portal.port);
-    address.size = sizeof v4;
-  } else if (inet_pton(AF_INET6, portal.host.c_str(), &v6.sin6_addr) == 1) {
-    v6.sin6_family = AF_INET6;
-    v6.sin6_port = htons(portal.port);
-    address.size = sizeof v6;
-  }
-  return address;
+Endpoint local_endpoint(int fd) {
+  Endpoint endpoint;
+  socklen_t size = endpoint.capacity();
+  if (::getsockname(fd, endpoint.data(), &size) == 0) endpoint.resize(size);
+  return endpoint;
 }
 
 void set_option(int fd, int level, int name, int value) {
@@ -113,13 +94,14 @@ void set_accepted_options(int fd) {
 
 /// Returns a listening, non-blocking socket. Throws std::runtime_error.
 int open_listener(const PortalConfig& portal) {
-  SocketAddress address = socket_address(portal);
-  int fd = ::socket(address.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  Endpoint endpoint(boost::asio::ip::make_address(portal.host), portal.port);
+  int fd = ::socket(endpoint.protocol().family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) cannot_listen(portal, errno);
   set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
-  if (address.ipv6()) set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);  // so that 0.0.0.0 and :: can both be portals
+  if (endpoint.address().is_v6())
+    set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);  // so that 0.0.0.0 and :: can both be portals
   prefer_cubic(fd);
-  if (::bind(fd, address.raw(), address.size) != 0 || ::listen(fd, kBacklog) != 0) {
+  if (::bind(fd, endpoint.data(), static_cast<socklen_t>(endpoint.size())) != 0 || ::listen(fd, kBacklog) != 0) {
     int error = errno;
     ::close(fd);
     cannot_listen(portal, error);
@@ -169,9 +151,11 @@ struct TcpServer::Impl final : TcpConnectionOwner {
   /// Takes what waits, up to a bound. False when the process cannot take more now.
   bool accept(int listener) {
     for (int i = 0; i < kAcceptsPerTurn; ++i) {
-      SocketAddress peer;
-      int fd = ::accept4(listener, peer.raw(), &peer.size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+      Endpoint peer;
+      socklen_t size = peer.capacity();
+      int fd = ::accept4(listener, peer.data(), &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
       if (fd >= 0) {
+        peer.resize(size);
         take(fd, peer);
         continue;
       }
@@ -185,20 +169,18 @@ struct TcpServer::Impl final : TcpConnectionOwner {
     return true;
   }
 
-  void take(int fd, const SocketAddress& peer) {
+  void take(int fd, const Endpoint& peer) {
     if (connections.size() >= limits.max_connections) {
       if (!std::exchange(full_reported, true))
-        log::warning("{} is turned away: iscsi.max_connections is {}", peer.text(), limits.max_connections);
+        log::warning("{} is turned away: iscsi.max_connections is {}", text_of(peer), limits.max_connections);
       ::close(fd);
       return;
     }
     set_accepted_options(fd);
-    SocketAddress local;
-    ::getsockname(fd, local.raw(), &local.size);
-    auto connection =
-        std::make_shared<TcpConnection>(loop, *this, fd, *context, iscsi::ConnectionInfo{peer.text(), local.portal()});
+    auto connection = std::make_shared<TcpConnection>(
+        loop, *this, fd, *context, iscsi::ConnectionInfo{text_of(peer), portal_address(local_endpoint(fd))});
     connections.emplace(connection.get(), connection);
-    log::debug("connection from {}", peer.text());
+    log::debug("connection from {}", text_of(peer));
     connection->start();
   }
 
@@ -230,9 +212,7 @@ void TcpServer::listen(const std::vector<PortalConfig>& portals) {
   for (const PortalConfig& portal : portals) {
     int fd = open_listener(portal);
     impl_->listeners.push_back(std::make_unique<Impl::Descriptor>(impl_->loop.io(), fd));
-    SocketAddress address;
-    ::getsockname(fd, address.raw(), &address.size);
-    impl_->bound.push_back(address.portal());
+    impl_->bound.push_back(portal_address(local_endpoint(fd)));
   }
 }
 

@@ -25,7 +25,10 @@ class Odxd:
     """What wire.Session takes as a target, too."""
 
     def __init__(self, *arguments, portal="127.0.0.1:0", descriptors=None, log_path="/dev/null"):
-        limit = (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))) if descriptors else None
+        def limit():
+            if descriptors:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
+
         options = ["--portal", portal] if portal else []
         self.log_path = log_path
         self.started_at = time.monotonic()
