@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "scsi/block_cdb.h"
 #include "scsi/copy_manager.h"
@@ -53,9 +54,10 @@ IoResult<std::optional<std::uint64_t>> first_difference(BackingStore& store, std
     std::uint64_t length = std::min<std::uint64_t>(kPiece, data.size() - at);
     if (auto read = store.read({offset + at, length}, piece); !read) return std::unexpected(read.error());
     for (const base::Segment& part : piece.parts()) {
-      auto unequal = std::ranges::mismatch(part.bytes, data.subspan(at, part.bytes.size())).in1;
-      if (unequal != part.bytes.end()) return at + static_cast<std::uint64_t>(unequal - part.bytes.begin());
-      at += part.bytes.size();
+      const base::Bytes expected = data.subspan(at, part.bytes.size());
+      if (std::memcmp(part.bytes.data(), expected.data(), expected.size()) != 0)
+        return at + static_cast<std::uint64_t>(std::ranges::mismatch(part.bytes, expected).in1 - part.bytes.begin());
+      at += expected.size();
     }
   }
   return std::nullopt;
