@@ -6,6 +6,7 @@
 #include <doctest/doctest.h>
 
 #include <string>
+#include <string_view>
 
 namespace {
 
@@ -68,8 +69,9 @@ TEST_CASE("the smallest configuration is one target with one LUN, and the rest a
   CHECK(target::warnings(config).empty());
 }
 
-TEST_CASE("every key is taken over") {
-  Config config = target::parse_config(R"(
+namespace {
+
+constexpr std::string_view kEveryKey = R"(
 id = "lab-7"
 log_level = "debug"
 memory_limit = "2G"
@@ -133,8 +135,12 @@ store = "memory:64G"
 [[unreachable]]
 a = "source"
 b = "target2-lun0"
-)",
-                                       "array.toml");
+)";
+
+}  // namespace
+
+TEST_CASE("every key of the array and its portals is taken over") {
+  Config config = target::parse_config(kEveryKey, "array.toml");
   CHECK(config.array_id == "lab-7");
   CHECK(config.log_level == base::log::Level::debug);
   CHECK(config.memory_limit == 2ull << 30);
@@ -148,6 +154,10 @@ b = "target2-lun0"
   CHECK(config.portals[1].advertised->port == 3260);
   CHECK(config.discovery.initiator->secret == "discovery-secret");
   CHECK_FALSE(config.discovery.target);
+}
+
+TEST_CASE("every limit and every key of tokens is taken over") {
+  Config config = target::parse_config(kEveryKey, "array.toml");
   CHECK(config.limits.max_recv_data_segment_length == 65536);
   CHECK(config.limits.max_burst_length == 262144);
   CHECK(config.limits.first_burst_length == 8192);
@@ -171,6 +181,10 @@ b = "target2-lun0"
   CHECK(config.profile.maximum_range_descriptors == 15);
   CHECK(config.profile.maximum_token_transfer_bytes == 1u << 30);
   CHECK(config.profile.optimal_transfer_bytes == 1u << 20);
+}
+
+TEST_CASE("every key of targets and LUNs is taken over") {
+  Config config = target::parse_config(kEveryKey, "array.toml");
   REQUIRE(config.targets.size() == 2);
   const target::TargetConfig& one = config.targets[0];
   CHECK(one.name == "iqn.2026-11.org.example:one");
