@@ -19,35 +19,42 @@ FileOriginals::CurrentMap::iterator FileOriginals::first_overlapping(std::uint64
   return at;
 }
 
-void FileOriginals::capture(ByteRange range, std::vector<Piece>& out) {
+std::vector<FileOriginals::Piece> FileOriginals::capture(std::span<const ByteRange> ranges) {
+  std::vector<Piece> pieces;
   std::lock_guard lock(mutex_);
+  ++captures_;
+  for (const ByteRange& range : ranges) capture_range(range, pieces);
+  any_current_.store(!current_.empty(), std::memory_order_relaxed);
+  return pieces;
+}
+
+void FileOriginals::capture_range(ByteRange range, std::vector<Piece>& out) {
   auto at = first_overlapping(range.offset);
   for (std::uint64_t offset = range.offset; offset < range.end();) {
     std::uint64_t next = at == current_.end() ? range.end() : std::min(at->first, range.end());
     if (offset < next) {
-      originals_.push_back({{offset, next - offset}, 1, false, {}});
-      auto original = std::prev(originals_.end());
-      out.push_back({original->range, original});
-      current_.emplace_hint(at, offset, Current{next, original});
-    } else {
-      next = std::min(at->second.end, range.end());
-      ++at->second.original->users;
-      out.push_back({{offset, next - offset}, at->second.original});
-      ++at;
+      auto original = originals_.insert(originals_.end(), {{offset, next - offset}});
+      at = current_.emplace_hint(at, offset, Current{next, original});
     }
+    next = std::min(at->second.end, range.end());
+    at->second.original->users.insert(captures_);
+    out.push_back({{offset, next - offset}, at->second.original, captures_});
+    ++at;
     offset = next;
   }
-  any_current_.store(!current_.empty(), std::memory_order_relaxed);
 }
 
 void FileOriginals::release(const std::vector<Piece>& pieces) {
   std::lock_guard lock(mutex_);
   for (const Piece& piece : pieces) {
-    if (--piece.original->users > 0) continue;
-    ByteRange range = piece.original->range;
-    for (auto at = first_overlapping(range.offset); at != current_.end() && at->first < range.end();)
-      at = at->second.original == piece.original ? current_.erase(at) : std::next(at);
-    originals_.erase(piece.original);
+    Original& original = *piece.original;
+    original.users.erase(original.users.find(piece.capture));
+    if (original.users.empty()) {
+      forget(piece.original);
+      originals_.erase(piece.original);
+    } else if (std::uint64_t oldest = *original.users.begin(); oldest > piece.capture) {
+      std::erase_if(original.saved, [&](const auto& entry) { return entry.second.captures < oldest; });
+    }
   }
   any_current_.store(!current_.empty(), std::memory_order_relaxed);
 }
@@ -58,17 +65,25 @@ void FileOriginals::preserve(ByteRange range) {
     std::lock_guard lock(mutex_);
     auto at = first_overlapping(range.offset);
     if (at == current_.end() || at->first >= range.end()) return;
-    Original& original = *at->second.original;
+    auto original = at->second.original;
     std::uint64_t from = std::max(at->first, range.offset);
     std::uint64_t to = std::min({at->second.end, range.end(), from + kLockedPiece});
-    if (!original.lost && !save(original, {from, to - from})) {
-      original.lost = true;
-      original.saved.clear();
+    if (save(*original, {from, to - from})) {
+      forget({from, to - from});
+    } else {
+      original->lost = true;
+      original->saved.clear();
+      forget(original);
     }
-    forget({from, to - from});
     range = {to, range.end() - to};
     any_current_.store(!current_.empty(), std::memory_order_relaxed);
   }
+}
+
+void FileOriginals::forget(std::list<Original>::iterator original) {
+  ByteRange range = original->range;
+  for (auto at = first_overlapping(range.offset); at != current_.end() && at->first < range.end();)
+    at = at->second.original == original ? current_.erase(at) : std::next(at);
 }
 
 void FileOriginals::forget(ByteRange range) {
@@ -85,7 +100,7 @@ bool FileOriginals::save(Original& original, ByteRange range) {
   while (range.length > 0) {
     ProvisioningRun run = image_.run(range.offset);
     std::uint64_t length = std::min(run.length, range.length);
-    Saved saved{length, {}};
+    Saved saved{length, {}, captures_};
     if (run.mapped) {
       saved.chunk = pool_.allocate(static_cast<std::size_t>(std::min<std::uint64_t>(length, kMaxChunk)));
       if (!saved.chunk) return false;

@@ -3,7 +3,8 @@
 //
 // An Original is a range of the file as it was at some capture. Captures share the Originals that are still
 // current (not overwritten since) and make new ones for the rest, so a write costs what it overlaps, however many
-// snapshots there are. When saving fails the Original is lost, and its snapshots with it; the write goes on.
+// snapshots there are. Saved data goes when the last capture made before it was saved is gone. When saving fails the
+// Original is lost, and its snapshots with it; the write goes on.
 //
 // Why memory and not a file beside the image: tokens live a minute, the limit is one number for the whole process,
 // and there is no second thing to clean up, fill a disk or leave behind after a crash.
@@ -17,7 +18,9 @@
 #include <functional>
 #include <list>
 #include <map>
+#include <set>
 #include <shared_mutex>
+#include <span>
 #include <vector>
 
 #include "handlers/file_image.h"
@@ -28,13 +31,14 @@ class FileOriginals {
  private:
   struct Saved {
     std::uint64_t length = 0;
-    base::Ref<Chunk> chunk;  ///< null: it was a hole
+    base::Ref<Chunk> chunk;      ///< null: it was a hole
+    std::uint64_t captures = 0;  ///< how many captures had been made: only those can need it
   };
   struct Original {
     ByteRange range;
-    std::size_t users = 0;
+    std::multiset<std::uint64_t> users{};  ///< the numbers of the captures that refer to it
     bool lost = false;
-    std::map<std::uint64_t, Saved> saved;  ///< by offset in the file
+    std::map<std::uint64_t, Saved> saved{};  ///< by offset in the file
   };
 
  public:
@@ -42,6 +46,7 @@ class FileOriginals {
   struct Piece {
     ByteRange range;  ///< in the file
     std::list<Original>::iterator original;
+    std::uint64_t capture = 0;
   };
 
   /// Where the bytes of a part of a piece are.
@@ -54,8 +59,8 @@ class FileOriginals {
 
   FileOriginals(const FileImage& image, MemoryPool& pool) : image_(image), pool_(pool) {}
 
-  /// Appends the pieces that make up `range` now.
-  void capture(ByteRange range, std::vector<Piece>& out);
+  /// The pieces that make up `ranges` now.
+  std::vector<Piece> capture(std::span<const ByteRange> ranges);
   void release(const std::vector<Piece>& pieces);
 
   /// Saves what snapshots need of `range`. Call before changing it; nothing else may change it meanwhile.
@@ -74,13 +79,16 @@ class FileOriginals {
   using CurrentMap = std::map<std::uint64_t, Current>;
 
   CurrentMap::iterator first_overlapping(std::uint64_t offset);
+  void capture_range(ByteRange range, std::vector<Piece>& out);
   void forget(ByteRange range);
+  void forget(std::list<Original>::iterator original);
   bool save(Original& original, ByteRange range);
 
   const FileImage& image_;
   MemoryPool& pool_;
   mutable std::shared_mutex mutex_;
   std::list<Original> originals_;
+  std::uint64_t captures_ = 0;
   CurrentMap current_;  ///< by start: parts of originals not overwritten yet; they do not overlap
   std::atomic<bool> any_current_{false};
 };

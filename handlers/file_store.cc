@@ -51,8 +51,8 @@ class FileSnapshot final : public Snapshot {
   using Part = FileOriginals::Part;
   using Visit = std::function<IoResult<void>(const Part&)>;
 
-  FileSnapshot(std::shared_ptr<FileCore> core, std::span<const ByteRange> ranges) : core_(std::move(core)) {
-    for (const ByteRange& range : ranges) core_->originals.capture(range, pieces_);
+  FileSnapshot(std::shared_ptr<FileCore> core, std::span<const ByteRange> ranges)
+      : core_(std::move(core)), pieces_(core_->originals.capture(ranges)) {
     starts_.reserve(pieces_.size());
     for (const auto& piece : pieces_) {
       starts_.push_back(size_);

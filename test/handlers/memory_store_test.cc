@@ -255,7 +255,8 @@ TEST_CASE("everything dropped, in any order, leaves nothing charged") {
   {
     MemoryStore first(kGiB, pool);
     MemoryStore second(kGiB, pool);
-    for (std::uint64_t at = 0; at + 5000 <= kGiB; at += kGiB / 1000 / 512 * 512) REQUIRE(first.write(at, content(5000, 1)));
+    for (std::uint64_t at = 0; at + 5000 <= kGiB; at += kGiB / 1000 / 512 * 512)
+      REQUIRE(first.write(at, content(5000, 1)));
     snapshot = capture(first, {{5 * kMiB, 100 * kMiB}, {0, kGiB}});
     REQUIRE(second.clone(*snapshot, {0, kGiB}, 0, nullptr));
     REQUIRE(second.write_same({kMiB, 300 * kMiB}, content(512, 3)));

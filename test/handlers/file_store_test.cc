@@ -1,0 +1,384 @@
+// What only file stores do: system calls that fail or do half, old data saved for snapshots, several threads.
+// Not tested, and why: block devices (need root and a device), a file system that really shares extents (stand-in
+// here), a second process at the lock (flock is per open file, so a second open in this process is the same case:
+// factory_test.cc).
+#include "handlers/file_store.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <fstream>
+#include <iterator>
+#include <thread>
+
+#include "handlers/open_error.h"
+#include "store_kinds.h"
+
+using namespace handlers;
+
+namespace {
+
+constexpr std::uint64_t kKiB = 1024;
+constexpr std::uint64_t kMiB = 1024 * kKiB;
+
+/// System calls that do as they are told.
+class Calls final : public FileCalls {
+ public:
+  // Errno values; 0: works.
+  std::atomic<int> read_error{0}, write_error{0}, sync_error{0}, punch_error{0};
+  std::atomic<int> clone_error{EOPNOTSUPP}, copy_error{0};
+  std::atomic<std::size_t> most_bytes{SIZE_MAX};  ///< per transfer; less than asked also interrupts every second one
+  std::atomic<std::uint64_t> writable_bytes{UINT64_MAX};
+  std::atomic<int> syncs{0}, punches{0}, clones{0}, copies{0}, writes{0};
+
+  ssize_t pread(int fd, void* buffer, std::size_t count, off_t offset) override {
+    if (fails(read_error) || interrupted()) return -1;
+    return FileCalls::pread(fd, buffer, std::min(count, most_bytes.load()), offset);
+  }
+  ssize_t pwrite(int fd, const void* buffer, std::size_t count, off_t offset) override {
+    ++writes;
+    if (fails(write_error) || interrupted()) return -1;
+    if (writable_bytes == 0) return errno = ENOSPC, -1;
+    count = std::min<std::uint64_t>({count, most_bytes.load(), writable_bytes.load()});
+    if (writable_bytes != UINT64_MAX) writable_bytes -= count;
+    return FileCalls::pwrite(fd, buffer, count, offset);
+  }
+  int fdatasync(int fd) override {
+    ++syncs;
+    if (interrupted() || fails(sync_error)) return -1;
+    return FileCalls::fdatasync(fd);
+  }
+  int fallocate(int fd, int mode, off_t offset, off_t length) override {
+    ++punches;
+    return fails(punch_error) || interrupted() ? -1 : FileCalls::fallocate(fd, mode, offset, length);
+  }
+  int clone_range(int from, off_t from_offset, off_t length, int to, off_t to_offset) override {
+    ++clones;
+    if (fails(clone_error)) return -1;
+    while (length > 0) {  // stands in for a file system that shares extents
+      ssize_t count = ::copy_file_range(from, &from_offset, to, &to_offset, static_cast<std::size_t>(length), 0);
+      if (count <= 0) return -1;
+      length -= count;
+    }
+    return 0;
+  }
+  ssize_t copy_file_range(int from, off_t from_offset, int to, off_t to_offset, std::size_t length) override {
+    ++copies;
+    if (fails(copy_error) || interrupted()) return -1;
+    return FileCalls::copy_file_range(from, from_offset, to, to_offset, std::min(length, most_bytes.load()));
+  }
+
+ private:
+  static bool fails(const std::atomic<int>& error) { return error != 0 && (errno = error, true); }
+  bool interrupted() {
+    bool yes = most_bytes != SIZE_MAX && ++calls_ % 2 == 0;
+    if (yes) errno = EINTR;
+    return yes;
+  }
+  std::atomic<int> calls_{0};
+};
+
+struct Fixture {
+  TemporaryFolder folder;
+  std::shared_ptr<Calls> calls = std::make_shared<Calls>();
+  base::Ref<MemoryPool> pool = MemoryPool::create();
+  std::string path = folder.file("disk.img");
+
+  std::unique_ptr<FileStore> make(std::uint64_t size, const std::string& name = "disk.img") {
+    FileStoreOptions options;
+    options.path = folder.file(name);
+    options.create_size = size;
+    options.pool = pool;
+    options.calls = calls;
+    return std::make_unique<FileStore>(options);
+  }
+  std::uint64_t used() const { return pool->budget().used(); }
+};
+
+IoError::Kind kind_of(const IoResult<void>& result) {
+  REQUIRE_FALSE(result);
+  CHECK_FALSE(result.error().reason.empty());
+  return result.error().kind;
+}
+
+IoResult<void> try_read(const Snapshot& snapshot) {
+  base::Segments out;
+  return snapshot.read({0, snapshot.size_bytes()}, out);
+}
+
+}  // namespace
+
+TEST_CASE_FIXTURE(Fixture, "the image is raw: byte n of the store is byte n of the file") {
+  auto store = make(kMiB);
+  REQUIRE(store->write(4096, content(8192, 1)));
+  REQUIRE(store->write_same({kMiB - 512, 512}, content(512, 2)));
+  REQUIRE(store->flush());
+  CHECK(calls->syncs == 1);
+  std::ifstream file(path, std::ios::binary);
+  Content bytes((std::istreambuf_iterator<char>(file)), {});
+  CHECK(bytes == read_all(*store));
+  CHECK(Content(bytes.begin() + 4096, bytes.begin() + 12288) == content(8192, 1));
+}
+
+TEST_CASE_FIXTURE(Fixture, "transfers that are interrupted or do less than asked are continued") {
+  calls->most_bytes = 1000;
+  calls->punch_error = 0;
+  auto store = make(256 * kKiB);
+  auto other = make(256 * kKiB, "other.img");
+  Content data = content(200 * kKiB, 1);
+  REQUIRE(store->write(512, data));
+  CHECK(read_all(*store, {512, 200 * kKiB}) == data);
+  REQUIRE(store->unmap({512, 4096}));
+  CHECK(read_all(*store, {512, 4096}) == Content(4096));
+  REQUIRE(other->clone(*capture(*store, {{0, 256 * kKiB}}), {0, 256 * kKiB}, 0, nullptr));
+  CHECK(read_all(*other) == read_all(*store));
+  CHECK(store->flush());
+  CHECK(calls->syncs >= 1);
+}
+
+TEST_CASE_FIXTURE(Fixture, "errno becomes the kind of failure, with path and offset for the log") {
+  auto store = make(kMiB);
+  Content block = content(4096, 1);
+  base::Segments out;
+  calls->read_error = EIO;
+  auto read = store->read({8192, 4096}, out);
+  CHECK(kind_of(read) == IoError::Kind::medium_read);
+  CHECK(read.error().reason.find(path) != std::string::npos);
+  CHECK(read.error().reason.find("8192") != std::string::npos);
+  calls->write_error = EIO;
+  CHECK(kind_of(store->write(0, block)) == IoError::Kind::medium_write);
+  for (int full : {ENOSPC, EDQUOT, EFBIG}) {
+    calls->write_error = full;
+    CHECK(kind_of(store->write(0, block)) == IoError::Kind::no_space);
+    CHECK(kind_of(store->write_same({0, 4096}, base::Bytes(block).first(512))) == IoError::Kind::no_space);
+  }
+  calls->punch_error = EIO;
+  CHECK(kind_of(store->unmap({0, 4096})) == IoError::Kind::medium_write);
+  // And all of it passes.
+  calls->read_error = calls->write_error = calls->punch_error = 0;
+  CHECK(store->write(0, block));
+  CHECK(store->unmap({0, 512}));
+  CHECK(read_all(*store, {512, 512}) == Content(block.begin() + 512, block.begin() + 1024));
+}
+
+TEST_CASE_FIXTURE(Fixture, "an image that was cut short behind our back is a read error, not zeros") {
+  auto store = make(kMiB);
+  std::filesystem::resize_file(path, 8192);
+  base::Segments out;
+  auto read = store->read({4096, 8192}, out);
+  CHECK(kind_of(read) == IoError::Kind::medium_read);
+  CHECK(read.error().reason.find("ends at byte 8192") != std::string::npos);
+}
+
+TEST_CASE_FIXTURE(Fixture, "after a flush has failed nothing claims to be durable any more, reads go on") {
+  auto store = make(kMiB);
+  Content block = content(4096, 1);
+  REQUIRE(store->write(0, block));
+  calls->sync_error = EIO;
+  CHECK(kind_of(store->flush()) == IoError::Kind::medium_write);
+  calls->sync_error = 0;
+  CHECK(kind_of(store->flush()) == IoError::Kind::medium_write);
+  CHECK(kind_of(store->write(0, block)) == IoError::Kind::medium_write);
+  CHECK(kind_of(store->unmap({0, 4096})) == IoError::Kind::medium_write);
+  CHECK(read_all(*store, {0, 4096}) == block);
+  store.reset();
+  auto reopened = make(kMiB);
+  CHECK(reopened->write(0, block));
+  CHECK(reopened->flush());
+}
+
+TEST_CASE_FIXTURE(Fixture, "where holes cannot be punched zeros are written") {
+  auto store = make(kMiB);
+  REQUIRE(store->write(0, content(kMiB, 1)));
+  calls->punch_error = EINVAL;  // a device's answer to one badly aligned range: asked again next time
+  REQUIRE(store->unmap({512, 512}));
+  REQUIRE(store->unmap({4096, 4096}));
+  CHECK(calls->punches == 2);
+  calls->punch_error = EOPNOTSUPP;
+  REQUIRE(store->unmap({8192, 600 * kKiB}));
+  REQUIRE(store->unmap({0, 512}));
+  CHECK(calls->punches == 3);
+  Content expected = content(kMiB, 1);
+  std::fill_n(expected.begin(), 1024, 0);
+  std::fill_n(expected.begin() + 4096, 4096 + 600 * kKiB, 0);
+  CHECK(read_all(*store) == expected);
+}
+
+TEST_CASE_FIXTURE(Fixture, "a clone shares extents, else is copied by the kernel, else through memory") {
+  auto store = make(4 * kMiB);
+  auto other = make(4 * kMiB, "other.img");
+  REQUIRE(store->write(0, content(kMiB, 1)));
+  REQUIRE(store->write(3 * kMiB, content(kMiB, 2)));
+  SnapshotRef snapshot = capture(*store, {{0, 4 * kMiB}});
+  Content expected = read_all(*store);
+  int writes = calls->writes;
+  SUBCASE("shared") {
+    calls->clone_error = 0;
+    REQUIRE(other->clone(*snapshot, {0, 4 * kMiB}, 0, nullptr));
+    CHECK(calls->copies == 0);
+    CHECK(calls->writes == writes);
+  }
+  SUBCASE("by the kernel") {
+    REQUIRE(other->clone(*snapshot, {0, 4 * kMiB}, 0, nullptr));
+    CHECK(calls->copies > 0);
+  }
+  SUBCASE("through memory") {
+    calls->copy_error = EXDEV;
+    REQUIRE(other->clone(*snapshot, {0, 4 * kMiB}, 0, nullptr));
+    CHECK(calls->writes > writes);
+  }
+  CHECK(read_all(*other) == expected);
+  CHECK(other->allocated_bytes() < 2 * kMiB + 64 * kKiB);
+}
+
+TEST_CASE_FIXTURE(Fixture, "a clone that fails says how much it surely copied") {
+  auto store = make(4 * kMiB);
+  auto other = make(4 * kMiB, "other.img");
+  REQUIRE(store->write(0, content(4 * kMiB, 1)));
+  SnapshotRef snapshot = capture(*store, {{0, 4 * kMiB}});
+  calls->copy_error = EXDEV;
+  calls->writable_bytes = 2 * kMiB + 100 * kKiB;
+  std::uint64_t copied = 0;
+  CHECK(kind_of(other->clone(*snapshot, {0, 4 * kMiB}, 0, &copied)) == IoError::Kind::no_space);
+  CHECK(copied == 2 * kMiB);
+  CHECK(read_all(*other, {0, copied}) == read_all(*store, {0, copied}));
+  MemoryStore memory(4 * kMiB, MemoryPool::create(2 * kMiB));
+  CHECK(kind_of(memory.clone(*snapshot, {0, 4 * kMiB}, 0, &copied)) == IoError::Kind::no_space);
+  CHECK(copied == kMiB);
+  CHECK(read_all(memory, {0, copied}) == read_all(*store, {0, copied}));
+}
+
+TEST_CASE_FIXTURE(Fixture, "old data is saved where snapshots need it, once for all of them") {
+  auto store = make(4 * kMiB);
+  REQUIRE(store->write(0, content(4 * kMiB, 1)));
+  REQUIRE(store->write(0, content(kMiB, 2)));
+  CHECK(used() == 0);
+  SnapshotRef first = capture(*store, {{kMiB, kMiB}});
+  SnapshotRef second = capture(*store, {{kMiB, kMiB}, {3 * kMiB, 4096}});
+  CHECK(used() == 0);
+  REQUIRE(store->write(0, content(kMiB, 3)));
+  REQUIRE(store->write(2 * kMiB, content(kMiB, 3)));
+  CHECK(used() == 0);
+  REQUIRE(store->write(kMiB + 64 * kKiB, content(64 * kKiB, 3)));
+  CHECK(used() == 64 * kKiB);
+  REQUIRE(store->write(kMiB + 64 * kKiB, content(64 * kKiB, 4)));
+  CHECK(used() == 64 * kKiB);
+  // A later snapshot needs what the earlier ones do not.
+  SnapshotRef third = capture(*store, {{kMiB, 256 * kKiB}});
+  REQUIRE(store->unmap({kMiB + 64 * kKiB, 64 * kKiB}));
+  CHECK(used() == 128 * kKiB);
+  Content then = content(4 * kMiB, 1);
+  Content middle(then.begin() + kMiB, then.begin() + 2 * kMiB);
+  CHECK(read_all(*first) == middle);
+  first = {};
+  CHECK(used() == 128 * kKiB);
+  Content both = middle;
+  both.insert(both.end(), then.begin() + 3 * kMiB, then.begin() + 3 * kMiB + 4096);
+  CHECK(read_all(*second) == both);
+  second = {};
+  CHECK(used() == 64 * kKiB);
+  Content newer = content(64 * kKiB, 4);
+  std::copy(newer.begin(), newer.end(), middle.begin() + 64 * kKiB);
+  middle.resize(256 * kKiB);
+  CHECK(read_all(*third) == middle);
+  third = {};
+  CHECK(used() == 0);
+  REQUIRE(store->write(kMiB, content(kMiB, 5)));
+  CHECK(used() == 0);
+}
+
+TEST_CASE_FIXTURE(Fixture, "a hole is saved as a hole") {
+  auto store = make(64 * kMiB);
+  SnapshotRef snapshot = capture(*store, {{0, 64 * kMiB}});
+  REQUIRE(store->write(kMiB, content(kMiB, 1)));
+  CHECK(used() == 0);
+  auto run = snapshot->provisioning(kMiB);
+  REQUIRE(run);
+  CHECK_FALSE(run->mapped);
+  base::Segments out;
+  REQUIRE(snapshot->read({kMiB - 512, 1024}, out));
+  CHECK(out.to_vector() == Content(1024));
+}
+
+TEST_CASE_FIXTURE(Fixture, "when old data cannot be kept the snapshot is lost, the write succeeds, others live on") {
+  pool = MemoryPool::create(128 * kKiB);
+  auto store = make(4 * kMiB);
+  REQUIRE(store->write(0, content(4 * kMiB, 1)));
+  SnapshotRef lost = capture(*store, {{0, 2 * kMiB}});
+  SnapshotRef other = capture(*store, {{3 * kMiB, kMiB}});
+  SUBCASE("no memory") { REQUIRE(store->write(0, content(256 * kKiB, 2))); }
+  SUBCASE("not readable") {
+    calls->read_error = EIO;
+    REQUIRE(store->write(0, content(4096, 2)));
+    calls->read_error = 0;
+  }
+  CHECK(kind_of(try_read(*lost)) == IoError::Kind::snapshot_lost);
+  auto run = lost->provisioning(0);
+  REQUIRE_FALSE(run);
+  CHECK(run.error().kind == IoError::Kind::snapshot_lost);
+  CHECK(used() == 0);
+  CHECK(try_read(*other));
+  std::uint64_t copied = 1;
+  CHECK(kind_of(store->clone(*lost, {0, kMiB}, 2 * kMiB, &copied)) == IoError::Kind::snapshot_lost);
+  CHECK(copied == 0);
+  // The next capture of the same range is whole again.
+  Content now = read_all(*store, {0, 64 * kKiB});
+  SnapshotRef next = capture(*store, {{0, 64 * kKiB}});
+  REQUIRE(store->write(0, content(64 * kKiB, 4)));
+  CHECK(read_all(*next) == now);
+}
+
+TEST_CASE_FIXTURE(Fixture, "the image stays locked until the last snapshot is gone") {
+  auto store = make(kMiB);
+  SnapshotRef snapshot = capture(*store, {{0, 4096}});
+  store.reset();
+  CHECK_THROWS_AS(make(kMiB), OpenError);
+  CHECK(read_all(*snapshot) == Content(4096));
+  snapshot = {};
+  CHECK(make(kMiB)->write(0, content(512, 1)));
+}
+
+TEST_CASE_FIXTURE(Fixture, "writers on ranges of their own and readers of snapshots run at once") {
+  constexpr unsigned kWriters = 3;
+  constexpr std::uint64_t kShare = 256 * kKiB;
+  auto store = make(kWriters * kShare);
+  std::atomic<int> wrong{0};
+  std::vector<SnapshotRef> snapshots;
+  std::vector<Content> contents;
+  for (unsigned round = 0; round < 4; ++round) {
+    // A capture is alone, as the logical unit has it.
+    snapshots.push_back(capture(*store, {{round * 4096, 2 * kShare}, {0, kWriters * kShare}}));
+    Content all = read_all(*store);
+    contents.emplace_back(all.begin() + round * 4096,
+                          all.begin() + static_cast<std::ptrdiff_t>(round * 4096 + 2 * kShare));
+    contents.back().insert(contents.back().end(), all.begin(), all.end());
+    std::vector<std::thread> threads;
+    for (unsigned writer = 0; writer < kWriters; ++writer) {
+      threads.emplace_back([&, writer] {
+        std::uint64_t start = writer * kShare;
+        for (unsigned i = 0; i < 30; ++i) {
+          std::uint64_t offset = start + (i * 37 + round) % 60 * 4096;
+          bool worked = i % 7 == 6   ? store->unmap({offset, 8192}).has_value()
+                        : i % 5 == 4 ? store->write_same({offset, 8192}, content(512, i)).has_value()
+                                     : store->write(offset, content(10000, round * 100 + i)).has_value();
+          if (!worked) ++wrong;
+        }
+      });
+    }
+    for (unsigned reader = 0; reader < 2; ++reader) {
+      threads.emplace_back([&, reader] {
+        for (std::size_t i = reader; i < snapshots.size() + reader; ++i) {
+          std::size_t which = i % snapshots.size();
+          if (read_all(*snapshots[which]) != contents[which]) ++wrong;
+        }
+      });
+    }
+    for (auto& thread : threads) thread.join();
+  }
+  CHECK(wrong == 0);
+  for (std::size_t i = 0; i < snapshots.size(); ++i) CHECK(read_all(*snapshots[i]) == contents[i]);
+  snapshots.clear();
+  CHECK(used() == 0);
+}
