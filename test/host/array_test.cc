@@ -1,6 +1,7 @@
 // Not tested, and why: commands that take time (memory stores complete at once); the wire (test/cli).
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <array>
 
 #include "host/offload_copy.h"
@@ -163,4 +164,62 @@ TEST_CASE("too many tokens alive: INSUFFICIENT_RESOURCES for the read, not retri
   array.first.take_trace();
   CHECK(offload_read(array.first, {{0, MiB}}).status == NtStatus::insufficient_resources);
   CHECK(array.first.trace().size() == 1);
+}
+
+TEST_CASE("whatever the limits and ranges, offloaded bytes are the source's at the time of the token") {
+  const std::uint64_t seed = 20261120;
+  INFO("seed ", seed);
+  base::SeededEntropy random(seed);
+  auto below = [&random](std::uint64_t limit) { return random.u64() % limit; };
+  constexpr std::uint64_t kBlock = 512, kBlocks = 512;  // of each disk that are used
+  for (int round = 0; round < 40; ++round) {
+    scsi::DeviceProfile profile;
+    profile.maximum_range_descriptors = static_cast<std::uint16_t>(1 + below(5));
+    profile.maximum_token_transfer_bytes = (8 + below(200)) * kBlock;
+    profile.optimal_transfer_bytes = (1 + below(profile.maximum_token_transfer_bytes / kBlock)) * kBlock;
+    test::ArrayOfTwoDisks array(profile);
+    array.start();
+    auto source = pattern(kBlocks * kBlock, static_cast<std::uint8_t>(round));
+    std::vector<std::uint8_t> destination(source.size(), 0xDD);
+    REQUIRE(array.first.write(0, source) == NtStatus::success);
+    REQUIRE(array.second.write(0, destination) == NtStatus::success);
+    // Ranges that do not overlap, in no order of address: one from each eighth of the disk.
+    auto ranges = [&below](std::uint64_t count) {
+      std::vector<DataSetRange> list;
+      const std::uint64_t first = below(8);
+      for (std::uint64_t i = 0; i < count; ++i) {
+        const std::uint64_t eighth = (first + i * 3) % 8, start = below(32);
+        list.push_back({(eighth * 64 + start) * kBlock, (1 + below(32)) * kBlock});
+      }
+      return list;
+    };
+    auto from = ranges(1 + below(8)), to = ranges(1 + below(8));
+    OffloadReadResult token = array.first.offload_read(from, below(2) * 60);
+    REQUIRE_MESSAGE(token.status == NtStatus::success, token.reason);
+    std::vector<std::uint8_t> stream;
+    for (const DataSetRange& range : from)
+      stream.insert(stream.end(), source.begin() + static_cast<std::ptrdiff_t>(range.offset),
+                    source.begin() + static_cast<std::ptrdiff_t>(range.offset + range.length));
+    REQUIRE(token.length_protected <= stream.size());
+    CHECK(token.range_truncated == (token.length_protected < stream.size()));
+    array.first.write(0, pattern(source.size(), 0x99));
+
+    const std::uint64_t offset = below(token.length_protected / kBlock) * kBlock;
+    std::uint64_t left = token.length_protected - offset, at = offset;
+    std::vector<DataSetRange> fitting;
+    for (DataSetRange range : to) {
+      range.length = std::min(range.length, left);
+      left -= range.length;
+      if (range.length == 0) break;
+      fitting.push_back(range);
+      std::copy_n(stream.begin() + static_cast<std::ptrdiff_t>(at), range.length,
+                  destination.begin() + static_cast<std::ptrdiff_t>(range.offset));
+      at += range.length;
+    }
+    OffloadWriteResult written = array.second.offload_write(token.token, offset, fitting);
+    REQUIRE_MESSAGE(written.status == NtStatus::success, written.reason);
+    CHECK_FALSE(written.range_truncated);
+    CHECK(written.length_copied == at - offset);
+    CHECK(read(array.second, 0, destination.size()) == destination);
+  }
 }
