@@ -219,6 +219,7 @@ void DeviceServer::finish(Task& task, std::expected<void, Sense> outcome) {
   } else if (outcome) {
     task.status = Status::good;
     task.data_in.truncate(task.data_in_length);
+    log_copy(task);
   } else {
     task.status = Status::check_condition;
     task.sense = std::move(outcome.error());
@@ -241,11 +242,20 @@ void DeviceServer::log_refusal(const Task& task) const {
   bool expected = sense.key == SenseKey::unit_attention || sense.key == SenseKey::miscompare;
   base::log::Level level = expected ? base::log::Level::debug : base::log::Level::info;
   if (!base::log::enabled(level)) return;
+  log_task(level, task, fmt::format("{}{}{}", describe(sense), sense.rule.empty() ? "" : ": ", sense.rule));
+}
+
+void DeviceServer::log_copy(const Task& task) const {
+  bool copy = task.cdb[0] == kThirdPartyCopyOut || task.cdb[0] == kThirdPartyCopyIn;
+  if (copy && base::log::enabled(base::log::Level::debug)) log_task(base::log::Level::debug, task, "GOOD");
+}
+
+void DeviceServer::log_task(base::log::Level level, const Task& task, std::string_view outcome) const {
   auto nexus = impl_->nexuses.find(task.nexus);
-  base::log::format(level, "{} from {} to LUN {}: {}{}{}",
+  base::log::format(level, "{} from {} to LUN {}: {}",
                     task.descriptor ? std::string(task.descriptor->name) : fmt::format("CDB {:02X}h", task.cdb[0]),
                     nexus == impl_->nexuses.end() ? "an unknown initiator" : nexus->second.initiator_name,
-                    static_cast<unsigned>(task.lun), describe(sense), sense.rule.empty() ? "" : ": ", sense.rule);
+                    static_cast<unsigned>(task.lun), outcome);
 }
 
 std::vector<std::uint8_t> DeviceServer::sense_data(const Task& task) const {

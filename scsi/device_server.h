@@ -12,10 +12,12 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/clock.h"
 #include "base/executor.h"
+#include "base/log.h"
 #include "scsi/status.h"
 #include "scsi/task.h"
 
@@ -118,6 +120,9 @@ class DeviceServer {
   /// After a task left: whoever waited for it goes on.
   void wake_dormant(LogicalUnit& lu);
   void log_refusal(const Task& task) const;
+  /// Third-party copy commands are worth a line at level debug also when they succeed: few, and what a test is about.
+  void log_copy(const Task& task) const;
+  void log_task(base::log::Level level, const Task& task, std::string_view outcome) const;
 
   struct Impl;
   std::unique_ptr<Impl> impl_;

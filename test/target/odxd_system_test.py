@@ -299,8 +299,8 @@ store = "memory:64M"
 a = "a"
 b = "c"
 """)
-        with self.odxd("--config", config) as odxd:
-            session = Session(odxd).clear_unit_attentions(0, 1, 2)
+        with self.odxd("--config", config, "--log-level", "debug") as odxd:
+            session = Session(odxd, initiator=HOST).clear_unit_attentions(0, 1, 2)
             data = random.Random(8).randbytes(8 * BLOCK)
             self.assertEqual(session.command(write16(0, 8), data_out=data).status, GOOD)
             token = token_of(session, 0, [(0, 8)])
@@ -310,6 +310,9 @@ b = "c"
             cdb, parameters = write_using_token(2, token, [(8, 8)])
             self.assertEqual(session.command(cdb, data_out=parameters, lun=2).key, (5, 0x08, 0x04))
             session.close()
+        log = self.log_path.read_text()
+        self.assertIn(f"WRITE USING TOKEN from {HOST} to LUN 1: GOOD", log)
+        self.assertRegex(log, f"WRITE USING TOKEN from {HOST} to LUN 2: .*REACHABLE")
 
     def test_without_odx_its_commands_do_not_exist(self):
         config = self.config('[tokens]\nodx = false\n[[target]]\n[[target.lun]]\nstore = "memory:64M"\n')
