@@ -33,7 +33,7 @@ void FileOriginals::capture_range(ByteRange range, std::vector<Piece>& out) {
   for (std::uint64_t offset = range.offset; offset < range.end();) {
     std::uint64_t next = at == current_.end() ? range.end() : std::min(at->first, range.end());
     if (offset < next) {
-      auto original = originals_.insert(originals_.end(), {{offset, next - offset}});
+      auto original = originals_.insert(originals_.end(), Original{.range = {offset, next - offset}});
       at = current_.emplace_hint(at, offset, Current{next, original});
     }
     next = std::min(at->second.end, range.end());
