@@ -58,6 +58,7 @@ PduDecoder::Result PduDecoder::next(Pdu& pdu) {
 PduDecoder::Result PduDecoder::headers(Pdu& pdu) {
   if (available() < kBhsLength) return Result::need_more;
   pdu.bhs = base::load<Bhs>(front(kBhsLength));
+  pdu.ahs = {};
   pdu.data = {};
   pdu.placed_in = {};
   // Known without waiting for the rest; with digests nothing is believed before they are checked.

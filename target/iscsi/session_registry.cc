@@ -94,9 +94,9 @@ void SessionRegistry::left(Session& session) {
   if (found == sessions_.end()) return;
   std::shared_ptr<Session> keep = std::move(found->second);
   sessions_.erase(found);
-  auto theirs = std::ranges::stable_partition(waiting_, [&](const Waiting& each) { return each.session != &session; });
-  std::vector<Waiting> due(std::make_move_iterator(theirs.begin()), std::make_move_iterator(theirs.end()));
-  waiting_.erase(theirs.begin(), theirs.end());
+  std::vector<Waiting> due, rest;
+  for (Waiting& each : waiting_) (each.session == &session ? due : rest).push_back(std::move(each));
+  waiting_ = std::move(rest);
   for (Waiting& each : due) each.proceed();
 }
 
