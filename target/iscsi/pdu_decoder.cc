@@ -29,7 +29,8 @@ base::MutableBytes PduDecoder::receive_buffer() {
     end_ -= begin_;
     begin_ = 0;
   }
-  return {buffer_.get() + end_, kBufferSize - end_};
+  std::size_t room = kBufferSize - end_;
+  return {buffer_.get() + end_, expect_large_ ? std::min(room, kHeaderReceive) : room};
 }
 
 void PduDecoder::received(std::size_t count) {
@@ -71,6 +72,7 @@ PduDecoder::Result PduDecoder::headers(Pdu& pdu) {
     return Result::header_digest_error;
   pdu.ahs = front(covered).subspan(kBhsLength);
   if (too_long) return Result::data_too_long;
+  if (pdu.bhs.data_segment_length < kLargeData) expect_large_ = false;
   if (pdu.bhs.data_segment_length == 0) {
     begin_ += headers_length;
     return Result::pdu;
@@ -123,6 +125,7 @@ PduDecoder::Result PduDecoder::trailer(Pdu& pdu) {
   pdu.placed_in = std::move(placed_owner_);
   base::Bytes rest = front(total);
   begin_ += total;
+  expect_large_ = placed_.size() > kBufferSize / 2;
   placed_ = {};
   stage_ = Stage::headers;
   if (!data_digest_) return Result::pdu;

@@ -39,6 +39,9 @@ class PduDecoder {
   /// A data segment this long (bytes), of which some is still to come, is worth receiving in place.
   static constexpr std::size_t kLargeData = 8192;
   static constexpr std::size_t kBufferSize = 128 * 1024;
+  /// After a segment too long for the buffer, received at most at once: the next is likely as long, and what of it
+  /// comes with its header has to be copied.
+  static constexpr std::size_t kHeaderReceive = 4096;
 
   PduDecoder();
 
@@ -76,6 +79,7 @@ class PduDecoder {
   std::unique_ptr<std::uint8_t[]> buffer_;
   std::size_t begin_ = 0;
   std::size_t end_ = 0;
+  bool expect_large_ = false;
 
   std::uint32_t max_data_segment_length_ = kDefaultMaxRecvDataSegmentLength;
   bool header_digest_ = false;
