@@ -7,7 +7,7 @@
 
 namespace target {
 
-/// How the process ends; part of its documented interface (docs/odxd.md).
+/// How the process ends; part of its documented interface (docs/odxd.toml.md).
 enum ExitCode : int {
   kExitGood = 0,
   kExitFailed = 1,  ///< it could not start or not end well: a port, a store, a flush
