@@ -94,7 +94,7 @@ std::expected<void, std::string> Chap::choose(std::string_view list, std::string
       algorithm_ = row->algorithm;
       break;
     }
-    if (comma == std::string_view::npos) return fail(fmt::format("no algorithm of ours in CHAP_A={}", list));
+    if (comma == std::string_view::npos) return fail("no algorithm of ours in CHAP_A");
     rest.remove_prefix(comma + 1);
   }
   challenge_.resize(digest_size(algorithm_));

@@ -52,7 +52,8 @@ Login::Verdict Login::request(const LoginRequestBhs& bhs, base::Bytes data) {
 Login::Verdict Login::refuse(LoginStatus status, std::string why) {
   status_ = status;
   reason_ = std::move(why);
-  response_.flags = static_cast<std::uint8_t>(code_of(phase_.stage()) * kCurrentStageFactor);
+  bool over = phase_.stage() == LoginStage::full_feature_phase;
+  response_.flags = over ? std::uint8_t{0} : static_cast<std::uint8_t>(code_of(phase_.stage()) * kCurrentStageFactor);
   response_.status = static_cast<std::uint16_t>(status);
   response_text_.clear();
   if (phase_.stage() != LoginStage::full_feature_phase && phase_.stage() != LoginStage::failed)
@@ -179,9 +180,10 @@ Login::Checked Login::choose_method(std::string_view list, std::string& answers)
     append_pair(answers, "AuthMethod", "None");
     return {};
   }
+  // What the initiator offered is not logged: it may hold anything.
   return std::unexpected(Refusal{LoginStatus::authentication_failure,
-                                 fmt::format("AuthMethod={} offers nothing we {}", list.substr(0, 64),
-                                             authentication().initiator ? "accept" : "can do without secrets")});
+                                 authentication().initiator ? "CHAP is required and was not offered"
+                                                            : "None was not offered; there are no secrets"});
 }
 
 Login::Checked Login::decide_transit() {

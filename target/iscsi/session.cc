@@ -111,12 +111,18 @@ void Session::serve(Pdu& pdu) {
   }
 }
 
+std::uint64_t Session::Held::size() const {
+  std::uint64_t bytes = sizeof(Held) + ahs.size() + data.size();
+  for (const DataOut& each : data_outs) bytes += sizeof(DataOut) + each.data.size();
+  return bytes;
+}
+
 void Session::hold(const Pdu& pdu, CmdSn cmd_sn) {
   // The same number twice: the second is a duplicate, to be ignored (RFC 7143, 4.2.2.1).
   if (std::ranges::any_of(held_, [&](const Held& each) { return each.cmd_sn == cmd_sn; })) return;
-  held_bytes_ += pdu.data.size();
-  if (held_bytes_ > directory_.limits.max_session_data_out) return drop(false, "too much data held before its turn");
   held_.push_back({cmd_sn, false, pdu.bhs, {pdu.ahs.begin(), pdu.ahs.end()}, {pdu.data.begin(), pdu.data.end()}, {}});
+  held_bytes_ += held_.back().size();
+  if (held_bytes_ > directory_.limits.max_session_data_out) drop(false, "too much held before its turn");
 }
 
 void Session::deliver_held() {
@@ -125,7 +131,7 @@ void Session::deliver_held() {
     if (next == held_.end()) return;
     Held held = std::move(*next);
     held_.erase(next);
-    held_bytes_ -= held.data.size();
+    held_bytes_ -= held.size();
     window_.advance();
     if (held.plug) {
       window_.done();
@@ -134,7 +140,6 @@ void Session::deliver_held() {
     Pdu pdu{held.bhs, held.ahs, held.data, {}};
     serve(pdu);
     for (Held::DataOut& each : held.data_outs) {
-      held_bytes_ -= each.data.size();
       Pdu data{each.bhs, {}, each.data, {}};
       if (link_ && !ending_) data_out(data);
     }

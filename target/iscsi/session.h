@@ -101,6 +101,9 @@ class Session final : public scsi::TaskObserver, public std::enable_shared_from_
       std::vector<std::uint8_t> data{};
     };
     std::vector<DataOut> data_outs{};
+
+    /// Bytes it keeps, for Limits::max_session_data_out.
+    std::uint64_t size() const;
   };
 
   // session.cc: sequencing

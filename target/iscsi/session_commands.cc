@@ -9,7 +9,7 @@ namespace {
 
 scsi::TaskAttribute attribute_of(std::uint8_t flags) {
   std::uint8_t code = flags & kCommandAttributeMask;
-  // 5 to 7 are reserved: served as SIMPLE rather than refused, since nothing is lost by it.
+  // DEVIATION: 5 to 7 are reserved (RFC 7143, 11.3.1); served as SIMPLE, since nothing is lost by it.
   return code <= static_cast<std::uint8_t>(scsi::TaskAttribute::aca) ? static_cast<scsi::TaskAttribute>(code)
                                                                      : scsi::TaskAttribute::simple;
 }
@@ -146,7 +146,6 @@ bool Session::send_data_in(Command& command, std::uint32_t length, std::uint8_t 
     std::uint32_t run = std::min({segment, length - offset, burst - in_burst});
     bool last = offset + run == length;
     DataInBhs bhs;
-    bhs.lun = {};
     bhs.initiator_task_tag = command.tag;
     bhs.data_sn = command.r2t_sn++;
     bhs.buffer_offset = offset;  // WINDOWS: in every PDU, the one with status included (facts: iscsi-target 1.6)

@@ -91,6 +91,8 @@ void Session::run(Command& command, base::Bytes data_out, base::Ref<const base::
 }
 
 /// After data came: runs the command, or asks for what is missing.
+/// DEVIATION: an unsolicited burst that ends before FirstBurstLength (RFC 7143, 11.7.1) is no error: the rest is asked
+/// for.
 void Session::proceed(Command& command) {
   if (command.unsolicited_open) return;
   if (std::min(command.unsolicited, command.wanted) + command.solicited == command.wanted)
@@ -148,9 +150,9 @@ void Session::data_out(const Pdu& pdu) {
   auto held = std::ranges::find_if(
       held_, [&](const Held& each) { return each.bhs.initiator_task_tag == bhs.initiator_task_tag && !each.plug; });
   if (held != held_.end()) {
-    held_bytes_ += pdu.data.size();
     held->data_outs.push_back({pdu.bhs, {pdu.data.begin(), pdu.data.end()}});
-    if (held_bytes_ > directory_.limits.max_session_data_out) drop(false, "too much data held before its turn");
+    held_bytes_ += sizeof(Held::DataOut) + pdu.data.size();
+    if (held_bytes_ > directory_.limits.max_session_data_out) drop(false, "too much held before its turn");
     return;
   }
   // Data of a task that was aborted, or refused for its CmdSN: nobody wants it any more.

@@ -35,7 +35,8 @@ std::vector<SessionInfo> SessionRegistry::list() const {
 }
 
 std::shared_ptr<Session> SessionRegistry::find_same(const LoginIdentity& identity) const {
-  // Discovery sessions do not reinstate each other: they have no tasks, and hosts keep several with one ISID.
+  // DEVIATION: discovery sessions do not reinstate each other: they have no tasks, and hosts keep several with one
+  // ISID.
   if (identity.discovery) return nullptr;
   for (const auto& [tsih, session] : sessions_)
     if (same_session(session->identity(), identity)) return session;

@@ -170,6 +170,22 @@ TEST_SUITE("iscsi commands") {
     CHECK(answers.back().data == all);
   }
 
+  TEST_CASE("What is held for commands before their turn is limited") {
+    Array array;
+    array.directory.limits.max_session_data_out = 20000;
+    Peer peer(array);
+    peer.login(pairs("InitialR2T=No"));
+    peer.clear_attentions();
+    ++peer.cmd_sn;
+    peer.send_command(write10(0, 2), 0x20, 1024, pattern(512));
+    int sent = 0;
+    for (; sent < 1000 && !peer.finished_flag; ++sent)
+      peer.send_data_out(peer.task_tag, iscsi::kReservedTag, 0, 0, {}, false);
+    CHECK(peer.finished_flag);
+    CHECK(sent > 50);
+    CHECK(array.sessions.size() == 0);
+  }
+
   TEST_CASE("The window holds across 2^31 and 2^32") {
     for (std::uint32_t first : {0x7FFFFFFDu, 0xFFFFFFFDu, 0x80000000u, 0xFFFFFFFFu}) {
       Array array;
