@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from urllib.parse import urlparse
 
-from demo_relay import Relay
+from demo_relay import Relay, name_of
 
 MIB = 1 << 20
 BLOCK = 4096
@@ -59,7 +59,7 @@ SHOWN = ["POPULATE TOKEN", "RECEIVE ROD TOKEN INFORMATION", "WRITE USING TOKEN",
 SHORT = {"POPULATE TOKEN": "PT", "WRITE USING TOKEN": "WUT", "RECEIVE ROD TOKEN INFORMATION": "RRTI"}
 
 # One row of the table. `wrong` is empty when all was as expected.
-Step = collections.namedtuple("Step", "what commands wire copied seconds sense nt_status wrong")
+Step = collections.namedtuple("Step", "what commands copy_cdbs wire copied seconds sense nt_status wrong")
 
 
 class Expectation(Exception):
@@ -160,14 +160,14 @@ class Demo:
         except (Expectation, subprocess.SubprocessError, OSError, ValueError, KeyError) as error:
             wrong = str(error)
         seconds = time.monotonic() - started
-        wire, commands = self.array.relay.take()
+        wire, commands, copy_cdbs = self.array.relay.take()
         sense = nt_status = ""
         if report:
             answers = [c["sense"] for c in report.get("commands", []) if c["sense"] and c["phase"] == "operation"]
             sense = "; ".join(f"{a['key']:02X}/{a['asc']:02X}/{a['ascq']:02X} {a['text']}" for a in answers[:1])
             nt_status = report["nt_status"]["name"]
             seconds = report.get("seconds", seconds)
-        self.steps.append(Step(what, commands, wire, copied, seconds, sense, nt_status, wrong))
+        self.steps.append(Step(what, commands, copy_cdbs, wire, copied, seconds, sense, nt_status, wrong))
         print(f"  {'ok' if not wrong else 'WRONG':6}{what}" + (f": {wrong}" if wrong else ""), flush=True)
 
     def odx(self, *words, nt_status="STATUS_SUCCESS"):
@@ -358,6 +358,12 @@ class Demo:
         text = ", ".join(f"{commands[name]} {SHORT.get(name, name)}" for name in shown)
         return text + (f" + {others}" if others else "")
 
+    def offload_cdbs(self):
+        """Each third-party copy command, with its step."""
+        lines = [f"{number:<4}{SHORT.get(name_of(cdb), name_of(cdb)):<6}{cdb.hex(' ').upper()}"
+                 for number, step in enumerate(self.steps, 1) for cdb in step.copy_cdbs]
+        return "\n".join(["step  CDBs of the offload", *lines])
+
     def senses(self):
         """What the sense codes of the table mean, each once."""
         return "".join(f"\nSense {text}" for text in dict.fromkeys(step.sense for step in self.steps if step.sense))
@@ -389,6 +395,7 @@ def main():
     if not demo or not demo.steps:
         return 1
     print("\n" + demo.table())
+    print("\n" + demo.offload_cdbs())
     print(demo.senses())
     print('PT is POPULATE TOKEN, RRTI RECEIVE ROD TOKEN INFORMATION, WUT WRITE USING TOKEN; "+ N" are other commands,'
           "\nmost of them asked at login. Bytes over the wire and commands are counted by a relay between the programs"

@@ -1,4 +1,5 @@
 """A TCP relay between an initiator and a target that counts what passes: bytes both ways, and SCSI commands by name.
+The CDBs of third-party copy it keeps whole.
 
 It belongs to neither side, so what it says about a copy is not the copier's own word. It reads the headers of PDUs on
 their way to the target (RFC 7143, 11.2.1) and changes nothing. It counts wrongly when header digests are in use, and so
@@ -12,6 +13,7 @@ BHS = 48
 SCSI_COMMAND = 0x01
 INITIATOR_OPCODES = {0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x10}
 CDB_AT = 32
+THIRD_PARTY_COPY = {0x83, 0x84}
 PIECE = 1 << 20
 
 NAMES = {0x00: "TEST UNIT READY", 0x12: "INQUIRY", 0x15: "MODE SELECT", 0x1A: "MODE SENSE", 0x25: "READ CAPACITY",
@@ -31,8 +33,9 @@ def name_of(cdb):
 class PduCounter:
     """Follows one stream of PDUs to the target."""
 
-    def __init__(self, counted):
+    def __init__(self, counted, copy_cdbs):
         self.counted = counted
+        self.copy_cdbs = copy_cdbs
         self.header = b""
         self.skip = 0
 
@@ -56,7 +59,10 @@ class PduCounter:
         if opcode not in INITIATOR_OPCODES:
             raise ValueError(f"opcode {opcode:02X}h in a PDU to the target")
         if opcode == SCSI_COMMAND:
-            self.counted[name_of(bhs[CDB_AT:])] += 1
+            cdb = bhs[CDB_AT:]
+            self.counted[name_of(cdb)] += 1
+            if cdb[0] in THIRD_PARTY_COPY:
+                self.copy_cdbs.append(cdb)
         data_length = int.from_bytes(bhs[5:8], "big")
         self.skip = bhs[4] * 4 + (data_length + 3) // 4 * 4
 
@@ -69,6 +75,7 @@ class Relay:
         self.lock = threading.Lock()
         self.bytes = 0
         self.commands = collections.Counter()
+        self.copy_cdbs = []
         self.pumps = []
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
@@ -91,7 +98,8 @@ class Relay:
 
     def pump(self, source, sink, to_target):
         commands = collections.Counter()
-        reader = PduCounter(commands)
+        copy_cdbs = []
+        reader = PduCounter(commands, copy_cdbs)
         total = 0
         try:
             while data := source.recv(PIECE):
@@ -111,6 +119,7 @@ class Relay:
             with self.lock:
                 self.bytes += total
                 self.commands += commands
+                self.copy_cdbs += copy_cdbs
 
     def take(self):
         """Call it when the client has ended: waits for its connections to drain."""
@@ -119,8 +128,8 @@ class Relay:
         for pump in pumps:
             pump.join(10)
         with self.lock:
-            taken = self.bytes, self.commands
-            self.bytes, self.commands = 0, collections.Counter()
+            taken = self.bytes, self.commands, self.copy_cdbs
+            self.bytes, self.commands, self.copy_cdbs = 0, collections.Counter(), []
         return taken
 
     def close(self):
