@@ -52,8 +52,9 @@ class Connection {
   Connection(const ConnectionContext& context, ConnectionInfo info, ConnectionObserver& observer, base::TimePoint now);
   ~Connection();
 
-  /// Where the next received bytes go: never empty while the connection reads, empty while it does not want
-  /// more (its output or its data-out is over a limit).
+  /// Where the next received bytes go: never empty while the connection reads. Empty while it does not want more: its
+  /// output is over a limit, its login waits for another session to end, or it is over. Ask again after sent() and
+  /// output_ready().
   base::MutableBytes receive_buffer();
   /// `count` bytes were put at the start of receive_buffer(). Parses and serves all whole PDUs.
   void received(std::size_t count, base::TimePoint now);

@@ -109,8 +109,7 @@ void Session::respond(Command& command) {
     window_.done();
   }
   // Residuals (RFC 7143, 11.4.5): what was expected against what the command had, or wanted.
-  std::uint64_t had = command.write ? command.data_out_length : command.data_in.size();
-  if (!command.write && !command.read && command.has_data_out()) had = command.data_out_length;
+  std::uint64_t had = command.has_data_out() ? command.data_out_length : command.data_in.size();
   std::uint64_t expected = command.expected_length;
   std::uint8_t flags = had > expected ? kResidualOverflow : had < expected ? kResidualUnderflow : 0;
   std::uint64_t difference = had > expected ? had - expected : expected - had;
@@ -118,11 +117,8 @@ void Session::respond(Command& command) {
 
   auto length = static_cast<std::uint32_t>(
       command.read ? std::min<std::uint64_t>(command.data_in.size(), command.expected_length) : 0);
-  if (length == 0) {
+  if (length == 0 || !send_data_in(command, length, flags, residual))
     send_response(command, flags, residual, command.r2t_sn);
-  } else if (!send_data_in(command, length, flags, residual)) {
-    send_response(command, flags, residual, command.r2t_sn);
-  }
   Link& link = *link_;
   if (command.charged > 0) {
     gathered_bytes_ -= command.charged;
