@@ -143,6 +143,8 @@ class Session final : public scsi::TaskObserver, public std::enable_shared_from_
 
   // session_data_out.cc: gathering data-out
   void gather(Command& command, const Pdu& pdu);
+  bool fits(const Command& command) const;
+  void charge(Command& command);
   bool reserve(Command& command);
   void run(Command& command, base::Bytes data_out, base::Ref<const base::RefCounted> owner);
   void proceed(Command& command);

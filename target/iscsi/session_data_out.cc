@@ -37,7 +37,7 @@ Session::Destination Session::destination(const Pdu& pdu) {
   Command* command = commands_.find(bhs.initiator_task_tag);
   if (!command || command->phase != Command::Phase::gathering || !command->buffer) return {};
   std::uint64_t offset = bhs.buffer_offset;
-  if (offset + length > command->wanted) return {};
+  if (offset + length > std::min<std::uint64_t>(command->wanted, command->buffer->capacity())) return {};
   return {command->buffer->bytes().subspan(offset, length), command->buffer};
 }
 
@@ -46,37 +46,46 @@ void Session::gather(Command& command, const Pdu& pdu) {
   command.phase = Command::Phase::gathering;
   command.wanted = static_cast<std::uint32_t>(
       command.write ? std::min<std::uint64_t>(command.expected_length, command.data_out_length) : 0);
-  if (command.wanted > directory_.limits.max_session_data_out) {
-    return fail(command,
-                scsi::Sense::illegal_request(scsi::AdditionalSense::invalid_field_in_cdb,
-                                             fmt::format("{} bytes of data-out, a session takes {} at once",
-                                                         command.wanted, directory_.limits.max_session_data_out)));
-  }
   base::Ref<DataBuffer> arrived = std::exchange(arriving_, {});
   if (!command.unsolicited_open && command.unsolicited >= command.wanted) {
     // The usual small write: the data stays where it was received.
     return run(command, pdu.data.first(command.wanted), pdu.placed_in);
   }
   if (command.unsolicited > 0 || command.unsolicited_open) {
-    // Unsolicited data has to be taken, whatever is being gathered already: FirstBurstLength and the command window
-    // bound it.
-    command.charged = command.wanted;
-    gathered_bytes_ += command.charged;
     bool in_place = arrived && arrived.get() == pdu.placed_in.get() && arrived->capacity() >= command.wanted;
-    command.buffer = in_place ? std::move(arrived) : buffers_->take(command.wanted);
+    if (fits(command)) {
+      charge(command);
+      command.buffer = in_place ? std::move(arrived) : buffers_->take(command.wanted);
+    } else {
+      // Unsolicited data has to be taken, whatever is being gathered already: FirstBurstLength and the command window
+      // bound it. Room for the rest comes with reserve().
+      command.buffer = buffers_->take(std::min(command.wanted, parameters().number(Key::first_burst_length)));
+    }
     keep(command, 0, pdu.data);
   }
   command.next_offset = std::min(command.unsolicited, command.wanted);
   proceed(command);
 }
 
-/// Makes room for the data of a write; false when the session gathers enough already.
-bool Session::reserve(Command& command) {
-  if (command.buffer) return true;
-  if (gathered_bytes_ > 0 && gathered_bytes_ + command.wanted > directory_.limits.max_session_data_out) return false;
+bool Session::fits(const Command& command) const {
+  return gathered_bytes_ + command.wanted <= directory_.limits.max_session_data_out;
+}
+
+void Session::charge(Command& command) {
   command.charged = command.wanted;
   gathered_bytes_ += command.charged;
-  command.buffer = buffers_->take(command.wanted);
+}
+
+/// Makes room for all data of a write; false when the session gathers enough already. A write longer than the limit is
+/// gathered when no other is.
+bool Session::reserve(Command& command) {
+  if (command.charged > 0) return true;
+  if (gathered_bytes_ > 0 && !fits(command)) return false;
+  charge(command);
+  if (command.buffer && command.buffer->capacity() >= command.wanted) return true;
+  base::Ref<DataBuffer> whole = buffers_->take(command.wanted);
+  if (command.buffer) std::ranges::copy(command.buffer->bytes().first(command.unsolicited), whole->bytes().begin());
+  command.buffer = std::move(whole);
   return true;
 }
 
@@ -225,7 +234,8 @@ void Session::solicited_data(Command& command, const Pdu& pdu) {
 /// Puts data in its place, as far as the command wants it and unless it was received there.
 void Session::keep(Command& command, std::uint32_t offset, base::Bytes data) {
   if (offset >= command.wanted) return;
-  base::MutableBytes to = command.buffer->bytes().first(command.wanted).subspan(offset);
+  std::size_t room = std::min<std::size_t>(command.wanted, command.buffer->capacity());
+  base::MutableBytes to = command.buffer->bytes().first(room).subspan(offset);
   if (data.data() == to.data()) return;
   data = data.first(std::min(data.size(), to.size()));
   std::copy(data.begin(), data.end(), to.begin());

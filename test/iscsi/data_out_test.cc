@@ -318,12 +318,33 @@ TEST_SUITE("iscsi data-out") {
     CHECK(lines(after) == Lines{"Response 00 itt=1", "R2T itt=2 sn=0 offset=0 len=2048"});
     host.peer.send_data_out(second, ttt_of(after[1]), 0, 0, all, true);
     CHECK(host.peer.told() == Lines{"Response 00 itt=2"});
-    // One that never fits is refused.
-    host.peer.send_command(write10(0, 8), kWrite, 4096);
-    CHECK(host.peer.told() == Lines{"Response 02 itt=4 sense=05/24/00"});
-    // Unsolicited data is counted, and given back.
-    host.peer.send_command(write10(0, 4), kWrite, 2048);
-    CHECK(host.peer.answer().code() == iscsi::Opcode::r2t);
+  }
+
+  TEST_CASE("A write longer than what a session gathers is served when no other is gathered") {
+    constexpr std::uint16_t kBlocks = 64;  // longer than the smallest buffer, so that one has to grow
+    constexpr std::uint32_t kLong = kBlocks * 512;
+    iscsi::Limits limits;
+    limits.max_session_data_out = 3000;
+    Host host(pairs("InitialR2T=No", "FirstBurstLength=1024"), limits);
+    ByteVector all = pattern(kLong, 3);
+    std::uint32_t first = host.peer.send_command(write10(0, 5), kWrite, 2560);
+    Answer r2t = host.peer.answer();
+    // Both bring unsolicited data that has to be taken, and neither gets room for the rest.
+    std::uint32_t second = host.peer.send_command(write10(8, kBlocks), kWriteMore, kLong, part(all, 0, 512));
+    host.peer.send_data_out(second, kUnsolicited, 0, 512, part(all, 512, 512), true);
+    std::uint32_t third = host.peer.send_command(write10(100, kBlocks), kWrite, kLong, part(all, 0, 1024));
+    CHECK(host.peer.told().empty());
+    host.peer.send_data_out(first, ttt_of(r2t), 0, 0, pattern(2560), true);
+    auto after = host.peer.answers();
+    REQUIRE(lines(after) == Lines{"Response 00 itt=1", "R2T itt=2 sn=0 offset=1024 len=31744"});
+    host.peer.send_data_out(second, ttt_of(after[1]), 0, 1024, part(all, 1024, kLong - 1024), true);
+    after = host.peer.answers();
+    REQUIRE(lines(after) == Lines{"Response 00 itt=2", "R2T itt=3 sn=0 offset=1024 len=31744"});
+    host.peer.send_data_out(third, ttt_of(after[1]), 0, 1024, part(all, 1024, kLong - 1024), true);
+    CHECK(host.peer.told() == Lines{"Response 00 itt=3"});
+    CHECK(host.stored(0, 2560) == pattern(2560));
+    CHECK(host.stored(8 * 512, kLong) == all);
+    CHECK(host.stored(100 * 512, kLong) == all);
   }
 
   TEST_CASE("An aborted write makes room for the next") {
