@@ -70,8 +70,10 @@ std::expected<void, Sense> check_blocks(const LogicalUnit& lu, const BlockCdb& c
 std::expected<void, Sense> check_transfer(const CommandContext& context, const BlockCdb& cdb) {
   if (auto good = check_blocks(*context.lu, cdb); !good) [[unlikely]]
     return good;
-  std::uint64_t limit = context.server.copy_manager().profile().maximum_transfer_bytes;
-  if (limit != 0 && byte_range(*context.lu, cdb).length > limit) [[unlikely]]
+  const DeviceProfile& profile = context.server.copy_manager().profile();
+  std::uint64_t limit = profile.largest_transfer_bytes;
+  if (profile.maximum_transfer_bytes != 0) limit = std::min(limit, profile.maximum_transfer_bytes);
+  if (byte_range(*context.lu, cdb).length > limit) [[unlikely]]
     return std::unexpected(transfer_too_long(cdb, limit, context.lu->block_length()));
   return {};
 }

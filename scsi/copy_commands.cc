@@ -168,7 +168,10 @@ Outcome populate_token(CommandContext& context) {
         job->snapshot = job->lu.store().capture(job->ranges);
         return {};
       },
-      [job](Outcome outcome) { return job->aborted() ? outcome : job->finish(); });
+      [job](Outcome outcome) {
+        if (job->aborted()) return outcome;
+        return outcome ? job->finish() : job->fail(std::move(outcome.error()));
+      });
   return {};
 }
 

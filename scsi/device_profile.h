@@ -25,7 +25,9 @@ struct DeviceProfile {
 
   // VPD B0h, in blocks or bytes as named there.
   std::uint16_t maximum_compare_and_write_blocks = 255;
-  std::uint64_t maximum_transfer_bytes = 0;  ///< 0: not limited; WINDOWS: must not bite ODX (windows-host 1.4)
+  std::uint64_t maximum_transfer_bytes = 0;  ///< 0: not reported; WINDOWS: must not bite ODX (windows-host 1.4)
+  /// What one READ, WRITE, WRITE AND VERIFY or VERIFY moves at most, reported or not: its data is in memory at once.
+  std::uint64_t largest_transfer_bytes = 256ull << 20;
   std::uint64_t optimal_transfer_length_bytes = 1 << 20;
   std::uint32_t maximum_unmap_lba_count = 0xFFFFFFFF;
   std::uint32_t maximum_unmap_descriptors = 256;

@@ -276,7 +276,7 @@ void CommandContext::start(Access access, handlers::ByteRange range, Work work, 
     work = written_through(std::move(work), lu->store());
   base::Executor* executor = lu->store().may_block() ? server.executor() : nullptr;
   if (!executor && !lu->work().conflicts(access, range)) {
-    outcome = work();
+    outcome = perform(work);
     if (then) outcome = then(std::move(outcome));
     started = Started::finished;
     return;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <new>
 
 #include "scsi/device_server.h"
 
@@ -15,6 +16,15 @@ bool conflict(Access a, handlers::ByteRange range_a, Access b, handlers::ByteRan
 }
 
 }  // namespace
+
+std::expected<void, Sense> perform(CommandContext::Work& work) {
+  try {
+    return work();
+  } catch (const std::bad_alloc&) {
+    return std::unexpected(
+        Sense{SenseKey::aborted_command, AdditionalSense::insufficient_resources, {}, {}, "out of memory"});
+  }
+}
 
 bool WorkQueue::conflicts(Access access, handlers::ByteRange range) const {
   return std::ranges::any_of(entries_,
@@ -42,7 +52,7 @@ void WorkQueue::submit(Task& task, Access access, handlers::ByteRange range, bas
 
 void WorkQueue::post(Entries::iterator entry) {
   entry->task->state = Task::State::running;
-  entry->executor->post([entry] { entry->outcome = entry->work(); }, [this, entry] { done(entry); });
+  entry->executor->post([entry] { entry->outcome = perform(entry->work); }, [this, entry] { done(entry); });
 }
 
 void WorkQueue::done(Entries::iterator entry) {
@@ -78,7 +88,7 @@ void WorkQueue::start_ready() {
       post(entry);
     } else {
       entry->task->state = Task::State::running;
-      entry->outcome = entry->work();
+      entry->outcome = perform(entry->work);
       done(entry);
     }
   }

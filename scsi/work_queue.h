@@ -13,6 +13,9 @@
 
 namespace scsi {
 
+/// Does work; memory that runs out in it is 0B/55/03, and the process lives.
+std::expected<void, Sense> perform(CommandContext::Work& work);
+
 class WorkQueue {
  public:
   using Work = CommandContext::Work;

@@ -144,6 +144,29 @@ TEST_CASE("more than MAXIMUM TRANSFER LENGTH is 05/24/00 at TRANSFER LENGTH, whe
   CHECK(device.run(cdb_10(0x2F, 0, 5, BlockFlags::kByteCheckEach)).sense() == Sense::invalid_field_in_cdb(7, {}, {}));
 }
 
+TEST_CASE("data that would be too much to hold in memory is 05/24/00 at TRANSFER LENGTH, though B0h reports no limit") {
+  DeviceOptions options;
+  options.size_bytes = 8 * 512;
+  options.profile.largest_transfer_bytes = 4 * 512;
+  Device device(options);
+  CHECK(device.run(cdb_16(0x88, 0, 4)).good());
+  CHECK(device.run(cdb_16(0x88, 0, 5)).sense() == Sense::invalid_field_in_cdb(10, {}, {}));
+  CHECK(device.run(cdb_16(0x8A, 0, 5)).sense() == Sense::invalid_field_in_cdb(10, {}, {}));
+  CHECK(device.run(cdb_16(0x8F, 0, 8)).good());  // VERIFY without BYTCHK transfers nothing
+}
+
+TEST_CASE("memory that runs out in a command is 0B/55/03, and the next command is served") {
+  for (bool blocking : {false, true}) {
+    DeviceOptions options;
+    options.blocking = blocking;
+    Device device(options);
+    device.stores[0]->out_of_memory = true;
+    CHECK(device.run(read_10(0, 1)).failed_with(SenseKey::aborted_command, AdditionalSense::insufficient_resources));
+    device.stores[0]->out_of_memory = false;
+    CHECK(device.run(read_10(0, 1)).good());
+  }
+}
+
 TEST_CASE("data-out that is short by whole blocks writes the blocks there are") {
   for (std::uint8_t code : {0x2A, 0x2E}) {
     Device device;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <new>
 #include <optional>
 #include <vector>
 
@@ -41,6 +42,7 @@ class RamStore final : public handlers::BackingStore {
 
   bool blocking = false;
   bool write_protected = false;
+  bool out_of_memory = false;  ///< reading throws
   std::optional<handlers::IoError> read_error{};
   std::optional<handlers::IoError> write_error{};
   unsigned flushes = 0;
@@ -52,6 +54,7 @@ class RamStore final : public handlers::BackingStore {
   bool read_only() const override { return write_protected; }
 
   handlers::IoResult<void> read(handlers::ByteRange range, base::Segments& out) override {
+    if (out_of_memory) throw std::bad_alloc();
     if (read_error) return std::unexpected(*read_error);
     auto from = at(range.offset);
     out.append(std::vector<std::uint8_t>(from, from + static_cast<std::ptrdiff_t>(range.length)));
