@@ -27,6 +27,10 @@ class Skipped(Exception):
     """The check cannot run here; a failure when CI=true."""
 
 
+class NotPermitted(Exception):
+    """The machine does not let the check do what it has to do; no package would help."""
+
+
 def check(function):
     """Registers a named check; the name is the function's, the sentence its docstring."""
     CHECKS[function.__name__] = function

@@ -1,4 +1,4 @@
-// Once warm, a command costs no allocation: counted by replacing operator new for the whole test program.
+// Once warm, a command costs no allocation: counted by replacing operator new, in a program of its own.
 //
 // Not tested, and why: writes that need R2T from a store that keeps their buffer; commands that fail (sense data is
 // built in a vector).
