@@ -191,8 +191,9 @@ std::uint64_t verify_length(const Task& task, const LogicalUnit* lu) {
 Outcome check_verify(const CommandContext& context) {
   const BlockCdb cdb = parse_block_cdb(context.cdb());
   switch (cdb.byte_check()) {
-    case BlockFlags::kByteCheckNone:
-    case BlockFlags::kByteCheckOneBlock: return check_blocks(*context.lu, cdb);
+    case BlockFlags::kByteCheckNone: return check_blocks(*context.lu, cdb);
+    // Little data may be compared with a whole medium: everybody else would wait for it.
+    case BlockFlags::kByteCheckOneBlock:
     case BlockFlags::kByteCheckEach: return check_transfer(context, cdb);
     default:
       return std::unexpected(Sense::invalid_field_in_cdb(offsetof(BlockCdb10, flags), BlockFlags::kByteCheckBit,

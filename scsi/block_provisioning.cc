@@ -52,7 +52,7 @@ Outcome check_write_same(const CommandContext& context) {
                                                        "UNMAP needs a thin logical unit"));
   }
   cdb = up_to_the_end(lu, cdb);
-  const std::uint64_t limit = context.server.copy_manager().profile().maximum_write_same_blocks;
+  const std::uint64_t limit = context.server.copy_manager().profile().maximum_write_same_bytes / lu.block_length();
   if (limit != 0 && cdb.count.value > limit) {
     return std::unexpected(Sense::invalid_field_in_cdb(
         cdb.count_offset, {},

@@ -46,7 +46,7 @@ std::vector<std::uint8_t> block_limits_page(const LogicalUnit& lu, const DeviceP
   page.optimal_transfer_length_granularity = at_most<std::uint16_t>(physical_block(lu));
   page.maximum_transfer_length = at_most<std::uint32_t>(profile.maximum_transfer_bytes / lu.block_length());
   page.optimal_transfer_length = at_most<std::uint32_t>(profile.optimal_transfer_length_bytes / lu.block_length());
-  page.maximum_write_same_length = profile.maximum_write_same_blocks;
+  page.maximum_write_same_length = profile.maximum_write_same_bytes / lu.block_length();
   if (lu.config().thin) {
     page.maximum_unmap_lba_count = profile.maximum_unmap_lba_count;
     page.maximum_unmap_block_descriptor_count = profile.maximum_unmap_descriptors;

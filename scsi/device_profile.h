@@ -31,7 +31,8 @@ struct DeviceProfile {
   std::uint64_t optimal_transfer_length_bytes = 1 << 20;
   std::uint32_t maximum_unmap_lba_count = 0xFFFFFFFF;
   std::uint32_t maximum_unmap_descriptors = 256;
-  std::uint64_t maximum_write_same_blocks = 0;  ///< 0: not limited
+  /// 0: not limited. A store in a file writes every byte, and nothing ends the command before it is done.
+  std::uint64_t maximum_write_same_bytes = 512ull << 20;
 };
 
 }  // namespace scsi

@@ -153,6 +153,10 @@ TEST_CASE("data that would be too much to hold in memory is 05/24/00 at TRANSFER
   CHECK(device.run(cdb_16(0x88, 0, 5)).sense() == Sense::invalid_field_in_cdb(10, {}, {}));
   CHECK(device.run(cdb_16(0x8A, 0, 5)).sense() == Sense::invalid_field_in_cdb(10, {}, {}));
   CHECK(device.run(cdb_16(0x8F, 0, 8)).good());  // VERIFY without BYTCHK transfers nothing
+  const std::vector<std::uint8_t> block(512);
+  CHECK(device.run(cdb_16(0x8F, 0, 4, BlockFlags::kByteCheckOneBlock), block).good());
+  CHECK(device.run(cdb_16(0x8F, 0, 5, BlockFlags::kByteCheckOneBlock), block).sense() ==
+        Sense::invalid_field_in_cdb(10, {}, {}));
 }
 
 TEST_CASE("memory that runs out in a command is 0B/55/03, and the next command is served") {

@@ -185,7 +185,8 @@ TEST_CASE("VPD B0h of a thin 512-byte logical unit") {
       0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x08, 0x00,  // MAXIMUM TRANSFER LENGTH not reported, OPTIMAL 1 MiB
       0x00, 0x00, 0x00, 0x00, 0xFF, 0xFF, 0xFF, 0xFF,  // UNMAP: any number of blocks
       0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x00, 0x08,  // in 256 descriptors, 4 KiB
-      0x80, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,  // from 0; WRITE SAME: no limit
+      0x80, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,  // from 0; WRITE SAME: 512 MiB
+      0x00, 0x10, 0x00, 0x00,
   };
   CHECK(scsi::block_limits_page(hollow(1 << 20, 512, 0), {}) == padded(golden, 64));
 }
@@ -203,13 +204,13 @@ TEST_CASE("VPD B0h follows the block length, the physical block and the profile"
   profile.maximum_transfer_bytes = 1 << 20;
   profile.maximum_unmap_lba_count = 1000;
   profile.maximum_unmap_descriptors = 10;
-  profile.maximum_write_same_blocks = 1ull << 40;
+  profile.maximum_write_same_bytes = 1ull << 40;
   auto limited = base::load<scsi::BlockLimitsPage>(scsi::block_limits_page(hollow(1 << 20, 4096, 0), profile));
   CHECK(limited.maximum_compare_and_write_length == 7);
   CHECK(limited.maximum_transfer_length == 256);
   CHECK(limited.maximum_unmap_lba_count == 1000);
   CHECK(limited.maximum_unmap_block_descriptor_count == 10);
-  CHECK(limited.maximum_write_same_length == 1ull << 40);
+  CHECK(limited.maximum_write_same_length == 1ull << 28);
 }
 
 TEST_CASE("VPD B0h has no UNMAP limits and B2h is empty when the logical unit is not thin") {

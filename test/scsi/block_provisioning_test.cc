@@ -214,7 +214,7 @@ TEST_CASE("WRITE SAME wants exactly one block: 05/0E/03") {
 
 TEST_CASE("more than MAXIMUM WRITE SAME LENGTH is 05/24/00 at NUMBER OF LOGICAL BLOCKS, also up to the end") {
   DeviceOptions options;
-  options.profile.maximum_write_same_blocks = 100;
+  options.profile.maximum_write_same_bytes = 100 * 512;
   Device device(options);
   auto block = pattern(512, 1);
   CHECK(device.run(cdb_10(0x41, 0, 100), block).good());
