@@ -98,8 +98,8 @@ Login::Checked Login::serve_text(std::string_view text) {
   bool first = !identified_;
   if (first) {
     if (Checked good = identify(*pairs); !good) return good;
-  } else if (find(*pairs, "InitiatorName") || find(*pairs, "TargetName") || find(*pairs, "SessionType")) {
-    return std::unexpected(Refusal{LoginStatus::initiator_error, "InitiatorName, TargetName or SessionType again"});
+  } else if (!same_identity(*pairs)) {
+    return std::unexpected(Refusal{LoginStatus::initiator_error, "InitiatorName, TargetName or SessionType changed"});
   }
   if (phase_.stage() == LoginStage::security_negotiation) {
     if (Checked good = authenticate(*pairs, answers); !good) return good;
@@ -147,6 +147,17 @@ Login::Checked Login::identify(std::span<const TextPair> pairs) {
   negotiation_.emplace(directory_.limits, identity_.discovery);
   identified_ = true;
   return {};
+}
+
+// DEVIATION: no key is to be declared twice (RFC 7143, 6.3). libiscsi 1.19 says these again in the operational stage
+// when it has a CHAP name and we ask for none; what they say has not changed.
+bool Login::same_identity(std::span<const TextPair> pairs) const {
+  auto initiator = find(pairs, "InitiatorName");
+  auto type = find(pairs, "SessionType");
+  auto target = find(pairs, "TargetName");
+  return (!initiator || initiator_name(*initiator) == identity_.initiator_name) &&
+         (!type || *type == (identity_.discovery ? "Discovery" : "Normal")) &&
+         (!target || !identity_.target || normalised_name(*target) == identity_.target->name);
 }
 
 const Authentication& Login::authentication() const {

@@ -71,6 +71,7 @@ class Login {
   Checked check_header(const LoginRequestBhs& bhs);
   Checked serve_text(std::string_view text);
   Checked identify(std::span<const TextPair> pairs);
+  bool same_identity(std::span<const TextPair> pairs) const;
   Checked authenticate(std::span<const TextPair> pairs, std::string& answers);
   Checked choose_method(std::string_view list, std::string& answers);
   Checked decide_transit();
