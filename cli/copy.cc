@@ -105,12 +105,15 @@ void add_copy(CLI::App& app, const CommonOptions& common, Run& run) {
   CLI::App* command = app.add_subcommand("copy", "Copy a disk, or a range of one, to another as Windows does");
   command->add_option("source", options->source, "URL of the disk to copy from")->required();
   command->add_option("destination", options->destination, "URL of the disk to copy to")->required();
-  command->add_option("--offset", options->offset, "first byte to copy (suffixes K, M, G; default 0)")
-      ->transform(CLI::AsSizeValue(false));
+  command->add_option("--offset", options->offset, "first byte to copy (suffixes K, M, G, T; default 0)")
+      ->transform(size())
+      ->type_name("SIZE");
   command->add_option("--dst-offset", options->destination_offset, "where it goes (default 0)")
-      ->transform(CLI::AsSizeValue(false));
+      ->transform(size())
+      ->type_name("SIZE");
   command->add_option("--length", options->length, "bytes to copy (default: all that follows the offset)")
-      ->transform(CLI::AsSizeValue(false));
+      ->transform(size())
+      ->type_name("SIZE");
   command->add_option("--ttl", options->time_to_live,
                       "inactivity timeout of each token, in seconds (default 0: the disk's default)");
   command->add_flag("--fallback", options->fallback,

@@ -3,6 +3,8 @@
 #include <CLI/CLI.hpp>
 
 #include <csignal>
+#include <string>
+#include <vector>
 
 #include "cli/exit_code.h"
 #include "cli/sub_commands.h"
@@ -12,6 +14,8 @@ namespace {
 constexpr const char* kFooter = R"(
 URLs are libiscsi's: iscsi://[user[%password]@]host[:port]/target-name/lun
 For mutual CHAP add ?target_user=NAME&target_password=SECRET.
+
+Options of every sub-command (--json, --commands, --initiator, --login-timeout, --command-timeout): odx --help
 
 Exit codes: 0 done, 1 failed (the NTSTATUS says why), 2 wrong command line, 3 no session with the
 target, 4 the disk does not offer ODX.
@@ -43,9 +47,18 @@ int run_odx(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
+    const std::vector<std::string> unknown = app.remaining();
+    if (error.get_name() == "RequiredError" && app.get_subcommands().empty() && !unknown.empty()) {
+      fmt::print(
+          stderr,
+          "{} is neither a sub-command nor an option; sub-commands are probe, copy, offload-read and offload-write\n",
+          unknown.front());
+      return cli::kUsage;
+    }
     return app.exit(error) == 0 ? cli::kOk : cli::kUsage;
   }
   cli::Report report = run();
+  report.body["program"] = "odx " + app.get_subcommands().front()->get_name();
   fmt::print("{}", common.json ? cli::render_json(report) : cli::render_text(report));
   return report.exit_code;
 }

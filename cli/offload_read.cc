@@ -63,10 +63,12 @@ void add_offload_read(CLI::App& app, const CommonOptions& common, Run& run) {
       app.add_subcommand("offload-read", "Make a token for a range (POPULATE TOKEN) and keep it in a file");
   command->add_option("url", options->url, "URL of the disk")->required();
   command->add_option("--token", options->token_file, "file for the 512 bytes of the token")->required();
-  command->add_option("--offset", options->offset, "first byte (suffixes K, M, G; default 0)")
-      ->transform(CLI::AsSizeValue(false));
+  command->add_option("--offset", options->offset, "first byte (suffixes K, M, G, T; default 0)")
+      ->transform(size())
+      ->type_name("SIZE");
   command->add_option("--length", options->length, "bytes (default: all that follows the offset)")
-      ->transform(CLI::AsSizeValue(false));
+      ->transform(size())
+      ->type_name("SIZE");
   command->add_option("--ttl", options->time_to_live,
                       "inactivity timeout of the token, in seconds (default 0: the disk's default)");
   command->callback([options, &common, &run] { run = [options, &common] { return offload_read(common, *options); }; });

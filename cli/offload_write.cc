@@ -65,11 +65,13 @@ void add_offload_write(CLI::App& app, const CommonOptions& common, Run& run) {
   command->add_option("url", options->url, "URL of the disk")->required();
   command->add_option("--token", options->token, "file with the token, or 'zero' for the well-known zero token")
       ->required();
-  command->add_option("--offset", options->offset, "first byte to write (suffixes K, M, G; default 0)")
-      ->transform(CLI::AsSizeValue(false));
-  command->add_option("--length", options->length, "bytes to write")->required()->transform(CLI::AsSizeValue(false));
+  command->add_option("--offset", options->offset, "first byte to write (suffixes K, M, G, T; default 0)")
+      ->transform(size())
+      ->type_name("SIZE");
+  command->add_option("--length", options->length, "bytes to write")->required()->transform(size())->type_name("SIZE");
   command->add_option("--token-offset", options->token_offset, "where in the token to begin (default 0)")
-      ->transform(CLI::AsSizeValue(false));
+      ->transform(size())
+      ->type_name("SIZE");
   command->callback([options, &common, &run] { run = [options, &common] { return offload_write(common, *options); }; });
 }
 

@@ -65,7 +65,11 @@ std::string scalar_text(std::string_view key, const json::value& value) {
   switch (value.kind()) {
     case json::kind::string: return std::string(value.get_string());
     case json::kind::bool_: return value.get_bool() ? "yes" : "no";
-    case json::kind::double_: return fmt::format("{:.6g}", value.get_double());
+    case json::kind::double_: {
+      constexpr double kWholeFrom = 1000;
+      const double number = value.get_double();
+      return number < kWholeFrom ? fmt::format("{:.6g}", number) : fmt::format("{:.0f}", number);
+    }
     case json::kind::null: return "";
     case json::kind::int64:
     case json::kind::uint64: {

@@ -8,11 +8,15 @@
 
 namespace CLI {
 class App;
-}
+class Validator;
+}  // namespace CLI
 
 namespace cli {
 
 using Run = std::function<Report()>;
+
+/// Transforms what an option of type SIZE is given to bytes: a whole number, perhaps with K, M, G, T or P behind it.
+CLI::Validator size();
 
 void add_probe(CLI::App& app, const CommonOptions& common, Run& run);
 void add_copy(CLI::App& app, const CommonOptions& common, Run& run);
