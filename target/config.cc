@@ -21,8 +21,12 @@ namespace {
 
 constexpr std::uint64_t kMaxLun = 16383;  // flat space addressing, SAM-5 4.7.7.4: 14 bits
 constexpr std::string_view kStoreRule = "a store such as \"memory:64G\" or \"file:/path/disk.img\"";
+constexpr std::string_view kMemoryRule =
+    "\"memory:SIZE\", a size from 1 to 4096P in bytes or with K, M, G, T or P: \"memory:64G\"";
 constexpr std::string_view kPortalRule = "an address and port such as 127.0.0.1:3260 or [::1]:3260";
 constexpr std::string_view kIscsiNameRule = "an iSCSI name such as \"iqn.2026-11.org.example:disk\" (RFC 7143, 4.2.7)";
+
+std::string_view store_rule(std::string_view text) { return text.starts_with("memory:") ? kMemoryRule : kStoreRule; }
 
 /// Whether a store is spelled well; whether it can be opened shows when it is.
 bool valid_store(std::string_view text) {
@@ -191,7 +195,7 @@ LunConfig read_lun(const TableReader& table, std::uint16_t number) {
   lun.number = number;
   table.number_into("number", 0, kMaxLun, lun.number);
   auto store = table.text("store", kStoreRule);
-  if (!store || !valid_store(*store)) table.refuse("store", kStoreRule);
+  if (!store || !valid_store(*store)) table.refuse("store", store_rule(store.value_or("")));
   lun.store = *store;
   lun.place = table.place("store");
   if (auto size = table.choice("block_size", {512, 4096})) lun.block_size = static_cast<std::uint32_t>(*size);
@@ -433,7 +437,7 @@ Config short_form(const std::vector<std::string>& stores) {
     lun.store = store;
     lun.place = "odxd";
     if (!valid_store(store))
-      throw ConfigError("odxd", fmt::format("\"{}\" is not a store; expected {}", store, kStoreRule));
+      throw ConfigError("odxd", fmt::format("\"{}\" is not a store; expected {}", store, store_rule(store)));
     target.luns.push_back(std::move(lun));
   }
   if (target.luns.empty() || target.luns.size() > kMaxLun + 1)

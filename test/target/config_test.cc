@@ -4,6 +4,7 @@
 #include "target/config.h"
 
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 
 #include <string>
 #include <string_view>
@@ -371,6 +372,17 @@ TEST_CASE("the short form numbers LUNs from 0 in the order given") {
       target::short_form({"disk.img"}),
       "odxd: \"disk.img\" is not a store; expected a store such as \"memory:64G\" or \"file:/path/disk.img\"",
       ConfigError);
+}
+
+TEST_CASE("of a memory store it is the size that is wrong") {
+  for (const char* size : {"64X", "0", "", "9999P", "1.5G"}) {
+    CHECK_THROWS_WITH_AS(target::short_form({fmt::format("memory:{}", size)}),
+                         fmt::format("odxd: \"memory:{}\" is not a store; expected \"memory:SIZE\", a size from 1 to "
+                                     "4096P in bytes or with K, M, G, T or P: \"memory:64G\"",
+                                     size)
+                             .c_str(),
+                         ConfigError);
+  }
 }
 
 TEST_CASE("a portal is a literal address with or without a port") {
