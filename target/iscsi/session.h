@@ -188,6 +188,7 @@ class Session final : public scsi::TaskObserver, public std::enable_shared_from_
   std::uint32_t immediate_in_progress_ = 0;
   base::Ref<DataBuffer> arriving_;  // where the immediate data of the command now being received goes
   std::uint64_t gathered_bytes_ = 0;
+  std::uint64_t reading_bytes_ = 0;      // of commands that wait for a store, or for their turn
   std::vector<std::uint32_t> deferred_;  // task tags of writes that wait for room, oldest first
   std::uint32_t last_target_transfer_tag_ = 0;
 

@@ -65,11 +65,19 @@ std::optional<scsi::Sense> Session::refuse_command(const Pdu& pdu, const Command
 }
 
 void Session::admit(Command& command, const Pdu& pdu) {
+  // What a store reads while the host takes nothing is kept, and the command window does not know of bytes (SAM-5,
+  // TASK SET FULL).
+  if (command.read && reading_bytes_ >= directory_.limits.max_session_data_in) [[unlikely]] {
+    command.status = scsi::Status::task_set_full;
+    return conclude(command);
+  }
   command.in_call = true;
   server_->admit(command);
   command.in_call = false;
   if (command.state == scsi::Task::State::completed) return settle(command);
-  if (command.state == scsi::Task::State::admitted) gather(command, pdu);
+  if (command.state == scsi::Task::State::admitted) return gather(command, pdu);
+  command.reading = command.data_in_length;
+  reading_bytes_ += command.reading;
 }
 
 /// The device server has ended the task: answer, or swallow first what is still to come.
@@ -120,6 +128,7 @@ void Session::respond(Command& command) {
   if (length == 0 || !send_data_in(command, length, flags, residual))
     send_response(command, flags, residual, command.r2t_sn);
   Link& link = *link_;
+  reading_bytes_ -= command.reading;
   if (command.charged > 0) {
     gathered_bytes_ -= command.charged;
     commands_.release(command);
@@ -190,6 +199,7 @@ void Session::forget(Command& command) {
   } else {
     window_.done();
   }
+  reading_bytes_ -= command.reading;
   gathered_bytes_ -= command.charged;
   commands_.release(command);
   if (link_ && !ending_) retry_deferred();

@@ -139,6 +139,30 @@ TEST_SUITE("iscsi commands") {
     CHECK(peer.answer().as<iscsi::ScsiResponseBhs>().status == 0);
   }
 
+  TEST_CASE("Reads beyond max_session_data_in are TASK SET FULL until those under way are over") {
+    DeviceOptions options;
+    options.blocking = true;
+    Array array(options);
+    array.directory.limits.max_session_data_in = 1024;
+    Peer peer(array);
+    peer.login();
+    peer.clear_attentions();
+    for (int round = 0; round < 3; ++round) {
+      for (int i = 0; i < 2; ++i) peer.send_command(read10(0, 1), kRead, 512);
+      peer.send_command(read10(0, 1), kRead, 512);
+      CHECK(peer.answer().as<iscsi::ScsiResponseBhs>().status ==
+            static_cast<std::uint8_t>(scsi::Status::task_set_full));
+      CHECK(array.device.executor.held() == 2);
+      // One is read, the other aborted: both make room.
+      if (round == 1) peer.send(peer.task_management(1, 0, peer.task_tag - 1));
+      array.device.executor.run_all();
+      peer.answers();
+    }
+    peer.send_command(read10(0, 2), kRead, 1024);
+    array.device.executor.run_all();
+    CHECK(peer.answer().bhs.code() == iscsi::Opcode::data_in);
+  }
+
   TEST_CASE("A CmdSN outside the window is ignored without an answer") {
     Host host;
     std::uint32_t right = host.peer.cmd_sn;
