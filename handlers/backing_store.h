@@ -59,6 +59,9 @@ class Snapshot : public base::RefCounted {
  public:
   virtual std::uint64_t size_bytes() const = 0;
 
+  /// Whether reading may wait for a device: then it is done on a worker thread.
+  virtual bool may_block() const { return false; }
+
   /// Appends `range` (offsets into the concatenation) to `out`. Errors: medium_read, snapshot_lost,
   /// unavailable.
   virtual IoResult<void> read(ByteRange range, base::Segments& out) const = 0;
@@ -110,6 +113,11 @@ class BackingStore {
   /// when given, says how many whole bytes from the start surely do.
   virtual IoResult<void> clone(const Snapshot& snapshot, ByteRange range, std::uint64_t offset,
                                std::uint64_t* copied) = 0;
+
+  /// For stores whose may_block() is false, and called on a worker thread all the same: brings `range` of a snapshot
+  /// that may block here, as a snapshot of its own that clone() shares at once. Touches nothing that the loop's
+  /// thread may be using. Null when the store cannot. Errors: those of Snapshot::read, and no_space.
+  virtual IoResult<SnapshotRef> fetch(const Snapshot&, ByteRange) { return SnapshotRef{}; }
 
   /// Bytes of storage in use (memory, or allocated on the file system), shared ones counted once.
   virtual std::uint64_t allocated_bytes() const = 0;

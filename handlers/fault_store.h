@@ -39,6 +39,9 @@ class FaultStore final : public BackingStore {
   IoResult<ProvisioningRun> provisioning(std::uint64_t offset) override { return store_->provisioning(offset); }
   IoResult<SnapshotRef> capture(std::span<const ByteRange> ranges) override;
   IoResult<void> clone(const Snapshot& snapshot, ByteRange range, std::uint64_t offset, std::uint64_t* copied) override;
+  IoResult<SnapshotRef> fetch(const Snapshot& snapshot, ByteRange range) override {
+    return store_->fetch(snapshot, range);
+  }
   std::uint64_t allocated_bytes() const override { return store_->allocated_bytes(); }
 
  private:

@@ -62,6 +62,7 @@ class FileSnapshot final : public Snapshot {
   ~FileSnapshot() override { core_->originals.release(pieces_); }
 
   std::uint64_t size_bytes() const override { return size_; }
+  bool may_block() const override { return true; }
   const FileImage& image() const { return core_->image; }
 
   IoResult<void> read(ByteRange range, base::Segments& out) const override {

@@ -128,4 +128,13 @@ IoResult<void> MemoryStore::clone(const Snapshot& snapshot, ByteRange range, std
   return {};
 }
 
+IoResult<SnapshotRef> MemoryStore::fetch(const Snapshot& snapshot, ByteRange range) {
+  // A store of its own on the same pool, which any thread may use.
+  MemoryStore staging(range.length, base::Ref<MemoryPool>(&*pool_));
+  if (auto copied = copy_from_snapshot(staging, snapshot, range, 0, nullptr); !copied)
+    return std::unexpected(copied.error());
+  const ByteRange whole{0, range.length};
+  return staging.capture({&whole, 1});
+}
+
 }  // namespace handlers

@@ -28,6 +28,7 @@ class MemoryStore final : public BackingStore {
   IoResult<ProvisioningRun> provisioning(std::uint64_t offset) override;
   IoResult<SnapshotRef> capture(std::span<const ByteRange> ranges) override;
   IoResult<void> clone(const Snapshot& snapshot, ByteRange range, std::uint64_t offset, std::uint64_t* copied) override;
+  IoResult<SnapshotRef> fetch(const Snapshot& snapshot, ByteRange range) override;
   /// What the whole pool holds: memory is shared between its stores.
   std::uint64_t allocated_bytes() const override { return pool_->budget().used(); }
 

@@ -69,7 +69,10 @@ struct CommandContext {
   /// `work` reads task.data_out when it runs and never captures the span: bytes that were only lent are moved to a
   /// copy when the work has to wait. Up to 24 bytes of captures cost no allocation.
   using Then = std::move_only_function<std::expected<void, Sense>(std::expected<void, Sense>)>;
-  void start(Access access, handlers::ByteRange range, Work work, Then then = {});
+  ///
+  /// Where::worker: `work` waits for something else than the logical unit's own store, which it leaves alone.
+  enum class Where : std::uint8_t { store, worker };
+  void start(Access access, handlers::ByteRange range, Work work, Then then = {}, Where where = Where::store);
 
   // The device server's own.
   enum class Started : std::uint8_t { no, finished, pending };

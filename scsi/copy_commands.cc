@@ -181,7 +181,8 @@ struct WriteJob : CopyJob {
   std::uint64_t offset_into_rod = 0;  ///< bytes
   bool delete_token = false;
   std::optional<tokens::TokenUse> use;
-  std::uint64_t done = 0;  ///< bytes, from the first of the first range on
+  handlers::SnapshotRef fetched;  ///< the data in a form that does not block; null: the ROD's is used
+  std::uint64_t done = 0;         ///< bytes, from the first of the first range on
   std::uint16_t steps = 0;
   handlers::IoResult<void> result;
 
@@ -192,7 +193,17 @@ struct WriteJob : CopyJob {
 
   handlers::IoResult<void> write(handlers::ByteRange range, std::uint64_t& copied) {
     if (use->zero()) return zero_fill(range);
+    if (fetched) return lu.store().clone(*fetched, {done, range.length}, range.offset, &copied);
     return lu.store().clone(use->rod()->data(), {offset_into_rod + done, range.length}, range.offset, &copied);
+  }
+
+  /// Whether the ROD's data has to be waited for, and the logical unit's store must not be kept waiting.
+  bool fetches() const { return !use->zero() && use->rod()->data().may_block() && !lu.store().may_block(); }
+
+  void fetch(std::uint64_t length) {
+    auto brought = lu.store().fetch(use->rod()->data(), {offset_into_rod, length});
+    if (brought) fetched = std::move(*brought);
+    if (!brought) result = std::unexpected(std::move(brought.error()));
   }
 
   void write_ranges() {
@@ -215,6 +226,11 @@ struct WriteJob : CopyJob {
     if (result.error().kind == handlers::IoError::Kind::snapshot_lost) manager.tokens().cancel(use->id());
     if (blocks > 0) return fall_short(blocks, steps, result.error().reason);
     return fail(io_error_sense(result.error()));
+  }
+
+  Outcome end_of_work(Outcome outcome) {
+    if (aborted()) return outcome;
+    return outcome ? finish() : fail(std::move(outcome.error()));
   }
 };
 
@@ -275,19 +291,31 @@ Outcome write_using_token(CommandContext& context) {
   if (request->ranges.ranges.empty()) return job->finish();
 
   handlers::ByteRange hull = request->ranges.hull();
+  std::uint64_t length = request->ranges.total_bytes;
   job->ranges = std::move(request->ranges.ranges);
   // One lock over all ranges and what lies between: it cannot deadlock with a command that names the same ranges in
   // another order, and cloning is a matter of metadata. The source needs none: its snapshot never changes.
+  if (job->fetches()) {
+    context.start(
+        Access::exclusive, hull,
+        [job, length]() -> Outcome {
+          job->fetch(length);
+          return {};
+        },
+        [job](Outcome outcome) {
+          if (outcome && job->result) job->write_ranges();
+          return job->end_of_work(std::move(outcome));
+        },
+        CommandContext::Where::worker);
+    return {};
+  }
   context.start(
       Access::exclusive, hull,
       [job]() -> Outcome {
         job->write_ranges();
         return {};
       },
-      [job](Outcome outcome) {
-        if (job->aborted()) return outcome;
-        return outcome ? job->finish() : job->fail(std::move(outcome.error()));
-      });
+      [job](Outcome outcome) { return job->end_of_work(std::move(outcome)); });
   return {};
 }
 

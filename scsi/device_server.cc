@@ -270,11 +270,12 @@ std::expected<base::Bytes, Sense> CommandContext::parameter_list() const {
       fmt::format("PARAMETER LIST LENGTH is {}, {} bytes came", task.data_out_length, task.data_out.size())));
 }
 
-void CommandContext::start(Access access, handlers::ByteRange range, Work work, Then then) {
+void CommandContext::start(Access access, handlers::ByteRange range, Work work, Then then, Where where) {
   assert(started == Started::no);
   if (access == Access::exclusive && !lu->mode_pages().write_cache_enabled()) [[unlikely]]
     work = written_through(std::move(work), lu->store());
-  base::Executor* executor = lu->store().may_block() ? server.executor() : nullptr;
+  bool waits = lu->store().may_block() || where == Where::worker;
+  base::Executor* executor = waits ? server.executor() : nullptr;
   if (!executor && !lu->work().conflicts(access, range)) {
     outcome = perform(work);
     if (then) outcome = then(std::move(outcome));

@@ -304,3 +304,35 @@ TEST_CASE("snapshots are read and released on other threads while their store ch
   CHECK(wrong == 0);
   CHECK(store.tree().broken_rule().empty());
 }
+
+TEST_CASE("fetch() brings a file's snapshot into the pool, holes as holes, without touching the store") {
+  auto pool = MemoryPool::create(4 * kMiB);
+  MemoryStore store(64 * kMiB, pool);
+  FileKind files;
+  auto file = files.make(64 * kMiB);
+  REQUIRE(file->write(kMiB, content(kMiB, 5)));
+  const ByteRange all{0, 64 * kMiB};
+  auto snapshot = file->capture({&all, 1});
+  REQUIRE(snapshot);
+  CHECK((*snapshot)->may_block());
+
+  IoResult<SnapshotRef> fetched;
+  std::thread worker([&] { fetched = store.fetch(**snapshot, {kMiB / 2, 2 * kMiB}); });
+  REQUIRE(store.write(32 * kMiB, content(4096, 1)));
+  worker.join();
+  REQUIRE(fetched);
+  CHECK_FALSE((*fetched)->may_block());
+  CHECK(used(pool) < 2 * kMiB);
+  std::uint64_t before = used(pool);
+  REQUIRE(store.clone(**fetched, {0, 2 * kMiB}, 0, nullptr));
+  CHECK(used(pool) < before + 16 * kNode);  // shared, not copied
+  CHECK(read_all(store, {kMiB / 2, kMiB}) == content(kMiB, 5));
+  CHECK_FALSE(store.provisioning(0)->mapped);
+
+  // More than the pool has room for.
+  REQUIRE(file->write(8 * kMiB, content(8 * kMiB, 6)));
+  snapshot = file->capture({&all, 1});
+  auto full = store.fetch(**snapshot, all);
+  REQUIRE_FALSE(full);
+  CHECK(full.error().kind == IoError::Kind::no_space);
+}

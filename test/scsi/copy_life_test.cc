@@ -341,3 +341,33 @@ TEST_CASE("work on any range of a WRITE USING TOKEN waits for all of it, work be
   CHECK(device.read(kDestination, {10, 1}) == Bytes(512, 10));
   CHECK(device.read(kDestination, {100, 1}) == Bytes(512, 100));
 }
+
+TEST_CASE("data that has to be waited for is fetched by a worker when the destination's store does not block") {
+  Device device;
+  device.stores[0]->blocking = true;
+  REQUIRE(device.stores[0]->write(0, Bytes(8 * 512, 7)));
+  Bytes list = populate_list({{0, 8}});
+  REQUIRE(device.run(out_cdb(0x10, 1, list.size()), list).good());
+  tokens::RodToken token = CopyResult(device.run(in_cdb(0x07, 1, 805)).data()).token.value();
+  auto stored = [&] { return Bytes(device.stores[1]->bytes().begin(), device.stores[1]->bytes().begin() + 8 * 512); };
+
+  list = write_list(token, {{4, 2}, {0, 1}}, 1);
+  Command& copy = device.send(out_cdb(0x11, 2, list.size()), list, 1);
+  CHECK_FALSE(copy.done());
+  CHECK(device.executor.held() == 1);
+  Command& read = device.send({0x28, 0, 0, 0, 0, 4, 0, 0, 1, 0}, {}, 1);
+  CHECK_FALSE(read.done());  // it overlaps the copy and came later
+  device.executor.run_all();
+  REQUIRE(copy.good());
+  CHECK(read.data() == Bytes(512, 7));
+  Bytes expected(8 * 512);
+  std::fill_n(expected.begin(), 512, std::uint8_t{7});
+  std::fill_n(expected.begin() + 4 * 512, 2 * 512, std::uint8_t{7});
+  CHECK(stored() == expected);
+
+  device.stores[1]->fetch_error = handlers::IoError{handlers::IoError::Kind::no_space, "full"};
+  Command& failed = device.run(out_cdb(0x11, 3, list.size()), write_list(token, {{6, 2}, {7 + 9, 1}}), 1);
+  CHECK(failed.failed_with(SenseKey::data_protect, AdditionalSense::space_allocation_failed_write_protect));
+  CHECK(stored() == expected);
+  CHECK(CopyResult(device.run(in_cdb(0x07, 3, 805), {}, 1).data()).header.transfer_count == 0);
+}

@@ -17,6 +17,9 @@ class RamSnapshot final : public handlers::Snapshot {
  public:
   std::vector<std::uint8_t> bytes{};
   std::vector<std::uint8_t> mapped{};  ///< per byte, 0 or 1
+  bool blocking = false;
+
+  bool may_block() const override { return blocking; }
 
   std::uint64_t size_bytes() const override { return bytes.size(); }
   handlers::IoResult<void> read(handlers::ByteRange range, base::Segments& out) const override {
@@ -45,6 +48,7 @@ class RamStore final : public handlers::BackingStore {
   bool out_of_memory = false;  ///< reading throws
   std::optional<handlers::IoError> read_error{};
   std::optional<handlers::IoError> write_error{};
+  std::optional<handlers::IoError> fetch_error{};
   unsigned flushes = 0;
 
   std::vector<std::uint8_t>& bytes() { return bytes_; }
@@ -90,6 +94,7 @@ class RamStore final : public handlers::BackingStore {
   handlers::IoResult<handlers::SnapshotRef> capture(std::span<const handlers::ByteRange> ranges) override {
     if (read_error) return std::unexpected(*read_error);
     auto snapshot = base::make_ref<RamSnapshot>();
+    snapshot->blocking = blocking;
     for (const handlers::ByteRange& range : ranges) {
       auto length = static_cast<std::ptrdiff_t>(range.length);
       auto mapped = mapped_.begin() + static_cast<std::ptrdiff_t>(range.offset);
@@ -115,6 +120,13 @@ class RamStore final : public handlers::BackingStore {
     }
     if (copied) *copied = range.length;
     return {};
+  }
+  handlers::IoResult<handlers::SnapshotRef> fetch(const handlers::Snapshot& from, handlers::ByteRange range) override {
+    if (fetch_error) return std::unexpected(*fetch_error);
+    RamStore staging(range.length);
+    if (auto copied = staging.clone(from, range, 0, nullptr); !copied) return std::unexpected(copied.error());
+    const handlers::ByteRange whole{0, range.length};
+    return staging.capture({&whole, 1});
   }
   std::uint64_t allocated_bytes() const override {
     return static_cast<std::uint64_t>(std::count(mapped_.begin(), mapped_.end(), 1));
