@@ -1,4 +1,6 @@
 // SCSI commands and their outcome (RFC 7143, 11.3, 11.4, 11.7).
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "base/log.h"
@@ -94,8 +96,10 @@ void Session::completed(scsi::Task& task) {
 
 /// Ends a command that the device server does not have, or has not begun.
 void Session::fail(Command& command, scsi::Sense sense) {
-  base::log::info("{} ({}): command {:02X}h, task tag {:08X}h: {}: {}", link_->peer(), identity_.initiator_name,
-                  command.cdb[0], command.tag, scsi::describe(sense), sense.rule);
+  auto lun = scsi::decode_lun(command.lun_field);
+  base::log::info("{}: CDB {:02X}h from {} to LUN {}, task tag {:08X}h: {}: {}", link_->peer(), command.cdb[0],
+                  identity_.initiator_name, lun ? fmt::format("{}", static_cast<unsigned>(*lun)) : "of another form",
+                  command.tag, scsi::describe(sense), sense.rule);
   if (command.phase == Command::Phase::gathering) server_->withdraw(command);
   command.status = scsi::Status::check_condition;
   command.sense = std::move(sense);
