@@ -20,11 +20,19 @@ TEST_CASE("a chunk is as long as asked, in whole granules, up to the largest") {
 
 TEST_CASE("a chunk grows into free granules behind it, and only those") {
   auto pool = MemoryPool::create();
-  auto chunk = pool->allocate(kGranule);
-  std::memset(chunk->data(), 7, kGranule);
+  // Two neighbours of full length: an arena's own table stands between others, at a place its address decides.
+  auto chunk = pool->allocate(kMaxChunk);
+  auto behind = pool->allocate(kMaxChunk);
+  while (chunk->size() != kMaxChunk || behind->size() != kMaxChunk || behind->data() != chunk->data() + kMaxChunk) {
+    chunk = std::move(behind);
+    behind = pool->allocate(kMaxChunk);
+  }
+  pool->shrink(*chunk, kGranule);
+  behind = {};
   CHECK(pool->grow(*chunk, 2 * kGranule) == 2 * kGranule);
   CHECK(chunk->size() == 3 * kGranule);
-  auto next = pool->allocate(kGranule);
+  CHECK(pool->grow(*chunk, kGranule) == kGranule);
+  auto next = pool->divide(*chunk, 3 * kGranule);
   CHECK(next->data() == chunk->data() + 3 * kGranule);
   CHECK(pool->grow(*chunk, kGranule) == 0);
   CHECK(pool->grow(*next, 2 * kMaxChunk) == kMaxChunk - kGranule);
