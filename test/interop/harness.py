@@ -12,7 +12,8 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from urllib.parse import urlparse
+
+from lun_urls import LunUrls
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -65,7 +66,7 @@ def expect(text, pattern, what=""):
     return match
 
 
-class Target:
+class Target(LunUrls):
     """A running target: anything that takes odxd's command line and prints its "lun URL" and "ready" lines."""
 
     def __init__(self, command, name, *arguments, ready_within_s=30):
@@ -90,30 +91,6 @@ class Target:
             buffer += data
         self.lines = buffer.decode().splitlines()
         self.urls = [line.removeprefix("lun ") for line in self.lines if line.startswith("lun ")]
-
-    @property
-    def url(self):
-        return self.urls[0]
-
-    @property
-    def host(self):
-        return urlparse(self.url).hostname
-
-    @property
-    def port(self):
-        return urlparse(self.url).port
-
-    @property
-    def iqn(self):
-        return self.url.split("/")[3]
-
-    @property
-    def portal_url(self):
-        return "/".join(self.url.split("/")[:3])
-
-    def lun(self, index=0):
-        """The logical unit number behind urls[index]."""
-        return int(self.urls[index].rsplit("/", 1)[1])
 
     def log(self):
         return self.log_path.read_text(errors="replace")

@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from urllib.parse import urlparse
+
+from lun_urls import LunUrls
 
 ODXD = os.environ.get("ODXD") or (sys.argv.pop(1) if len(sys.argv) > 1 and not sys.argv[1].startswith("-") else "odxd")
 START_LIMIT_S = 20
@@ -21,7 +22,7 @@ def odxd_ends(*arguments):
     return done.returncode, done.stdout, done.stderr
 
 
-class Odxd:
+class Odxd(LunUrls):
     """What wire.Session takes as a target, too."""
 
     def __init__(self, *arguments, portal="127.0.0.1:0", descriptors=None, log_path="/dev/null"):
@@ -57,29 +58,6 @@ class Odxd:
     def log(self):
         with open(self.log_path, errors="replace") as log:
             return log.read()
-
-    @property
-    def url(self):
-        return self.urls[0]
-
-    @property
-    def host(self):
-        return urlparse(self.url).hostname
-
-    @property
-    def port(self):
-        return urlparse(self.url).port
-
-    @property
-    def iqn(self):
-        return self.url.split("/")[3]
-
-    @property
-    def portal_url(self):
-        return "/".join(self.url.split("/")[:3])
-
-    def lun(self, index=0):
-        return int(self.urls[index].rsplit("/", 1)[1])
 
     def end(self, how=signal.SIGTERM, within_s=END_LIMIT_S):
         """Sends a signal and returns the exit status."""
