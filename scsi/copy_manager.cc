@@ -25,7 +25,8 @@ constexpr std::size_t kTombstonesPerToken = 4;
 tokens::TokenLimits token_limits(const DeviceProfile& profile) {
   return {.tokens = profile.maximum_tokens,
           .tombstones = kTombstonesPerToken * profile.maximum_tokens,
-          .lifetime = std::chrono::seconds(profile.token_lifetime_s)};
+          .lifetime = std::chrono::seconds(profile.token_lifetime_s),
+          .rod_types = profile.rod_types};
 }
 
 /// The third-party copy rows of the command table, so that the page cannot name what is not there.
@@ -62,7 +63,7 @@ struct CopyManager::Impl {
 };
 
 CopyManager::CopyManager(DeviceProfile profile, const base::Clock& clock, base::Entropy& entropy)
-    : impl_(std::make_unique<Impl>(profile, clock, entropy)) {}
+    : impl_(std::make_unique<Impl>(std::move(profile), clock, entropy)) {}
 CopyManager::~CopyManager() = default;
 
 const DeviceProfile& CopyManager::profile() const { return impl_->profile; }
@@ -96,8 +97,11 @@ std::vector<std::uint8_t> CopyManager::third_party_copy_page(const LogicalUnit& 
       .maximum_token_inactivity_timeout_s = profile.maximum_inactivity_timeout_s,
       .maximum_bytes_in_block_rod = profile.maximum_token_transfer_bytes,
       .optimal_bytes_in_block_rod_transfer = profile.optimal_transfer_bytes};
-  for (const tokens::RodTypeSupport& row : tokens::supported_rod_types())
-    page.supported_rod_types.push_back({.type = row.type, .token_in = row.token_in, .token_out = row.token_out});
+  for (const tokens::RodTypeSupport& row : profile.rod_types)
+    page.supported_rod_types.push_back({.type = row.type,
+                                        .extended_copy_internal = profile.extended_copy && row.internal,
+                                        .token_in = row.token_in,
+                                        .token_out = row.token_out});
   page.general_copy_operations = {.total_concurrent_copies = profile.maximum_copy_operations,
                                   .maximum_identified_concurrent_copies = profile.maximum_copy_operations};
   return encode(page);

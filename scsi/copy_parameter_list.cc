@@ -153,7 +153,7 @@ std::expected<PopulateTokenRequest, Sense> parse_populate_token(base::Bytes list
 
   PopulateTokenRequest request;
   if (header.flags & kRtv) {
-    const tokens::RodTypeSupport* type = tokens::find_rod_type(header.rod_type);
+    const tokens::RodTypeSupport* type = tokens::find_rod_type(profile.rod_types, header.rod_type);
     if (!type || !type->token_out || !type->point_in_time)
       return std::unexpected(invalid_field(
           offsetof(List, rod_type),

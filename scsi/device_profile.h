@@ -1,14 +1,40 @@
 // The array's personality: the limits it advertises and enforces. One struct, so that a profile is data.
+// Thread: any.
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "tokens/rod_token.h"
 
 namespace scsi {
+
+/// How long copies seem to take (design.md section 6): `latency`, then the bytes at `rate`, on the array clock.
+struct CopyDuration {
+  std::uint64_t latency_us = 0;
+  std::uint64_t bytes_per_second = 0;  ///< 0: no time for bytes
+  enum class Completion : std::uint8_t {
+    at_once,    ///< all blocks change together when the time is over
+    scheduled,  ///< blocks change, and progress moves, as the time passes
+  };
+  Completion completion = Completion::scheduled;
+};
+
+/// What a copy between logical units that cannot reach each other is refused with.
+enum class UnreachableRefusal : std::uint8_t {
+  unreachable_copy_target,           ///< 05/08/04; WINDOWS: STATUS_DEVICE_UNREACHABLE
+  remote_token_usage_not_supported,  ///< 05/23/02
+  copy_target_device_not_reachable,  ///< 0A/0D/02
+};
 
 /// Block Device ROD Limits (VPD 8Fh descriptor 0000h, SBC-4 6.6.9) and token limits. Byte figures, so that one
 /// profile fits 512- and 4096-byte logical units.
 struct DeviceProfile {
-  bool odx = true;  ///< POPULATE TOKEN, WRITE USING TOKEN and VPD 8Fh exist
+  // Which commands exist. With neither of the first two there is no third-party copy: 3PC is 0, no VPD page 8Fh.
+  bool odx = true;            ///< POPULATE TOKEN, WRITE USING TOKEN, RECEIVE ROD TOKEN INFORMATION
+  bool extended_copy = true;  ///< EXTENDED COPY, LID1 and LID4, and what it obliges to (SPC-4 table 108)
+  bool background = true;     ///< IMMED may be 1; COPY OPERATION ABORT
 
   // WINDOWS: never uses more than 64; a value above 0400h fails the HCK (facts: windows-host 2.2, 7).
   std::uint16_t maximum_range_descriptors = 64;
@@ -17,11 +43,46 @@ struct DeviceProfile {
   // WINDOWS: at least 256 MiB and at least the optimal count, which is at most 256 MiB (windows-host 7).
   std::uint64_t maximum_token_transfer_bytes = 4ull << 30;
   std::uint64_t optimal_transfer_bytes = 256ull << 20;
+  /// Ranges that do not begin and end at multiples of this are 05/26/04; 0: any do. WINDOWS: the code becomes
+  /// STATUS_INVALID_OFFSET_ALIGNMENT.
+  std::uint32_t offload_alignment_bytes = 0;
 
-  std::uint32_t token_lifetime_s = 3600;         ///< from creation, whatever the inactivity timer says
-  std::uint32_t maximum_tokens = 65536;          ///< beyond: 0B/55/03
-  std::uint32_t maximum_copy_operations = 1024;  ///< being processed at once, per array; beyond: 0B/55/03
-  std::uint32_t maximum_copy_results = 65536;    ///< results kept per array; the oldest goes first
+  std::uint32_t token_lifetime_s = 3600;          ///< from creation, whatever the inactivity timer says
+  std::uint32_t minimum_token_lifetime_s = 1;     ///< what a ROD CSCD descriptor may ask for (SPC-4 6.4.5.10)
+  std::uint32_t maximum_token_lifetime_s = 3600;  ///< at least token_lifetime_s
+  std::uint32_t maximum_tokens = 65536;           ///< beyond: 0B/55/03
+  std::uint32_t maximum_copy_operations = 1024;   ///< being processed at once, per array; beyond: 0B/55/03
+  std::uint32_t maximum_copy_results = 65536;     ///< results kept per array; the oldest goes first
+
+  // What tokens mean.
+  /// VPD 8Fh descriptor 0108h and what is judged by it; ascending.
+  std::vector<tokens::RodTypeSupport> rod_types = tokens::all_rod_types();
+  /// What POPULATE TOKEN makes when it is not told (RTV=0).
+  tokens::RodType populate_token_type = tokens::RodType::point_in_time_default;
+  /// A write to its source cancels a point in time default token (23h/08h), as it always does change vulnerable ones.
+  bool source_write_cancels = false;
+  /// WRITE USING TOKEN for more than the ROD holds: false: 05/0D/04, nothing written (the HLK); true: what there is
+  /// (SBC-4 5.59).
+  bool partial_write = false;
+  UnreachableRefusal unreachable_refusal = UnreachableRefusal::unreachable_copy_target;
+  std::optional<std::uint8_t> remote_tokens{};  ///< REMOTE TOKENS; absent: by what can be reached
+
+  CopyDuration copy_duration{};      ///< of WRITE USING TOKEN and EXTENDED COPY
+  CopyDuration populate_duration{};  ///< of POPULATE TOKEN
+
+  // EXTENDED COPY (VPD 8Fh descriptors 0004h, 8001h and C001h; RECEIVE COPY OPERATING PARAMETERS).
+  std::uint16_t maximum_cscd_descriptors = 64;          ///< beyond: 05/26/06
+  std::uint16_t maximum_segment_descriptors = 256;      ///< beyond: 05/26/08
+  std::uint32_t maximum_descriptor_list_bytes = 16384;  ///< beyond: 05/1A/00
+  std::uint32_t maximum_inline_data_bytes = 8192;       ///< beyond: 05/26/0B
+  std::uint32_t maximum_segment_bytes = 0;              ///< 0: not limited; beyond: 0A/26/0D
+  std::uint8_t data_segment_granularity_log2 = 9;       ///< bytes; else: 0A/26/0D
+  std::uint8_t inline_data_granularity_log2 = 0;
+  std::uint32_t held_data_limit_bytes = 4u << 20;  ///< for each operation; more is dropped (HDD)
+  std::uint8_t held_data_granularity_log2 = 0;
+  /// Whether EXTENDED COPY finds logical units of the array's other targets, to which its I_T nexus has no path
+  /// (CVE-2020-28374).
+  bool extended_copy_across_targets = false;
 
   // VPD B0h, in blocks or bytes as named there.
   std::uint16_t maximum_compare_and_write_blocks = 255;

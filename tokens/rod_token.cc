@@ -13,22 +13,40 @@ namespace {
 
 constexpr std::size_t kSealedBytes = offsetof(RodToken, extended) + offsetof(ExtendedRodTokenData, mac);
 
-constexpr RodTypeSupport kSupportedRodTypes[] = {
-    {RodType::point_in_time_default, true, true, true},
-    {RodType::block_device_zero, true, false, false},
-};
-
 void require(bool good) {
   if (!good) throw std::runtime_error("OpenSSL offers no HMAC-SHA-256");
 }
 
 }  // namespace
 
-std::span<const RodTypeSupport> supported_rod_types() { return kSupportedRodTypes; }
+std::vector<RodTypeSupport> all_rod_types() {
+  return {
+      {.type = RodType::access_upon_reference, .token_in = true, .token_out = true, .internal = true},
+      {.type = RodType::point_in_time_default,
+       .token_in = true,
+       .token_out = true,
+       .point_in_time = true,
+       .internal = true},
+      {.type = RodType::point_in_time_change_vulnerable,
+       .token_in = true,
+       .token_out = true,
+       .point_in_time = true,
+       .internal = true},
+      {.type = RodType::point_in_time_persistent,
+       .token_in = true,
+       .token_out = true,
+       .point_in_time = true,
+       .internal = true},
+      // A token of it shows the type that was really made, so none comes in.
+      {.type = RodType::point_in_time_any, .token_out = true, .point_in_time = true, .internal = true},
+      // TOKEN_OUT is zero by SPC-4 7.8.17.9.
+      {.type = RodType::block_device_zero, .token_in = true},
+  };
+}
 
-const RodTypeSupport* find_rod_type(std::uint32_t type) {
-  auto row = std::ranges::find(kSupportedRodTypes, static_cast<RodType>(type), &RodTypeSupport::type);
-  return row == std::end(kSupportedRodTypes) ? nullptr : row;
+const RodTypeSupport* find_rod_type(std::span<const RodTypeSupport> supported, std::uint32_t type) {
+  auto row = std::ranges::find(supported, static_cast<RodType>(type), &RodTypeSupport::type);
+  return row == supported.end() ? nullptr : &*row;
 }
 
 RodToken zero_token() {

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "base/bytes.h"
 #include "base/entropy.h"
@@ -28,17 +29,21 @@ enum class RodType : std::uint32_t {
   block_device_zero = 0xFFFF0001,  ///< SBC-4 4.28.4: the well-known token whose data is all zeros
 };
 
-/// What this copy manager does with a ROD type: one row per supported type, ascending. Judging tokens, POPULATE
-/// TOKEN's ROD TYPE field and VPD 8Fh descriptor 0108h all read it. A type that is not here is not supported.
+/// What a copy manager does with a ROD type: one row per supported type, ascending. Judging tokens, POPULATE TOKEN's
+/// ROD TYPE field, ROD CSCD descriptors and VPD 8Fh descriptor 0108h all read it. A type without a row is not
+/// supported.
 struct RodTypeSupport {
   RodType type;
   bool token_in;       ///< a token of this type may be used
   bool token_out;      ///< a token of this type may be created
   bool point_in_time;  ///< POPULATE TOKEN may name it (SBC-4 5.12)
+  bool internal;       ///< EXTENDED COPY may use one without a token (ECPY_INT)
+  bool operator==(const RodTypeSupport&) const = default;
 };
-std::span<const RodTypeSupport> supported_rod_types();
+/// Every type there is something behind.
+std::vector<RodTypeSupport> all_rod_types();
 /// The row of `type`, or null.
-const RodTypeSupport* find_rod_type(std::uint32_t type);
+const RodTypeSupport* find_rod_type(std::span<const RodTypeSupport> supported, std::uint32_t type);
 
 /// The Identification Descriptor CSCD descriptor (SPC-4 6.4.5.4), as a token's CREATOR LOGICAL UNIT DESCRIPTOR.
 struct IdentificationCscdDescriptor {

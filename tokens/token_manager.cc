@@ -56,7 +56,7 @@ TokenUse::~TokenUse() {
 
 TokenManager::TokenManager(TokenLimits limits, const base::Clock& clock, base::Entropy& entropy)
     // An identifier is never used twice in one start, and starts differ in where they begin to count.
-    : limits_(limits), clock_(clock), entropy_(entropy), seal_(entropy), next_id_(entropy.u64() / 2 + 1) {}
+    : limits_(std::move(limits)), clock_(clock), entropy_(entropy), seal_(entropy), next_id_(entropy.u64() / 2 + 1) {}
 
 TokenManager::~TokenManager() = default;
 
@@ -90,7 +90,7 @@ std::expected<RodToken, TokenError> TokenManager::create(NewToken token) {
 }
 
 std::expected<TokenUse, TokenError> TokenManager::use(const RodToken& token) {
-  const RodTypeSupport* type = find_rod_type(token.rod_type);
+  const RodTypeSupport* type = find_rod_type(limits_.rod_types, token.rod_type);
   if (!type || !type->token_in) return std::unexpected(TokenError::unsupported_type);
   if (token.rod_token_length != kRodTokenLength) return std::unexpected(TokenError::invalid_length);
   // Known by its type and length alone (SBC-4 4.28.4); the rest is reserved.

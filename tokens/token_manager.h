@@ -60,6 +60,7 @@ struct TokenLimits {
   std::size_t tokens = 65536;       ///< beyond: TokenError::too_many_tokens
   std::size_t tombstones = 262144;  ///< beyond: the one that would be forgotten first goes, and is unknown from then on
   base::Duration lifetime = std::chrono::hours(1);
+  std::vector<RodTypeSupport> rod_types = all_rod_types();  ///< tokens of other types are refused
 };
 
 /// What a new token says about itself, apart from what the manager fills in.
