@@ -19,6 +19,7 @@
 namespace scsi {
 
 class DeviceServer;
+struct DeviceProfile;
 
 enum class DataDirection : std::uint8_t { none, in, out };
 
@@ -69,14 +70,16 @@ struct CommandContext {
   /// `work` reads task.data_out when it runs and never captures the span: bytes that were only lent are moved to a
   /// copy when the work has to wait. Up to 24 bytes of captures cost no allocation.
   using Then = std::move_only_function<std::expected<void, Sense>(std::expected<void, Sense>)>;
-  ///
-  /// Where::worker: `work` waits for something else than the logical unit's own store, which it leaves alone.
-  enum class Where : std::uint8_t { store, worker };
-  void start(Access access, handlers::ByteRange range, Work work, Then then = {}, Where where = Where::store);
+  void start(Access access, handlers::ByteRange range, Work work, Then then = {});
+
+  /// The command goes on after the body has returned without an error: whoever called this finishes the task through
+  /// DeviceServer::finish(), perhaps before. Aborts reach it through `runner`. Data-out that was only lent is gone
+  /// then.
+  void defer(Abortable& runner);
 
   // The device server's own.
   enum class Started : std::uint8_t { no, finished, pending };
-  Started started = Started::no;         ///< what start() did
+  Started started = Started::no;         ///< what start() or defer() did
   std::expected<void, Sense> outcome{};  ///< of work that finished inside start()
 };
 
@@ -104,8 +107,8 @@ struct CommandDescriptor {
   TransferLength transfer_length;  ///< null: no data
   CommandBody body;
   CommandCheck check = nullptr;
-  bool (*offered)(const DeviceServer& server) = nullptr;  ///< null: always; where false there might as well be no row
-  std::uint32_t recommended_timeout_s = 0;                ///< REPORT SUPPORTED OPERATION CODES with RCTD; 0: not stated
+  bool (*offered)(const DeviceProfile& profile) = nullptr;  ///< null: always; where false there might as well be no row
+  std::uint32_t recommended_timeout_s = 0;  ///< REPORT SUPPORTED OPERATION CODES with RCTD; 0: not stated
 };
 
 /// The service action field of every operation code that has one here: bits 4-0 of byte 1 (SPC-4 4.3.2).
@@ -116,8 +119,8 @@ inline constexpr std::uint8_t kServiceActionHighBit = 4;
 /// All rows, sorted by opcode and service action.
 std::span<const CommandDescriptor> command_table();
 
-inline bool offers(const DeviceServer& server, const CommandDescriptor& row) {
-  return !row.offered || row.offered(server);
+inline bool offers(const DeviceProfile& profile, const CommandDescriptor& row) {
+  return !row.offered || row.offered(profile);
 }
 
 /// The row for a CDB; nothing when the opcode, or its service action, has none.

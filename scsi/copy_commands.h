@@ -1,8 +1,8 @@
-// Rows and bodies of the third-party copy commands: POPULATE TOKEN, WRITE USING TOKEN, RECEIVE ROD TOKEN INFORMATION
-// and RECEIVE COPY STATUS(LID4) (SBC-4 5.12, 5.25, 5.59; SPC-4 6.24).
+// Rows of the third-party copy commands, and the bodies of those that abort an operation or receive its results (SPC-4
+// 6.24, 6.26).
 //
-// Lists are read in copy_parameter_list, results written in copy_results, tokens judged in tokens/; here they meet the
-// stores. Thread: the loop's, except store work.
+// Originating commands have files of their own: token_commands (POPULATE TOKEN, WRITE USING TOKEN). Results are written
+// in copy_results. Thread: the loop's.
 #pragma once
 
 #include <span>

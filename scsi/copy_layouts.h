@@ -13,7 +13,11 @@ namespace scsi {
 inline constexpr std::uint8_t kThirdPartyCopyOut = 0x83;
 inline constexpr std::uint8_t kThirdPartyCopyIn = 0x84;
 
-enum class CopyOutServiceAction : std::uint8_t { populate_token = 0x10, write_using_token = 0x11 };
+enum class CopyOutServiceAction : std::uint8_t {
+  populate_token = 0x10,
+  write_using_token = 0x11,
+  copy_operation_abort = 0x1C,
+};
 enum class CopyInServiceAction : std::uint8_t { receive_copy_status_lid4 = 0x05, receive_rod_token_information = 0x07 };
 
 /// POPULATE TOKEN and WRITE USING TOKEN. LIST IDENTIFIER stands elsewhere than in the THIRD-PARTY COPY IN commands.
@@ -29,7 +33,7 @@ struct TokenOutCdb {
 static_assert(sizeof(TokenOutCdb) == 16 && offsetof(TokenOutCdb, list_identifier) == 6 &&
               offsetof(TokenOutCdb, parameter_list_length) == 10);
 
-/// RECEIVE COPY STATUS(LID4) and RECEIVE ROD TOKEN INFORMATION.
+/// RECEIVE COPY STATUS(LID4), RECEIVE ROD TOKEN INFORMATION, and, without ALLOCATION LENGTH, COPY OPERATION ABORT.
 struct CopyResultsCdb {
   std::uint8_t operation_code;
   std::uint8_t service_action;

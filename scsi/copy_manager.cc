@@ -1,13 +1,18 @@
 #include "scsi/copy_manager.h"
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "scsi/command_table.h"
 #include "scsi/copy_identity.h"
+#include "scsi/copy_job.h"
 #include "scsi/copy_layouts.h"
 #include "scsi/logical_unit.h"
+#include "scsi/source_watch.h"
+#include "scsi/task_set.h"
 #include "scsi/third_party_copy_page.h"
+#include "scsi/work_queue.h"
 #include "tokens/copy_operation.h"
 #include "tokens/token_manager.h"
 
@@ -30,70 +35,142 @@ tokens::TokenLimits token_limits(const DeviceProfile& profile) {
 }
 
 /// The third-party copy rows of the command table, so that the page cannot name what is not there.
-std::vector<ThirdPartyCopyPage::SupportedCommand> supported_commands() {
+std::vector<ThirdPartyCopyPage::SupportedCommand> supported_commands(const DeviceProfile& profile) {
   std::vector<ThirdPartyCopyPage::SupportedCommand> commands{{kThirdPartyCopyOut}, {kThirdPartyCopyIn}};
   for (const CommandDescriptor& row : command_table())  // sorted
     for (auto& command : commands)
-      if (row.opcode == command.operation_code && row.service_action)
+      if (row.opcode == command.operation_code && row.service_action && offers(profile, row))
         command.service_actions.push_back(static_cast<std::uint8_t>(*row.service_action));
   return commands;
 }
 
 }  // namespace
 
-void Reachability::cut(const std::string& a, const std::string& b) { cut_.emplace_back(a, b); }
-
-bool Reachability::reachable(const std::string& source, const std::string& destination) const {
-  return std::ranges::none_of(cut_, [&](const auto& pair) {
-    return pair == std::pair(source, destination) || pair == std::pair(destination, source);
-  });
-}
-
 struct CopyManager::Impl {
-  Impl(const DeviceProfile& its_profile, const base::Clock& clock, base::Entropy& entropy)
-      : profile(its_profile),
+  Impl(DeviceProfile&& its_profile, const base::Clock& array_clock, base::Entropy& entropy,
+       base::TimerQueue* its_timers, CopyFabric* its_fabric, std::string name)
+      : array_name(std::move(name)),
+        profile(std::move(its_profile)),
+        clock(array_clock),
+        timers(its_timers ? *its_timers : own_timers),
+        fabric(its_fabric ? *its_fabric : own_fabric),
         tokens(token_limits(profile), clock, entropy),
         operations({.operations = profile.maximum_copy_operations, .results = profile.maximum_copy_results}) {}
 
+  std::string array_name;
   DeviceProfile profile;
+  const base::Clock& clock;
+  base::TimerQueue own_timers;
+  CopyFabric own_fabric;
+  base::TimerQueue& timers;
+  CopyFabric& fabric;
   tokens::TokenManager tokens;
   tokens::CopyOperations operations;
-  Reachability reachability;
   std::set<std::string> targets;
+  std::map<LogicalUnit*, SourceWatch> watches;
+  std::map<CopyJob*, std::shared_ptr<CopyJob>> jobs;
 };
 
-CopyManager::CopyManager(DeviceProfile profile, const base::Clock& clock, base::Entropy& entropy)
-    : impl_(std::make_unique<Impl>(std::move(profile), clock, entropy)) {}
-CopyManager::~CopyManager() = default;
+CopyManager::CopyManager(DeviceProfile profile, const base::Clock& clock, base::Entropy& entropy,
+                         base::TimerQueue* timers, CopyFabric* fabric, std::string array_name)
+    : impl_(std::make_unique<Impl>(std::move(profile), clock, entropy, timers, fabric, std::move(array_name))) {
+  impl_->fabric.add(*this);
+}
 
+CopyManager::~CopyManager() {
+  // Operations that wait end where they are; their commands are not answered any more.
+  for (auto jobs = std::move(impl_->jobs); auto& [job, owned] : jobs) job->abandon();
+  impl_->fabric.remove(*this);
+}
+
+const std::string& CopyManager::array_name() const { return impl_->array_name; }
 const DeviceProfile& CopyManager::profile() const { return impl_->profile; }
+const base::Clock& CopyManager::clock() const { return impl_->clock; }
+base::TimerQueue& CopyManager::timers() { return impl_->timers; }
 tokens::TokenManager& CopyManager::tokens() { return impl_->tokens; }
 tokens::CopyOperations& CopyManager::operations() { return impl_->operations; }
-Reachability& CopyManager::reachability() { return impl_->reachability; }
+CopyFabric& CopyManager::fabric() { return impl_->fabric; }
+Reachability& CopyManager::reachability() { return impl_->fabric.reachability(); }
 
-void CopyManager::exported(const LogicalUnit& lu, const std::string& target_name) {
+void CopyManager::exported(LogicalUnit& lu, const std::string& target_name) {
   impl_->tokens.add_creator(creator_descriptor(lu));
   impl_->targets.insert(target_name);
+  impl_->fabric.add(lu, *this);
 }
+
+void CopyManager::add(std::shared_ptr<CopyJob> job) {
+  CopyJob* key = job.get();
+  impl_->jobs.emplace(key, std::move(job));
+}
+
+void CopyManager::remove(CopyJob& job) { impl_->jobs.erase(&job); }
+
+CopyJob* CopyManager::find_job(const tokens::CopyOperationKey& key) const {
+  const tokens::CopyOperation* operation = impl_->operations.find(key);
+  if (!operation || !tokens::in_progress(operation->status())) return nullptr;
+  auto found = std::ranges::find_if(impl_->jobs, [&](const auto& job) { return job.first->key() == key; });
+  return found == impl_->jobs.end() ? nullptr : found->first;
+}
+
+std::size_t CopyManager::running_jobs() const { return impl_->jobs.size(); }
 
 void CopyManager::nexus_lost(NexusId nexus) { impl_->operations.nexus_lost(static_cast<std::uint32_t>(nexus)); }
 
-void CopyManager::logical_unit_reset(const LogicalUnit& lu) { impl_->operations.logical_unit_reset(lu.identity().naa); }
+void CopyManager::stop_background(const LogicalUnit& lu, NexusId nexus, const std::shared_ptr<Rendezvous>& waiter) {
+  std::vector<std::shared_ptr<CopyJob>> stopped;
+  for (auto& [job, owned] : impl_->jobs)
+    if (job->background() && &job->lu() == &lu && (nexus == NexusId::none || job->nexus() == nexus))
+      stopped.push_back(owned);
+  for (const auto& job : stopped) job->stop(waiter);
+}
+
+void CopyManager::logical_unit_reset(const LogicalUnit& lu, const std::shared_ptr<Rendezvous>& waiter) {
+  impl_->operations.logical_unit_reset(lu.identity().naa);
+  stop_background(lu, NexusId::none, waiter);
+}
+
+void CopyManager::logical_unit_shrunk(const LogicalUnit& lu) {
+  std::uint64_t size = lu.store().size_bytes();
+  impl_->tokens.cancel_if([&](const tokens::Rod& rod) {
+    bool vulnerable = !rod.data() || rod.type() == tokens::RodType::point_in_time_change_vulnerable;
+    return vulnerable && rod.source().logical_unit == lu.identity().naa &&
+           std::ranges::any_of(rod.source().ranges, [&](const auto& range) { return range.end() > size; });
+  });
+}
+
+void CopyManager::logical_unit_removed(LogicalUnit& lu) {
+  impl_->tokens.cancel_if([&](const tokens::Rod& rod) { return rod.source().logical_unit == lu.identity().naa; });
+  impl_->fabric.remove(lu);
+  lu.work().watch(nullptr);
+  impl_->watches.erase(&lu);
+}
+
+void CopyManager::watch(LogicalUnit& lu, const std::vector<handlers::ByteRange>& ranges, tokens::TokenId token) {
+  SourceWatch& watch = impl_->watches[&lu];
+  watch.add(ranges, token, [&](tokens::TokenId id) { return impl_->tokens.state(id) == tokens::TokenState::valid; });
+  lu.work().watch([this, &watch](handlers::ByteRange range) {
+    for (tokens::TokenId id : watch.take(range)) impl_->tokens.cancel(id);
+    return !watch.empty();
+  });
+}
 
 std::vector<std::uint8_t> CopyManager::third_party_copy_page(const LogicalUnit& lu) const {
   const DeviceProfile& profile = impl_->profile;
   ThirdPartyCopyPage page;
-  page.block_device_rod_limits = {
-      .maximum_range_descriptors = profile.maximum_range_descriptors,
-      .maximum_inactivity_timeout_s = profile.maximum_inactivity_timeout_s,
-      .default_inactivity_timeout_s = profile.default_inactivity_timeout_s,
-      .maximum_token_transfer_size_blocks = profile.maximum_token_transfer_bytes / lu.block_length(),
-      .optimal_transfer_count_blocks = profile.optimal_transfer_bytes / lu.block_length()};
-  page.supported_commands = supported_commands();
+  if (profile.odx)
+    page.block_device_rod_limits = {
+        .maximum_range_descriptors = profile.maximum_range_descriptors,
+        .maximum_inactivity_timeout_s = profile.maximum_inactivity_timeout_s,
+        .default_inactivity_timeout_s = profile.default_inactivity_timeout_s,
+        .maximum_token_transfer_size_blocks = profile.maximum_token_transfer_bytes / lu.block_length(),
+        .optimal_transfer_count_blocks = profile.optimal_transfer_bytes / lu.block_length()};
+  page.supported_commands = supported_commands(profile);
+  bool elsewhere =
+      impl_->targets.size() > 1 || impl_->fabric.managers().size() > 1 || impl_->fabric.remote_rods() != nullptr;
   page.rod_token_features = {
-      .remote_tokens = impl_->targets.size() > 1 ? kTokensOfOtherTargets : kTokensOfThisTargetOnly,
-      .minimum_token_lifetime_s = profile.token_lifetime_s,
-      .maximum_token_lifetime_s = profile.token_lifetime_s,
+      .remote_tokens = profile.remote_tokens.value_or(elsewhere ? kTokensOfOtherTargets : kTokensOfThisTargetOnly),
+      .minimum_token_lifetime_s = profile.minimum_token_lifetime_s,
+      .maximum_token_lifetime_s = profile.maximum_token_lifetime_s,
       .maximum_token_inactivity_timeout_s = profile.maximum_inactivity_timeout_s,
       .maximum_bytes_in_block_rod = profile.maximum_token_transfer_bytes,
       .optimal_bytes_in_block_rod_transfer = profile.optimal_transfer_bytes};

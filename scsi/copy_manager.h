@@ -1,8 +1,8 @@
 // The copy manager: third-party copy commands of all logical units of one array (SPC-4 5.17, SBC-4 4.28).
 //
-// One per array: it owns the ROD tokens and the results of copy operations, which live per (I_T nexus,
-// logical unit, list identifier). Bodies of its commands stand in copy_commands.cc; this is what they share.
-// Thread: the loop's.
+// One per array: it owns the ROD tokens, the operations being processed, and the results of those that ended, which
+// live per (I_T nexus, logical unit, list identifier). Bodies of its commands stand elsewhere (copy_commands.h); this
+// is what they share. Thread: the loop's.
 #pragma once
 
 #include <cstdint>
@@ -13,54 +13,78 @@
 
 #include "base/clock.h"
 #include "base/entropy.h"
+#include "base/timer_queue.h"
+#include "handlers/backing_store.h"
+#include "scsi/copy_fabric.h"
 #include "scsi/device_profile.h"
 #include "scsi/status.h"
+#include "tokens/token_manager.h"
 
 namespace tokens {
 class CopyOperations;
-class TokenManager;
+struct CopyOperationKey;
 }  // namespace tokens
 
 namespace scsi {
 
+class CopyJob;
 class LogicalUnit;
-
-/// Which pairs of logical units can move data between them. All, unless told otherwise.
-class Reachability {
- public:
-  /// Cuts the pair, both ways. Names are LogicalUnitConfig::name.
-  void cut(const std::string& a, const std::string& b);
-  bool reachable(const std::string& source, const std::string& destination) const;
-
- private:
-  std::vector<std::pair<std::string, std::string>> cut_;
-};
+class Rendezvous;
 
 class CopyManager {
  public:
-  /// `clock` is the array clock. References outlive the manager.
-  CopyManager(DeviceProfile profile, const base::Clock& clock, base::Entropy& entropy);
+  /// `clock` is the array clock, and `timers` whatever runs by it: without, copies that are to take time never end
+  /// unless timers() is run. `fabric` is what it shares with the process's other arrays: without, it is alone.
+  /// References outlive the manager.
+  CopyManager(DeviceProfile profile, const base::Clock& clock, base::Entropy& entropy,
+              base::TimerQueue* timers = nullptr, CopyFabric* fabric = nullptr, std::string array_name = {});
   ~CopyManager();
 
+  const std::string& array_name() const;
   const DeviceProfile& profile() const;
+  const base::Clock& clock() const;
+  base::TimerQueue& timers();
   tokens::TokenManager& tokens();
   tokens::CopyOperations& operations();
+  CopyFabric& fabric();
   Reachability& reachability();
 
   /// `lu` is offered through the target `target_name`; DeviceServer::add() says so. From then on tokens made from it
   /// are ours, and with a second target VPD page 8Fh reports REMOTE TOKENS 4h: each iSCSI target node is a SCSI target
   /// device of its own (SPC-4 5.17.6.4).
-  void exported(const LogicalUnit& lu, const std::string& target_name);
+  void exported(LogicalUnit& lu, const std::string& target_name);
 
-  /// I_T nexus loss and logical unit reset (SPC-4 5.17.4.3, 5.17.5): results are dropped. Operations being processed go
-  /// on after the one; before the other the device server has aborted their commands. Tokens live on.
+  /// The operation of that name that is being processed, or null.
+  CopyJob* find_job(const tokens::CopyOperationKey& key) const;
+  std::size_t running_jobs() const;
+
+  /// I_T nexus loss: results are dropped; operations being processed in the background go on (SPC-4 5.17.5).
   void nexus_lost(NexusId nexus);
-  void logical_unit_reset(const LogicalUnit& lu);
+  /// Logical unit reset (SPC-4 5.17.4.3, 5.17.5): results are dropped and background operations stopped; the device
+  /// server has aborted the commands. `waiter` is held until nothing moves any more. Tokens live on.
+  void logical_unit_reset(const LogicalUnit& lu, const std::shared_ptr<Rendezvous>& waiter);
+  /// Stops what `nexus` has running in the background on `lu`: its reservation was preempted with PREEMPT AND ABORT
+  /// (SPC-4 5.12.11.2.6). What is stopped has status 60h.
+  void stop_background(const LogicalUnit& lu, NexusId nexus, const std::shared_ptr<Rendezvous>& waiter);
+
+  // What becomes of the source of tokens. Tokens end as cancelled (23h/08h).
+  /// Fewer blocks: tokens that address lost ones by reference, or that may end by a change, are cancelled; captured
+  /// data is kept.
+  void logical_unit_shrunk(const LogicalUnit& lu);
+  /// All its tokens are cancelled, and nothing finds it any more.
+  void logical_unit_removed(LogicalUnit& lu);
+
+  /// Cancels the token when any of its source's bytes change (ROD type 0080 0001h, or a profile that says so).
+  void watch(LogicalUnit& lu, const std::vector<handlers::ByteRange>& ranges, tokens::TokenId token);
 
   /// VPD page 8Fh for `lu`: exactly what is implemented. WINDOWS: Block Device ROD Limits first, 36 bytes.
   std::vector<std::uint8_t> third_party_copy_page(const LogicalUnit& lu) const;
 
  private:
+  friend class CopyJob;
+  void add(std::shared_ptr<CopyJob> job);
+  void remove(CopyJob& job);
+
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };

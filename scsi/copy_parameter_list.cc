@@ -39,8 +39,8 @@ std::optional<Sense> wrong_data_length(std::uint16_t data_length, std::uint16_t 
                                       before_descriptors, expected));
 }
 
-std::optional<Sense> immediate(std::uint8_t flags, std::size_t byte) {
-  if ((flags & kImmed) == 0) return {};
+std::optional<Sense> cannot_be_immediate(std::uint8_t flags, std::size_t byte, const DeviceProfile& profile) {
+  if ((flags & kImmed) == 0 || profile.background) return {};
   return Sense::invalid_field_in_list(byte, kImmedBit, "IMMED is one; background copies are not supported");
 }
 
@@ -83,6 +83,22 @@ std::optional<std::size_t> overlapping(const Descriptors& descriptors) {
   return {};
 }
 
+/// WINDOWS: a convention of its own; T10 has no code for it (facts: windows-host 3).
+std::optional<Sense> misaligned(const Descriptors& descriptors, std::size_t first, const LogicalUnit& lu,
+                                const DeviceProfile& profile) {
+  std::uint64_t alignment = profile.offload_alignment_bytes / lu.block_length();
+  if (alignment <= 1) return {};
+  for (std::size_t i = 0; i < descriptors.size(); ++i) {
+    std::uint64_t lba = descriptors[i].logical_block_address, blocks = descriptors[i].number_of_logical_blocks;
+    if (lba % alignment == 0 && blocks % alignment == 0) continue;
+    return Sense::illegal_request(
+        AdditionalSense::alignment_violation,
+        fmt::format("LBA {} count {}, ranges are aligned to {} blocks", lba, blocks, alignment),
+        FieldPointer::list(descriptor_at(first, i)));
+  }
+  return {};
+}
+
 /// `first` is the offset of the first descriptor in the list.
 std::expected<CopyRanges, Sense> check_ranges(const Descriptors& descriptors, std::size_t first, const LogicalUnit& lu,
                                               const DeviceProfile& profile) {
@@ -104,6 +120,8 @@ std::expected<CopyRanges, Sense> check_ranges(const Descriptors& descriptors, st
     return std::unexpected(
         invalid_field(descriptor_at(first, *index),
                       fmt::format("LBA {} is in two ranges", descriptors[*index].logical_block_address.value())));
+
+  if (auto sense = misaligned(descriptors, first, lu, profile)) return std::unexpected(std::move(*sense));
 
   CopyRanges ranges;
   for (const BlockDeviceRangeDescriptor& descriptor : descriptors) {
@@ -132,16 +150,6 @@ std::expected<CopyRanges, Sense> parse_ranges(base::Bytes list, std::size_t leng
 
 }  // namespace
 
-handlers::ByteRange CopyRanges::hull() const {
-  handlers::ByteRange hull = ranges.empty() ? handlers::ByteRange{} : ranges.front();
-  for (const handlers::ByteRange& range : ranges) {
-    std::uint64_t end = std::max(hull.end(), range.end());
-    hull.offset = std::min(hull.offset, range.offset);
-    hull.length = end - hull.offset;
-  }
-  return hull;
-}
-
 std::expected<PopulateTokenRequest, Sense> parse_populate_token(base::Bytes list, const LogicalUnit& lu,
                                                                 const DeviceProfile& profile) {
   using List = PopulateTokenList;
@@ -149,9 +157,10 @@ std::expected<PopulateTokenRequest, Sense> parse_populate_token(base::Bytes list
   auto header = base::load<List>(list);
   if (auto sense = wrong_data_length(header.populate_token_data_length, header.range_descriptor_length, sizeof(List)))
     return std::unexpected(std::move(*sense));
-  if (auto sense = immediate(header.flags, offsetof(List, flags))) return std::unexpected(std::move(*sense));
+  if (auto sense = cannot_be_immediate(header.flags, offsetof(List, flags), profile))
+    return std::unexpected(std::move(*sense));
 
-  PopulateTokenRequest request;
+  PopulateTokenRequest request{.immediate = (header.flags & kImmed) != 0, .rod_type = profile.populate_token_type};
   if (header.flags & kRtv) {
     const tokens::RodTypeSupport* type = tokens::find_rod_type(profile.rod_types, header.rod_type);
     if (!type || !type->token_out || !type->point_in_time)
@@ -183,12 +192,14 @@ std::expected<WriteUsingTokenRequest, Sense> parse_write_using_token(base::Bytes
   if (auto sense =
           wrong_data_length(header.write_using_token_data_length, header.range_descriptor_length, sizeof(List)))
     return std::unexpected(std::move(*sense));
-  if (auto sense = immediate(header.flags, offsetof(List, flags))) return std::unexpected(std::move(*sense));
+  if (auto sense = cannot_be_immediate(header.flags, offsetof(List, flags), profile))
+    return std::unexpected(std::move(*sense));
 
   auto ranges =
       parse_ranges(list, offsetof(List, range_descriptor_length), header.range_descriptor_length, lu, profile);
   if (!ranges) return std::unexpected(std::move(ranges.error()));
-  return WriteUsingTokenRequest{.delete_token = (header.flags & kDelTkn) != 0,
+  return WriteUsingTokenRequest{.immediate = (header.flags & kImmed) != 0,
+                                .delete_token = (header.flags & kDelTkn) != 0,
                                 .offset_into_rod_blocks = header.offset_into_rod,
                                 .token = header.rod_token,
                                 .ranges = std::move(*ranges)};

@@ -7,10 +7,8 @@ namespace scsi {
 
 namespace {
 
-constexpr std::uint8_t kUnitsBlocksOfTheDestination = 0xF1;  // SPC-4 table 211; POPULATE TOKEN too
 constexpr std::uint32_t kNoFurtherUpdate = 0xFFFF'FFFE;
 constexpr std::uint32_t kUpdateDelayUnknown = 0xFFFF'FFFF;
-constexpr std::uint16_t kPopulateTokenCscdIndex = 0;  // ID FOR CREATING ROD CSCD DESCRIPTOR is restricted
 
 void write_status(base::ByteWriter& writer, const tokens::CopyOperation& operation) {
   const tokens::CopyOutcome& outcome = operation.outcome();
@@ -19,13 +17,15 @@ void write_status(base::ByteWriter& writer, const tokens::CopyOperation& operati
   header.response_to_service_action = static_cast<std::uint8_t>(operation.command());
   header.copy_operation_status = static_cast<std::uint8_t>(outcome.status);
   header.operation_counter = outcome.operation_counter;
-  header.estimated_status_update_delay_ms =
-      tokens::in_progress(outcome.status) ? kUpdateDelayUnknown : kNoFurtherUpdate;
+  header.estimated_status_update_delay_ms = tokens::in_progress(outcome.status)
+                                                ? operation.update_delay_ms().value_or(kUpdateDelayUnknown)
+                                                : kNoFurtherUpdate;
   header.extended_copy_completion_status = outcome.completion_status;
   header.sense_data_field_length = static_cast<std::uint8_t>(field_length);
   header.sense_data_length = static_cast<std::uint8_t>(outcome.sense.size());
-  header.transfer_count_units = kUnitsBlocksOfTheDestination;
+  header.transfer_count_units = static_cast<std::uint8_t>(operation.units());
   header.transfer_count = outcome.transfer_count;
+  header.segments_processed = outcome.segments_processed;
   writer.layout(header);
   writer.bytes(outcome.sense);
   writer.zeros(field_length - outcome.sense.size());
@@ -40,9 +40,9 @@ std::vector<std::uint8_t> encode_rod_token_information(const tokens::CopyOperati
     auto available_data = writer.length32();
     write_status(writer, operation);
     auto descriptors_length = writer.length32();
-    if (operation.outcome().token) {
-      writer.u16(kPopulateTokenCscdIndex);
-      writer.layout(*operation.outcome().token);
+    for (const tokens::CreatedToken& created : operation.outcome().tokens) {
+      writer.u16(created.cscd_index);
+      writer.layout(created.token);
     }
   }
   return data;

@@ -13,7 +13,8 @@ namespace scsi {
 /// How long copies seem to take (design.md section 6): `latency`, then the bytes at `rate`, on the array clock.
 struct CopyDuration {
   std::uint64_t latency_us = 0;
-  std::uint64_t bytes_per_second = 0;  ///< 0: no time for bytes
+  std::uint64_t bytes_per_second = 0;  ///< 0: no time for bytes; at most kHighestRate
+  static constexpr std::uint64_t kHighestRate = 1ull << 43;
   enum class Completion : std::uint8_t {
     at_once,    ///< all blocks change together when the time is over
     scheduled,  ///< blocks change, and progress moves, as the time passes
@@ -35,6 +36,7 @@ struct DeviceProfile {
   bool odx = true;            ///< POPULATE TOKEN, WRITE USING TOKEN, RECEIVE ROD TOKEN INFORMATION
   bool extended_copy = true;  ///< EXTENDED COPY, LID1 and LID4, and what it obliges to (SPC-4 table 108)
   bool background = true;     ///< IMMED may be 1; COPY OPERATION ABORT
+  bool third_party_copy() const { return odx || extended_copy; }
 
   // WINDOWS: never uses more than 64; a value above 0400h fails the HCK (facts: windows-host 2.2, 7).
   std::uint16_t maximum_range_descriptors = 64;

@@ -56,14 +56,6 @@ Sense unsupported(const CommandLookup& lookup, const Task& task) {
   return Sense::invalid_field_in_cdb(kServiceActionByte, kServiceActionHighBit, std::move(rule));
 }
 
-/// Work that changes the medium while WCE is zero: it is on the medium before it is answered (SBC-3 6.5.5).
-CommandContext::Work written_through(CommandContext::Work work, handlers::BackingStore& store) {
-  return [work = std::move(work), &store]() mutable -> Outcome {
-    if (auto done = work(); !done) return done;
-    return io_outcome(store.flush());
-  };
-}
-
 Outcome check_bits(const CommandDescriptor& row, const Task& task) {
   auto wrong = forbidden_bit(row, task.cdb);
   if (!wrong) return {};
@@ -154,7 +146,7 @@ std::expected<void, Sense> DeviceServer::judge(Task& task) {
   task.server = this;
   task.logical_unit = find(task.lun);
   CommandLookup lookup = find_command(task.cdb);
-  if (lookup.row && !offers(*this, *lookup.row)) lookup.row = nullptr;
+  if (lookup.row && !offers(impl_->copy_manager.profile(), *lookup.row)) lookup.row = nullptr;
   task.descriptor = lookup.row;
   if (!task.logical_unit && (!lookup.row || lookup.row->gates.logical_unit)) {
     return std::unexpected(
@@ -270,21 +262,24 @@ std::expected<base::Bytes, Sense> CommandContext::parameter_list() const {
       fmt::format("PARAMETER LIST LENGTH is {}, {} bytes came", task.data_out_length, task.data_out.size())));
 }
 
-void CommandContext::start(Access access, handlers::ByteRange range, Work work, Then then, Where where) {
+void CommandContext::start(Access access, handlers::ByteRange range, Work work, Then then) {
   assert(started == Started::no);
-  if (access == Access::exclusive && !lu->mode_pages().write_cache_enabled()) [[unlikely]]
-    work = written_through(std::move(work), lu->store());
-  bool waits = lu->store().may_block() || where == Where::worker;
-  base::Executor* executor = waits ? server.executor() : nullptr;
-  if (!executor && !lu->work().conflicts(access, range)) {
-    outcome = perform(work);
+  if (auto done = lu->work().try_now(access, range, server.executor(), work)) {
+    outcome = *std::move(done);
     if (then) outcome = then(std::move(outcome));
     started = Started::finished;
     return;
   }
   started = Started::pending;
   keep_data_out(task);
-  lu->work().submit(task, access, range, executor, std::move(work), std::move(then));
+  lu->work().submit(task, access, range, server.executor(), std::move(work), std::move(then));
+}
+
+void CommandContext::defer(Abortable& runner) {
+  assert(started == Started::no);
+  started = Started::pending;
+  task.state = Task::State::running;
+  task.runner = &runner;
 }
 
 }  // namespace scsi

@@ -65,7 +65,7 @@ std::vector<std::uint8_t> standard_data(const CommandContext& context) {
   StandardInquiryHead head;
   head.peripheral = peripheral(context);
   head.additional_length = kStandardInquirySize - offsetof(StandardInquiryHead, additional_length) - 1;
-  if (context.server.copy_manager().profile().odx) head.tpgs_3pc_protect = k3Pc;
+  if (context.server.copy_manager().profile().third_party_copy()) head.tpgs_3pc_protect = k3Pc;
   std::vector<std::uint8_t> out;
   out.reserve(kStandardInquirySize);
   base::ByteWriter writer(out);

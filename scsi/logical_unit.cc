@@ -13,7 +13,7 @@ LogicalUnit::LogicalUnit(LogicalUnitConfig config, std::unique_ptr<handlers::Bac
       unit_attentions_(std::make_unique<UnitAttentions>()),
       mode_pages_(std::make_unique<ModePages>()),
       tasks_(std::make_unique<TaskSet>()),
-      work_(std::make_unique<WorkQueue>()) {}
+      work_(std::make_unique<WorkQueue>(*this)) {}
 
 LogicalUnit::~LogicalUnit() = default;
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstddef>
 
+#include "scsi/copy_manager.h"
 #include "scsi/device_server.h"
 #include "scsi/logical_unit.h"
 #include "scsi/primary_bodies.h"
@@ -99,7 +100,7 @@ std::vector<std::uint8_t> all_commands(const DeviceServer& server, bool rctd) {
   {
     auto length = writer.length32();
     for (const CommandDescriptor& row : command_table()) {
-      if (!offers(server, row)) continue;
+      if (!offers(server.copy_manager().profile(), row)) continue;
       AllCommandsDescriptor descriptor;
       descriptor.operation_code = row.opcode;
       descriptor.service_action = row.service_action.value_or(0);
@@ -213,7 +214,7 @@ std::expected<void, Sense> report_supported_operation_codes(CommandContext& cont
   std::uint16_t action = cdb.requested_service_action;
   const CommandDescriptor* found = nullptr;
   for (const CommandDescriptor& row : command_table()) {
-    if (row.opcode != opcode || !offers(context.server, row)) continue;
+    if (row.opcode != opcode || !offers(context.server.copy_manager().profile(), row)) continue;
     // SPC-4 table 290: an operation code with service actions is asked for with one, any other without.
     if (row.service_action.has_value() != wants_action) {
       return std::unexpected(Sense::invalid_field_in_cdb(

@@ -195,6 +195,7 @@ constexpr CodeName kCodeNames[] = {
     {logical_unit_not_supported, "LOGICAL UNIT NOT SUPPORTED"},
     {invalid_field_in_parameter_list, "INVALID FIELD IN PARAMETER LIST"},
     {parameter_value_invalid, "PARAMETER VALUE INVALID"},
+    {alignment_violation, "INVALID RELEASE OF PERSISTENT RESERVATION (Windows: ALIGNMENT VIOLATION)"},
     {too_many_segment_descriptors, "TOO MANY SEGMENT DESCRIPTORS"},
     {write_protected, "WRITE PROTECTED"},
     {logical_unit_software_write_protected, "LOGICAL UNIT SOFTWARE WRITE PROTECTED"},

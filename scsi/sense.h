@@ -60,6 +60,7 @@ enum class AdditionalSense : std::uint16_t {
   logical_unit_not_supported = 0x2500,
   invalid_field_in_parameter_list = 0x2600,
   parameter_value_invalid = 0x2602,
+  alignment_violation = 0x2604,  ///< WINDOWS: T10's name is INVALID RELEASE OF PERSISTENT RESERVATION
   too_many_segment_descriptors = 0x2608,
   write_protected = 0x2700,
   logical_unit_software_write_protected = 0x2702,

@@ -22,6 +22,7 @@ void Task::reset() {
   logical_unit = nullptr;
   server = nullptr;
   abort_requested.store(false, std::memory_order_relaxed);
+  runner = nullptr;
   older = nullptr;
   younger = nullptr;
   dormant = false;

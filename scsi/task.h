@@ -32,6 +32,14 @@ class TaskObserver {
   virtual void completed(Task& task) = 0;
 };
 
+/// Long work on behalf of a task.
+class Abortable {
+ public:
+  virtual ~Abortable() = default;
+  /// Stops as soon as it can and then finishes the task, perhaps from inside. Called at most once.
+  virtual void abort() = 0;
+};
+
 /// The longest CDB served here (the standard's variable-length CDBs are refused by the front end).
 inline constexpr std::size_t kMaxCdbLength = 16;
 
@@ -80,7 +88,8 @@ class Task {
   DeviceServer* server = nullptr;
   /// Set by task management; looked at between pieces of long work, on whatever thread does it.
   std::atomic<bool> abort_requested{false};
-  Task* older = nullptr;  ///< neighbours in the logical unit's task set (scsi/task_set.h)
+  Abortable* runner = nullptr;  ///< who finishes the task, when that is no store work of its own
+  Task* older = nullptr;        ///< neighbours in the logical unit's task set (scsi/task_set.h)
   Task* younger = nullptr;
   bool dormant = false;  ///< has its data-out, waits for its turn in the task set (SAM-5 8.7)
 

@@ -27,6 +27,19 @@ Task* next_stopped(TaskSet& tasks) {
   return nullptr;
 }
 
+/// Whoever works for a task that is to be aborted is told; the task ends then, or later.
+void stop_runners(TaskSet& tasks) {
+  auto marked = [](const Task& task) { return task.runner && task.abort_requested.load(std::memory_order_relaxed); };
+  for (Task* task = tasks.oldest(); task;) {
+    if (!marked(*task)) {
+      task = task->younger;
+      continue;
+    }
+    std::exchange(task->runner, nullptr)->abort();
+    task = tasks.oldest();
+  }
+}
+
 /// Ends the selected tasks of a logical unit with TASK ABORTED: at once, or when the work under way has stopped. Holds
 /// `rendezvous` until the last of them has. The list is walked afresh after each completion, because an observer may
 /// send or withdraw other tasks.
@@ -39,6 +52,7 @@ void abort_tasks(LogicalUnit& lu, Selector selected, NexusId nexus, std::uint32_
     if (task->state == Task::State::waiting && !task->dormant) lu.work().withdraw(*task);
     task->server->finish(*task, {});
   }
+  stop_runners(tasks);
   std::vector<const Task*> running;
   for (const Task* task = tasks.oldest(); task; task = task->younger)
     if (task->abort_requested.load(std::memory_order_relaxed) && selected(*task, nexus, tag)) running.push_back(task);
@@ -58,7 +72,7 @@ void announce_clearing(LogicalUnit& lu, NexusId nexus) {
 void reset(LogicalUnit& lu, CopyManager& copy_manager, AdditionalSense condition,
            const std::shared_ptr<Rendezvous>& rendezvous) {
   abort_tasks(lu, every_task, NexusId::none, 0, rendezvous);
-  copy_manager.logical_unit_reset(lu);
+  copy_manager.logical_unit_reset(lu, rendezvous);
   lu.mode_pages().reset();
   lu.set_stopped(false);
   lu.unit_attentions().establish_for_all(condition);

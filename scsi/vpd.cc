@@ -140,7 +140,7 @@ Page extended_inquiry_data_page(const DeviceServer&, const LogicalUnit&) {
 Page third_party_copy_page(const DeviceServer& server, const LogicalUnit& lu) {
   return server.copy_manager().third_party_copy_page(lu);
 }
-bool offers_third_party_copy(const DeviceServer& server) { return server.copy_manager().profile().odx; }
+bool offers_third_party_copy(const DeviceServer& server) { return server.copy_manager().profile().third_party_copy(); }
 
 /// A page of block_vpd.h as a row wants it.
 template <Page (*page)(const LogicalUnit&, const DeviceProfile&)>

@@ -5,6 +5,9 @@
 #include <new>
 
 #include "scsi/device_server.h"
+#include "scsi/io_error_sense.h"
+#include "scsi/logical_unit.h"
+#include "scsi/mode_pages.h"
 
 namespace scsi {
 namespace {
@@ -31,36 +34,81 @@ bool WorkQueue::conflicts(Access access, handlers::ByteRange range) const {
                              [&](const Entry& entry) { return conflict(entry.access, entry.range, access, range); });
 }
 
-void WorkQueue::submit(Task& task, Access access, handlers::ByteRange range, base::Executor* executor, Work work,
-                       Then then) {
+WorkQueue::Work WorkQueue::wrapped(Access access, Work work) {
+  if (access != Access::exclusive || lu_.mode_pages().write_cache_enabled()) [[likely]]
+    return work;
+  // WCE is zero: what changes is on the medium before it is answered (SBC-3 6.5.5).
+  return [work = std::move(work), &store = lu_.store()]() mutable -> Outcome {
+    if (auto done = work(); !done) return done;
+    return io_outcome(store.flush());
+  };
+}
+
+void WorkQueue::announce(Access access, handlers::ByteRange range) {
+  if (changing_ && access == Access::exclusive) [[unlikely]] {
+    if (!changing_(range)) changing_ = nullptr;
+  }
+}
+
+std::optional<WorkQueue::Outcome> WorkQueue::try_now(Access access, handlers::ByteRange range, base::Executor* executor,
+                                                     Work& work) {
+  if ((executor && lu_.store().may_block()) || conflicts(access, range)) return {};
+  announce(access, range);
+  Work now = wrapped(access, std::move(work));
+  return perform(now);
+}
+
+WorkQueue::Entry& WorkQueue::add(Access access, handlers::ByteRange range, base::Executor* executor, Work work) {
   auto blockers = static_cast<std::size_t>(std::ranges::count_if(
       entries_, [&](const Entry& entry) { return conflict(entry.access, entry.range, access, range); }));
   if (spare_.empty()) spare_.emplace_back();
   entries_.splice(entries_.end(), spare_, spare_.begin());
   Entry& entry = entries_.back();
-  entry.task = &task;
   entry.access = access;
   entry.range = range;
-  entry.executor = executor;
-  entry.work = std::move(work);
-  entry.then = std::move(then);
+  entry.executor = lu_.store().may_block() ? executor : nullptr;
+  entry.work = wrapped(access, std::move(work));
   entry.blockers = blockers;
-  task.state = Task::State::waiting;
-  assert(executor || blockers > 0);
-  if (blockers == 0) post(std::prev(entries_.end()));
+  entry.running = false;
+  assert(entry.executor || blockers > 0);
+  return entry;
 }
 
-void WorkQueue::post(Entries::iterator entry) {
-  entry->task->state = Task::State::running;
-  entry->executor->post([entry] { entry->outcome = perform(entry->work); }, [this, entry] { done(entry); });
+void WorkQueue::submit(Task& task, Access access, handlers::ByteRange range, base::Executor* executor, Work work,
+                       Then then) {
+  Entry& entry = add(access, range, executor, std::move(work));
+  entry.task = &task;
+  entry.then = std::move(then);
+  task.state = Task::State::waiting;
+  if (entry.blockers == 0) start(std::prev(entries_.end()));
+}
+
+void WorkQueue::submit(Access access, handlers::ByteRange range, base::Executor* executor, Work work, Done done) {
+  Entry& entry = add(access, range, executor, std::move(work));
+  entry.done = std::move(done);
+  if (entry.blockers == 0) start(std::prev(entries_.end()));
+}
+
+void WorkQueue::start(Entries::iterator entry) {
+  entry->running = true;
+  if (entry->task) entry->task->state = Task::State::running;
+  announce(entry->access, entry->range);
+  if (entry->executor) {
+    entry->executor->post([entry] { entry->outcome = perform(entry->work); }, [this, entry] { done(entry); });
+  } else {
+    entry->outcome = perform(entry->work);
+    done(entry);
+  }
 }
 
 void WorkQueue::done(Entries::iterator entry) {
-  Task& task = *entry->task;
-  std::expected<void, Sense> outcome = std::move(entry->outcome);
+  Task* task = entry->task;
+  Outcome outcome = std::move(entry->outcome);
   if (entry->then) outcome = entry->then(std::move(outcome));
+  Done tell = std::move(entry->done);
   remove(entry);
-  task.server->finish(task, std::move(outcome));
+  if (task) task->server->finish(*task, std::move(outcome));
+  if (tell) tell(std::move(outcome));
   start_ready();
 }
 
@@ -70,6 +118,7 @@ void WorkQueue::remove(Entries::iterator entry) {
   entry->task = nullptr;
   entry->work = nullptr;
   entry->then = nullptr;
+  entry->done = nullptr;
   entry->outcome = {};
   spare_.splice(spare_.begin(), entries_, entry);
 }
@@ -81,17 +130,10 @@ void WorkQueue::withdraw(Task& task) {
 }
 
 void WorkQueue::start_ready() {
-  auto ready = [](const Entry& entry) { return entry.blockers == 0 && entry.task->state == Task::State::waiting; };
+  auto ready = [](const Entry& entry) { return entry.blockers == 0 && !entry.running; };
   for (auto entry = std::ranges::find_if(entries_, ready); entry != entries_.end();
-       entry = std::ranges::find_if(entries_, ready)) {
-    if (entry->executor) {
-      post(entry);
-    } else {
-      entry->task->state = Task::State::running;
-      entry->outcome = perform(entry->work);
-      done(entry);
-    }
-  }
+       entry = std::ranges::find_if(entries_, ready))
+    start(entry);
 }
 
 }  // namespace scsi

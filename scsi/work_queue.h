@@ -1,12 +1,14 @@
 // The order of store work on one logical unit.
 //
 // Work on overlapping byte ranges is done in arrival order, unless both only read; a barrier is alone. Work that
-// conflicts with nothing and whose store does not block never comes here: CommandContext::start() runs it on the spot.
-// Thread: the loop's; the work itself runs where the executor runs it.
+// conflicts with nothing and whose store does not block is done on the spot. Whoever watches the logical unit's data is
+// told of each change before it begins. Thread: the loop's; the work itself runs where the executor runs it.
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <list>
+#include <optional>
 
 #include "base/executor.h"
 #include "scsi/command_table.h"
@@ -16,17 +18,30 @@ namespace scsi {
 /// Does work; memory that runs out in it is 0B/55/03, and the process lives.
 std::expected<void, Sense> perform(CommandContext::Work& work);
 
+class LogicalUnit;
+
 class WorkQueue {
  public:
   using Work = CommandContext::Work;
   using Then = CommandContext::Then;
+  using Outcome = std::expected<void, Sense>;
 
-  /// Whether work of this kind would have to wait for something already here.
-  bool conflicts(Access access, handlers::ByteRange range) const;
+  explicit WorkQueue(LogicalUnit& lu) : lu_(lu) {}
+
+  /// Does `work` now, when nothing here is in its way and the store does not block; else nothing: the same is then to
+  /// be passed to submit(). `executor` null: nothing blocks.
+  std::optional<Outcome> try_now(Access access, handlers::ByteRange range, base::Executor* executor, Work& work);
 
   /// Takes work of `task`; the task is finished through its device server when the work is done, never from inside.
-  /// `executor` null: the work is done on this thread once nothing is in its way.
+  /// `then` as in CommandContext::start().
   void submit(Task& task, Access access, handlers::ByteRange range, base::Executor* executor, Work work, Then then);
+
+  using Done = std::move_only_function<void(Outcome)>;
+  /// Takes work that is no task's of this logical unit (a copy's); `done` is called on this thread, never from inside.
+  void submit(Access access, handlers::ByteRange range, base::Executor* executor, Work work, Done done);
+
+  /// Calls `changing` with each range before it is changed, until it returns false; null: nobody watches.
+  void watch(std::move_only_function<bool(handlers::ByteRange)> changing) { changing_ = std::move(changing); }
 
   /// Takes back the work of a waiting task. The caller ends the task and then calls start_ready().
   void withdraw(Task& task);
@@ -36,21 +51,30 @@ class WorkQueue {
 
  private:
   struct Entry {
-    Task* task = nullptr;
+    Task* task = nullptr;  ///< null: a copy's work, or a spare entry
+    bool running = false;
     Access access = Access::shared;
     handlers::ByteRange range{};
     base::Executor* executor = nullptr;
     Work work{};
     Then then{};
-    std::expected<void, Sense> outcome{};
+    Done done{};
+    Outcome outcome{};
     std::size_t blockers = 0;  ///< earlier entries it conflicts with
   };
   using Entries = std::list<Entry>;
 
-  void post(Entries::iterator entry);
+  bool conflicts(Access access, handlers::ByteRange range) const;
+  Entry& add(Access access, handlers::ByteRange range, base::Executor* executor, Work work);
+  /// What is done besides the work itself, before and after.
+  Work wrapped(Access access, Work work);
+  void announce(Access access, handlers::ByteRange range);
+  void start(Entries::iterator entry);
   void done(Entries::iterator entry);
   void remove(Entries::iterator entry);
 
+  LogicalUnit& lu_;
+  std::move_only_function<bool(handlers::ByteRange)> changing_;
   Entries entries_;  ///< in arrival order
   Entries spare_;    ///< recycled, so that a warm queue does not allocate
 };

@@ -48,10 +48,11 @@ std::unique_ptr<handlers::BackingStore> open_store(const LunConfig& lun, base::R
 
 }  // namespace
 
-Array::Array(const Config& config, const base::Clock& array_clock, base::Entropy& entropy, base::Executor& executor)
+Array::Array(const Config& config, const base::Clock& array_clock, base::TimerQueue& timers, base::Entropy& entropy,
+             base::Executor& executor)
     : array_clock_(array_clock),
       pool_(handlers::MemoryPool::create(config.memory_limit.value_or(handlers::default_memory_limit()))),
-      copy_manager_(std::make_unique<scsi::CopyManager>(config.profile, array_clock, entropy)) {
+      copy_manager_(std::make_unique<scsi::CopyManager>(config.profile, array_clock, entropy, &timers)) {
   // Files may come into being when they are opened, so that identity follows.
   std::string machine_id = system_machine_id();
   std::vector<std::unique_ptr<handlers::BackingStore>> stores;

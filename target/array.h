@@ -12,6 +12,7 @@
 #include "base/entropy.h"
 #include "base/executor.h"
 #include "base/ref.h"
+#include "base/timer_queue.h"
 #include "target/config.h"
 #include "target/iscsi/node.h"
 
@@ -44,9 +45,10 @@ class Array {
     std::shared_ptr<scsi::LogicalUnit> logical_unit;
   };
 
-  /// Opens the stores. Throws StoreError. `array_clock`, `entropy`
-  /// and `executor` outlive the array.
-  Array(const Config& config, const base::Clock& array_clock, base::Entropy& entropy, base::Executor& executor);
+  /// Opens the stores. Throws StoreError. `array_clock`, `timers`, which runs by it, `entropy` and `executor` outlive
+  /// the array.
+  Array(const Config& config, const base::Clock& array_clock, base::TimerQueue& timers, base::Entropy& entropy,
+        base::Executor& executor);
   ~Array();
 
   const std::string& id() const { return id_; }

@@ -96,7 +96,7 @@ ExitCode serve(const CommandLine& line) {
   base::SteadyClock array_clock;
   base::SystemEntropy entropy;
   EventLoop loop(kWorkers);
-  Array array(config, array_clock, entropy, loop);
+  Array array(config, array_clock, loop.timers(), entropy, loop);
   iscsi::SessionRegistry sessions(config.limits);
   TcpServer server(loop, config.limits);
   Housekeeping housekeeping(loop, array);

@@ -8,6 +8,17 @@ CopyOperationGuard::~CopyOperationGuard() {
   if (operation_) finish({.status = CopyStatus::terminated, .completion_status = kTaskAbortedStatus});
 }
 
+void CopyOperationGuard::continue_in_background() { operation_->outcome_.status = CopyStatus::in_progress_background; }
+
+void CopyOperationGuard::count_in(TransferCountUnits units) { operation_->units_ = units; }
+
+void CopyOperationGuard::report(const CopyProgress& progress) {
+  operation_->outcome_.transfer_count = progress.transfer_count;
+  operation_->outcome_.operation_counter = progress.operation_counter;
+  operation_->outcome_.segments_processed = progress.segments_processed;
+  operation_->update_delay_ms_ = progress.update_delay_ms;
+}
+
 void CopyOperationGuard::finish(CopyOutcome outcome) {
   base::Ref<CopyOperation> operation = std::move(operation_);
   operations_->finish(*operation, std::move(outcome));
@@ -16,7 +27,7 @@ void CopyOperationGuard::finish(CopyOutcome outcome) {
 std::expected<CopyOperationGuard, CopyStartError> CopyOperations::begin(const CopyOperationKey& key,
                                                                         CopyCommand command) {
   auto found = by_key_.find(key);
-  if (found != by_key_.end() && in_progress(found->second->status()))
+  if (found != by_key_.end() && tokens::in_progress(found->second->status()))
     return std::unexpected(CopyStartError::list_identifier_in_use);
   if (in_progress_ >= limits_.operations) return std::unexpected(CopyStartError::too_many_operations);
   if (found != by_key_.end()) unlist(found);
@@ -26,30 +37,60 @@ std::expected<CopyOperationGuard, CopyStartError> CopyOperations::begin(const Co
   return CopyOperationGuard(*this, std::move(operation));
 }
 
+std::expected<CopyOperationGuard, CopyStartError> CopyOperations::begin_unlisted(const CopyOperationKey& key,
+                                                                                 CopyCommand command) {
+  if (in_progress_ >= limits_.operations) return std::unexpected(CopyStartError::too_many_operations);
+  auto operation = base::make_ref<CopyOperation>(key, command);
+  operation->listed_ = false;
+  ++in_progress_;
+  return CopyOperationGuard(*this, std::move(operation));
+}
+
 const CopyOperation* CopyOperations::find(const CopyOperationKey& key) const {
   auto found = by_key_.find(key);
   return found == by_key_.end() ? nullptr : found->second.get();
 }
 
-void CopyOperations::discard_rod_token_information(const CopyOperationKey& key) {
+void CopyOperations::discard(const CopyOperationKey& key, CopyResultPart part) {
   auto found = by_key_.find(key);
-  if (found == by_key_.end() || in_progress(found->second->status())) return;
-  found->second->rod_token_information_kept_ = false;
-  found->second->outcome_.token.reset();
+  if (found == by_key_.end() || tokens::in_progress(found->second->status())) return;
+  CopyOperation& operation = *found->second;
+  operation.discarded_ |= static_cast<std::uint8_t>(1u << static_cast<unsigned>(part));
+  if (part == CopyResultPart::rod_token_information) operation.outcome_.tokens.clear();
+  if (part == CopyResultPart::held_data) drop_held_data(operation);
 }
 
 void CopyOperations::finish(CopyOperation& operation, CopyOutcome outcome) {
   --in_progress_;
   operation.outcome_ = std::move(outcome);
+  operation.update_delay_ms_.reset();
   if (!operation.listed_) return;
   operation.finished_ = ++finished_count_;
   by_age_.emplace(operation.finished_, operation.key_);
+  held_bytes_ += operation.outcome_.held_data.size();
   if (by_age_.size() > limits_.results) unlist(by_key_.find(by_age_.begin()->second));
+  limit_held_data();
+}
+
+void CopyOperations::drop_held_data(CopyOperation& operation) {
+  held_bytes_ -= operation.outcome_.held_data.size();
+  operation.outcome_.held_data = {};
+}
+
+void CopyOperations::limit_held_data() {
+  for (auto at = by_age_.begin(); held_bytes_ > limits_.held_bytes && at != by_age_.end(); ++at) {
+    CopyOperation& operation = *by_key_.find(at->second)->second;
+    if (operation.outcome_.held_data.empty()) continue;
+    drop_held_data(operation);
+    operation.outcome_.held_data_discarded = true;
+  }
 }
 
 CopyOperations::ByKey::iterator CopyOperations::unlist(ByKey::iterator at) {
-  at->second->listed_ = false;
-  by_age_.erase(at->second->finished_);
+  CopyOperation& operation = *at->second;
+  operation.listed_ = false;
+  if (!tokens::in_progress(operation.status())) drop_held_data(operation);
+  by_age_.erase(operation.finished_);
   return by_key_.erase(at);
 }
 

@@ -1,4 +1,4 @@
-// Copy operations and what is left of them for RECEIVE ROD TOKEN INFORMATION and RECEIVE COPY STATUS.
+// Copy operations and what is left of them for the commands that receive copy results.
 //
 // An operation is named by (I_T nexus, logical unit, list identifier). While it is processed nothing else may take its
 // name; afterwards its result is kept until SPC-4 5.17.4.3 lets it go. Holds no data and runs nothing; sense data is
@@ -45,16 +45,42 @@ constexpr bool in_progress(CopyStatus status) {
 }
 
 /// The originating command; the value is RESPONSE TO SERVICE ACTION.
-enum class CopyCommand : std::uint8_t { extended_copy = 0x01, populate_token = 0x10, write_using_token = 0x11 };
+enum class CopyCommand : std::uint8_t {
+  extended_copy_lid1 = 0x00,
+  extended_copy = 0x01,
+  populate_token = 0x10,
+  write_using_token = 0x11,
+};
+
+/// TRANSFER COUNT UNITS (SPC-4 table 211).
+enum class TransferCountUnits : std::uint8_t { bytes = 0x00, blocks = 0xF1 };
+
+/// How far an operation is; also the last thing that is said of one that ended.
+struct CopyProgress {
+  std::uint64_t transfer_count = 0;     ///< in the operation's units
+  std::uint16_t operation_counter = 0;  ///< steps that moved data
+  std::uint16_t segments_processed = 0;
+  /// ESTIMATED STATUS UPDATE DELAY while it is processed; nullopt: cannot say.
+  std::optional<std::uint32_t> update_delay_ms{};
+};
+
+/// A token an operation made, and the CSCD descriptor it was made for (0 for POPULATE TOKEN).
+struct CreatedToken {
+  std::uint16_t cscd_index = 0;
+  RodToken token;
+};
 
 /// How an operation ended.
 struct CopyOutcome {
   CopyStatus status = CopyStatus::completed;
-  std::uint64_t transfer_count = 0;     ///< blocks of the logical unit that processed the command
-  std::uint16_t operation_counter = 0;  ///< steps that moved data
-  std::uint8_t completion_status = 0;   ///< EXTENDED COPY COMPLETION STATUS, a SCSI status byte
-  std::vector<std::uint8_t> sense{};    ///< as it went to the host
-  std::optional<RodToken> token{};      ///< POPULATE TOKEN only
+  std::uint64_t transfer_count = 0;
+  std::uint16_t operation_counter = 0;
+  std::uint16_t segments_processed = 0;
+  std::uint8_t completion_status = 0;  ///< EXTENDED COPY COMPLETION STATUS, a SCSI status byte
+  std::vector<std::uint8_t> sense{};   ///< as it went to the host
+  std::vector<CreatedToken> tokens{};
+  std::vector<std::uint8_t> held_data{};
+  bool held_data_discarded = false;  ///< HDD: some was, being more than is held
 };
 
 /// TASK ABORTED, the completion status of what was terminated (SPC-4 6.24).
@@ -68,6 +94,9 @@ enum class CopyStartError : std::uint8_t {
 
 class CopyOperations;
 
+/// What of a result is read, and then discarded, on its own (SPC-4 5.17.4.3).
+enum class CopyResultPart : std::uint8_t { rod_token_information, held_data, failure_details, status_lid1 };
+
 /// One operation, from its start until its result is let go.
 class CopyOperation final : public base::RefCounted {
  public:
@@ -75,17 +104,25 @@ class CopyOperation final : public base::RefCounted {
 
   const CopyOperationKey& key() const { return key_; }
   CopyCommand command() const { return command_; }
+  TransferCountUnits units() const { return units_; }
   CopyStatus status() const { return outcome_.status; }
+  /// While in progress: how far it is, in the fields of CopyProgress.
   const CopyOutcome& outcome() const { return outcome_; }
-  /// Whether RECEIVE ROD TOKEN INFORMATION still has something to say; RECEIVE COPY STATUS always has.
-  bool rod_token_information_kept() const { return rod_token_information_kept_; }
+  std::optional<std::uint32_t> update_delay_ms() const { return update_delay_ms_; }
+
+  /// Whether RECEIVE ROD TOKEN INFORMATION, RECEIVE COPY DATA, RECEIVE COPY FAILURE DETAILS and RECEIVE COPY
+  /// STATUS(LID1) still have something to say. RECEIVE COPY STATUS(LID4) always has.
+  bool kept(CopyResultPart part) const { return (discarded_ & (1u << static_cast<unsigned>(part))) == 0; }
 
  private:
   friend class CopyOperations;
+  friend class CopyOperationGuard;
   CopyOperationKey key_;
   CopyCommand command_;
   CopyOutcome outcome_{.status = CopyStatus::in_progress_foreground};
-  bool rod_token_information_kept_ = true;
+  std::optional<std::uint32_t> update_delay_ms_{};
+  TransferCountUnits units_ = TransferCountUnits::blocks;
+  std::uint8_t discarded_ = 0;  ///< a bit for each CopyResultPart
   bool listed_ = true;          ///< reachable by its key
   std::uint64_t finished_ = 0;  ///< its place among the finished ones
 };
@@ -100,6 +137,11 @@ class CopyOperationGuard {
   CopyOperationGuard& operator=(CopyOperationGuard&&) = delete;
   ~CopyOperationGuard();
 
+  const CopyOperation& operation() const { return *operation_; }
+  /// From now on it is in progress in the background: its command was answered.
+  void continue_in_background();
+  void count_in(TransferCountUnits units);
+  void report(const CopyProgress& progress);
   void finish(CopyOutcome outcome);
 
  private:
@@ -113,18 +155,23 @@ class CopyOperations {
   struct Limits {
     std::size_t operations = 1024;  ///< being processed; beyond: CopyStartError::too_many_operations
     std::size_t results = 65536;    ///< finished and kept; beyond, the one that finished first goes
+    /// Held data of all results; beyond, that of the operation that finished first goes (SPC-4 6.21, HDD).
+    std::size_t held_bytes = 64u << 20;
   };
   explicit CopyOperations(Limits limits) : limits_(limits) {}
 
   /// Starts an operation; a kept result of the same name is discarded. When it fails nothing is touched.
   std::expected<CopyOperationGuard, CopyStartError> begin(const CopyOperationKey& key, CopyCommand command);
 
+  /// Starts an operation that has no list identifier (LIST ID USAGE 11b): it counts, and leaves nothing.
+  std::expected<CopyOperationGuard, CopyStartError> begin_unlisted(const CopyOperationKey& key, CopyCommand command);
+
   /// The operation or result of that name, or null.
   const CopyOperation* find(const CopyOperationKey& key) const;
 
-  /// RECEIVE ROD TOKEN INFORMATION has delivered all tokens, or was told to discard (ALLOCATION LENGTH 0). Operations
-  /// being processed keep theirs.
-  void discard_rod_token_information(const CopyOperationKey& key);
+  /// All of this part was delivered, or it is to be discarded (ALLOCATION LENGTH 0). Operations being processed keep
+  /// theirs.
+  void discard(const CopyOperationKey& key, CopyResultPart part);
 
   /// I_T nexus loss: results go; what is processed goes on, and nobody can ask for it.
   void nexus_lost(std::uint32_t nexus);
@@ -133,6 +180,8 @@ class CopyOperations {
 
   /// Operations and results that can be asked for.
   std::size_t size() const { return by_key_.size(); }
+  std::size_t in_progress() const { return in_progress_; }
+  std::size_t held_bytes() const { return held_bytes_; }
 
  private:
   friend class CopyOperationGuard;
@@ -140,9 +189,12 @@ class CopyOperations {
 
   void finish(CopyOperation& operation, CopyOutcome outcome);
   ByKey::iterator unlist(ByKey::iterator at);
+  void drop_held_data(CopyOperation& operation);
+  void limit_held_data();
 
   Limits limits_;
   std::size_t in_progress_ = 0;
+  std::size_t held_bytes_ = 0;
   ByKey by_key_;
   std::map<std::uint64_t, CopyOperationKey> by_age_;  ///< finished ones, oldest first
   std::uint64_t finished_count_ = 0;

@@ -26,6 +26,16 @@ auto key_of(const IdentificationCscdDescriptor& creator) {
   return key;
 }
 
+RodToken body(TokenId id, const Rod& rod, const IdentificationCscdDescriptor& creator) {
+  RodToken image{};
+  image.rod_type = static_cast<std::uint32_t>(rod.type());
+  image.rod_token_length = kRodTokenLength;
+  image.copy_manager_rod_token_identifier = static_cast<std::uint64_t>(id);
+  image.creator_logical_unit_descriptor = creator;
+  image.number_of_bytes_represented = rod.size_bytes();
+  return image;
+}
+
 }  // namespace
 
 base::TimePoint TokenRecord::expires() const {
@@ -54,6 +64,14 @@ TokenUse::~TokenUse() {
   if (manager_) manager_->end_use(id_);
 }
 
+void TokenUse::delete_by_client() const {
+  if (manager_) manager_->delete_by_client(id_);
+}
+
+void TokenUse::cancel() const {
+  if (manager_) manager_->cancel(id_);
+}
+
 TokenManager::TokenManager(TokenLimits limits, const base::Clock& clock, base::Entropy& entropy)
     // An identifier is never used twice in one start, and starts differ in where they begin to count.
     : limits_(std::move(limits)), clock_(clock), entropy_(entropy), seal_(entropy), next_id_(entropy.u64() / 2 + 1) {}
@@ -62,24 +80,23 @@ TokenManager::~TokenManager() = default;
 
 void TokenManager::add_creator(const IdentificationCscdDescriptor& creator) { creators_.insert(key_of(creator)); }
 
+bool TokenManager::created_here(const RodToken& token) const {
+  return creators_.contains(key_of(token.creator_logical_unit_descriptor));
+}
+
 std::expected<RodToken, TokenError> TokenManager::create(NewToken token) {
   sweep();
   if (live_.size() >= limits_.tokens) return std::unexpected(TokenError::too_many_tokens);
 
   TokenId id{next_id_++};
-  RodToken image{};
-  image.rod_type = static_cast<std::uint32_t>(token.rod->type());
-  image.rod_token_length = kRodTokenLength;
-  image.copy_manager_rod_token_identifier = static_cast<std::uint64_t>(id);
-  image.creator_logical_unit_descriptor = token.creator;
-  image.number_of_bytes_represented = token.rod->size_bytes();
+  RodToken image = body(id, *token.rod, token.creator);
   image.block_device = token.block_device;
   image.target_device_descriptor = token.target_device_descriptor;
   seal_.seal(image, entropy_);
 
   base::TimePoint now = clock_.now();
   Live live{.record = {.created = now,
-                       .lifetime = limits_.lifetime,
+                       .lifetime = token.lifetime.value_or(limits_.lifetime),
                        .inactivity_timeout = token.inactivity_timeout,
                        .last_used = now},
             .rod = std::move(token.rod)};
@@ -96,8 +113,7 @@ std::expected<TokenUse, TokenError> TokenManager::use(const RodToken& token) {
   // Known by its type and length alone (SBC-4 4.28.4); the rest is reserved.
   if (type->type == RodType::block_device_zero) return TokenUse();
 
-  if (!creators_.contains(key_of(token.creator_logical_unit_descriptor)))
-    return std::unexpected(TokenError::remote_not_supported);
+  if (!created_here(token)) return std::unexpected(TokenError::remote_not_supported);
   if (!seal_.same_epoch(token)) return std::unexpected(TokenError::unknown);
   if (!seal_.intact(token)) return std::unexpected(TokenError::corrupt);
 
@@ -154,6 +170,30 @@ void TokenManager::bury(std::unordered_map<TokenId, Live>::iterator token, Token
     tombstones_.erase(by_forgotten_.begin()->second);
     by_forgotten_.erase(by_forgotten_.begin());
   }
+}
+
+void TokenManager::for_each(const std::function<void(const Description&)>& visit) const {
+  base::TimePoint now = clock_.now();
+  std::vector<TokenId> ids;
+  ids.reserve(live_.size());
+  for (const auto& [id, live] : live_)
+    if (state_of(live.record, now) == TokenState::valid) ids.push_back(id);
+  std::ranges::sort(ids);
+  for (TokenId id : ids) {
+    const Live& live = live_.at(id);
+    visit({id, *live.rod, live.record.created, live.record.expires()});
+  }
+}
+
+void TokenManager::cancel_if(const std::function<bool(const Rod&)>& lost) {
+  std::vector<TokenId> ids;
+  for (const auto& [id, live] : live_)
+    if (lost(*live.rod)) ids.push_back(id);
+  for (TokenId id : ids) cancel(id);
+}
+
+RodToken TokenManager::image_of(const Description& token, const IdentificationCscdDescriptor& creator) {
+  return body(token.id, token.rod, creator);
 }
 
 void TokenManager::sweep(std::size_t budget) {

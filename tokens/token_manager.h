@@ -7,7 +7,9 @@
 
 #include <cstdint>
 #include <expected>
+#include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <unordered_map>
 
@@ -66,7 +68,8 @@ struct TokenLimits {
 /// What a new token says about itself, apart from what the manager fills in.
 struct NewToken {
   RodRef rod;
-  base::Duration inactivity_timeout{};  ///< zero: none
+  std::optional<base::Duration> lifetime{};  ///< absent: TokenLimits::lifetime
+  base::Duration inactivity_timeout{};       ///< zero: none
   IdentificationCscdDescriptor creator{};
   BlockDeviceRodData block_device{};
   std::array<std::uint8_t, kTargetDeviceDescriptorSize> target_device_descriptor{};
@@ -87,6 +90,10 @@ class TokenUse {
   TokenId id() const { return id_; }
   const RodRef& rod() const { return rod_; }
 
+  // Ends the token, whichever array's it is; the well-known one has no end.
+  void delete_by_client() const;  ///< DEL_TKN
+  void cancel() const;            ///< the data could not be kept
+
  private:
   friend class TokenManager;
   TokenUse() = default;
@@ -105,6 +112,7 @@ class TokenManager {
 
   /// Tokens with this creator are ours. A token of any other creator is remote (23h/02h).
   void add_creator(const IdentificationCscdDescriptor& creator);
+  bool created_here(const RodToken& token) const;
 
   /// Errors: too_many_tokens.
   std::expected<RodToken, TokenError> create(NewToken token);
@@ -120,6 +128,22 @@ class TokenManager {
   void delete_by_client(TokenId id) { end(id, TokenState::deleted); }  ///< DEL_TKN
   void revoke(TokenId id) { end(id, TokenState::revoked); }            ///< by the administrator
   void cancel(TokenId id) { end(id, TokenState::cancelled); }          ///< the data could not be kept
+
+  /// A valid token, for whoever wants to know which there are.
+  struct Description {
+    TokenId id;
+    const Rod& rod;
+    base::TimePoint created;
+    base::TimePoint expires;
+  };
+  /// Calls `visit` for every valid token, in the order of their creation.
+  void for_each(const std::function<void(const Description&)>& visit) const;
+
+  /// Cancels every token for whose ROD `lost` says true: its source shrank, was removed, or cannot be kept.
+  void cancel_if(const std::function<bool(const Rod&)>& lost);
+
+  /// The body of a token as REPORT ALL ROD TOKENS lists it: its first 96 bytes (SPC-4 6.25).
+  static RodToken image_of(const Description& token, const IdentificationCscdDescriptor& creator);
 
   /// Frees what ended and forgets what is to be forgotten, at most `budget` tokens of each. Judging never depends
   /// on it. create() sweeps a little, so that an idle loop need not.

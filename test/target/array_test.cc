@@ -25,8 +25,9 @@ class NoExecutor final : public base::Executor {
 
 struct World {
   explicit World(std::string_view document)
-      : array(target::parse_config(document, "array.toml"), clock, entropy, executor) {}
+      : array(target::parse_config(document, "array.toml"), clock, timers, entropy, executor) {}
   base::VirtualClock clock;
+  base::TimerQueue timers;
   base::SeededEntropy entropy{7};
   NoExecutor executor;
   Array array;

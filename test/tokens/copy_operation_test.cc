@@ -50,11 +50,11 @@ TEST_CASE("an operation is in progress in the foreground until it is finished, t
 
 TEST_CASE("a finished operation's list identifier may be used again and its result is discarded") {
   CopyOperations operations({});
-  run(operations, kKey, {.transfer_count = 7, .token = RodToken{}});
+  run(operations, kKey, {.transfer_count = 7, .tokens = {CreatedToken{}}});
   auto again = operations.begin(kKey, CopyCommand::write_using_token);
   REQUIRE(again);
   CHECK(operations.find(kKey)->command() == CopyCommand::write_using_token);
-  CHECK_FALSE(operations.find(kKey)->outcome().token);
+  CHECK(operations.find(kKey)->outcome().tokens.empty());
   CHECK(operations.size() == 1);
 }
 
@@ -70,21 +70,21 @@ TEST_CASE("an operation whose command was aborted is terminated, with TASK ABORT
 
 TEST_CASE("delivered ROD token information is gone, the copy status stays") {
   CopyOperations operations({});
-  run(operations, kKey, {.token = RodToken{}});
-  CHECK(operations.find(kKey)->rod_token_information_kept());
-  operations.discard_rod_token_information(kKey);
+  run(operations, kKey, {.tokens = {CreatedToken{}}});
+  CHECK(operations.find(kKey)->kept(CopyResultPart::rod_token_information));
+  operations.discard(kKey, CopyResultPart::rod_token_information);
   REQUIRE(operations.find(kKey));
-  CHECK_FALSE(operations.find(kKey)->rod_token_information_kept());
-  CHECK_FALSE(operations.find(kKey)->outcome().token);
+  CHECK_FALSE(operations.find(kKey)->kept(CopyResultPart::rod_token_information));
+  CHECK(operations.find(kKey)->outcome().tokens.empty());
 }
 
 TEST_CASE("reading while an operation is processed discards nothing") {
   CopyOperations operations({});
   auto guard = operations.begin(kKey, CopyCommand::populate_token);
-  operations.discard_rod_token_information(kKey);
-  guard->finish({.token = RodToken{}});
-  CHECK(operations.find(kKey)->rod_token_information_kept());
-  CHECK(operations.find(kKey)->outcome().token);
+  operations.discard(kKey, CopyResultPart::rod_token_information);
+  guard->finish({.tokens = {CreatedToken{}}});
+  CHECK(operations.find(kKey)->kept(CopyResultPart::rod_token_information));
+  CHECK_FALSE(operations.find(kKey)->outcome().tokens.empty());
 }
 
 TEST_CASE("an I_T nexus loss drops that nexus's results and lets operations go on unseen") {

@@ -1,0 +1,44 @@
+#include "scsi/copy_fabric.h"
+
+#include <algorithm>
+
+#include "scsi/copy_manager.h"
+#include "scsi/logical_unit.h"
+
+namespace scsi {
+
+const Reachability::Cut* Reachability::find(const std::vector<std::string>& source,
+                                            const std::vector<std::string>& destination) const {
+  auto names = [](const std::vector<std::string>& end, const std::string& name) {
+    return std::ranges::find(end, name) != end.end();
+  };
+  auto cut = std::ranges::find_if(cuts_, [&](const Cut& each) {
+    return (names(source, each.a) && names(destination, each.b)) ||
+           (names(source, each.b) && names(destination, each.a));
+  });
+  return cut == cuts_.end() ? nullptr : &*cut;
+}
+
+void CopyFabric::remove(CopyManager& manager) {
+  std::erase(managers_, &manager);
+  std::erase_if(units_, [&](const auto& unit) { return unit.second.manager == &manager; });
+}
+
+void CopyFabric::add(LogicalUnit& lu, CopyManager& manager) { units_[lu.config().name] = {&lu, &manager}; }
+
+void CopyFabric::remove(const LogicalUnit& lu) {
+  std::erase_if(units_, [&](const auto& unit) { return unit.second.lu == &lu; });
+}
+
+std::optional<CopyFabric::Place> CopyFabric::find(const std::string& name) const {
+  auto found = units_.find(name);
+  if (found == units_.end()) return {};
+  return found->second;
+}
+
+CopyManager* CopyFabric::creator_of(const tokens::RodToken& token) const {
+  auto maker = std::ranges::find_if(managers_, [&](CopyManager* each) { return each->tokens().created_here(token); });
+  return maker == managers_.end() ? nullptr : *maker;
+}
+
+}  // namespace scsi

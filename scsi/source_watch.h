@@ -1,0 +1,40 @@
+// Which bytes of a logical unit tokens depend on that end when their source changes (ROD type 0080 0001h).
+//
+// Knows ranges and identifiers, no token. Thread: the loop's.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "handlers/backing_store.h"
+#include "tokens/token_manager.h"
+
+namespace scsi {
+
+class SourceWatch {
+ public:
+  SourceWatch();
+  ~SourceWatch();
+
+  /// `valid` tells which tokens are still to be watched: entries of others are dropped now and then.
+  void add(const std::vector<handlers::ByteRange>& ranges, tokens::TokenId token,
+           const std::function<bool(tokens::TokenId)>& valid);
+
+  /// The tokens that depend on any byte of `range`; they are watched no more.
+  std::vector<tokens::TokenId> take(handlers::ByteRange range);
+
+  bool empty() const { return tokens_.empty(); }
+
+ private:
+  void drop(tokens::TokenId token);
+
+  struct Intervals;  // boost::icl, kept out of this header
+  std::unique_ptr<Intervals> intervals_;
+  std::map<tokens::TokenId, std::vector<handlers::ByteRange>> tokens_;
+  std::size_t sweep_at_ = 64;  ///< at how many tokens stale entries are looked for next
+};
+
+}  // namespace scsi

@@ -1,0 +1,41 @@
+// Bodies of POPULATE TOKEN and WRITE USING TOKEN (SBC-4 5.12, 5.59).
+//
+// Lists are read in copy_parameter_list, tokens judged in tokens/, data moved in copy_data; here they meet. Thread: the
+// loop's.
+#pragma once
+
+#include <expected>
+
+#include "scsi/command_table.h"
+#include "scsi/copy_fabric.h"
+#include "scsi/sense.h"
+#include "tokens/token_manager.h"
+
+namespace scsi {
+
+class CopyManager;
+
+/// SBC-4 5.12. Errors: 05/00/16; those of parse_populate_token(); 0B/55/03 out of tokens or of room to capture; those
+/// of the store.
+std::expected<void, Sense> populate_token(CommandContext& context);
+
+/// SBC-4 5.59. Errors: 05/00/16; 07/27/00 and 07/27/02; those of parse_write_using_token(); 05/23/xx of the token;
+/// 05/26/00 OFFSET INTO ROD; 05/0D/04 more than the ROD holds; 05/08/04 (or what the profile says) unreachable;
+/// 0A/0D/04 stopped midway, INFORMATION = blocks written; 0B/55/03; those of the store.
+std::expected<void, Sense> write_using_token(CommandContext& context);
+
+// What EXTENDED COPY shares.
+
+/// SPC-4 5.17.6.5.2. `byte` is where the token stands in the parameter list.
+Sense token_sense(tokens::TokenError error, std::size_t byte);
+
+/// Judges a token for use by `manager`: its own, or of another array of the fabric.
+std::expected<tokens::TokenUse, tokens::TokenError> use_token(CopyManager& manager, const tokens::RodToken& token);
+
+/// Why no data can move from logical unit `source` to `destination`; nothing when it can.
+std::optional<Sense> unreachable(CopyManager& manager, const std::string& source, const std::string& destination);
+
+/// What keeps a logical unit from being written to: 07/27/00, 07/27/02.
+std::optional<Sense> write_protection(LogicalUnit& lu);
+
+}  // namespace scsi
