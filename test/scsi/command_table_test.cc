@@ -85,9 +85,9 @@ TEST_CASE("third-party copy commands that are not supported are unknown operatio
   }
 }
 
-TEST_CASE("without ODX its commands are neither served nor reported") {
+TEST_CASE("without third-party copy its commands are neither served nor reported") {
   DeviceOptions options;
-  options.profile.odx = false;
+  options.profile.odx = options.profile.extended_copy = false;
   Device device(options);
   CHECK(
       device.run({0x83, 0x10}).failed_with(SenseKey::illegal_request, AdditionalSense::invalid_command_operation_code));

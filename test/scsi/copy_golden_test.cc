@@ -81,12 +81,12 @@ TEST_CASE("VPD page 8Fh of a full copy manager is encoded byte for byte") {
 TEST_CASE("our VPD page 8Fh starts with Block Device ROD Limits of 36 bytes and names what the command table has") {
   CopyDevice device;
   Bytes page = device.copies.third_party_copy_page(device.lu(kSource));
-  check_starts_with(page, hex("00 8F 01 40"
+  check_starts_with(page, hex("00 8F 02 40"
                               "00 00 00 20 00 00 00 00 00 00 00 40 00 00 02 58 00 00 00 3C"
                               "00 00 00 00 00 80 00 00 00 00 00 00 00 08 00 00"
-                              "00 01 00 0C 08 83 02 10 11 84 02 05 07 00 00 00"
+                              "00 01 00 0C 09 83 03 10 11 1C 84 02 05 07 00 00"
                               "01 06 00 5C 00"));
-  CHECK(page.size() == 0x140 + 4);
+  CHECK(page.size() == 0x240 + 4);
   auto last = hex("80 01 00 20 00 00 04 00 00 00 04 00 00 00 00 00 00 00");
   CHECK(std::equal(last.begin(), last.end(), page.end() - 0x24));
   Bytes large = device.copies.third_party_copy_page(device.lu(CopyDevice::kLarge));

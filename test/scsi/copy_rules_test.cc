@@ -190,9 +190,11 @@ TEST_CASE("BLOCK DEVICE RANGE DESCRIPTOR LENGTH below 16 is INVALID FIELD at byt
   refuses_write(list_field(534), [](auto&, auto& token) { return with(write_list(token, {{0, 8}}), 535, 15); });
 }
 
-TEST_CASE("IMMED=1 is INVALID FIELD at byte 2 bit 0") {
-  refuses_populate(populate_list({{0, 8}}, {.flags = 1}), list_field(2, 0));
-  refuses_write(list_field(2, 0), [](auto&, auto& token) { return write_list(token, {{0, 8}}, 0, 1); });
+TEST_CASE("IMMED=1 is INVALID FIELD at byte 2 bit 0 where there are no background copies") {
+  scsi::DeviceProfile foreground{.background = false};
+  refuses_populate(populate_list({{0, 8}}, {.flags = 1}), list_field(2, 0), kSource, foreground);
+  refuses_write(
+      list_field(2, 0), [](auto&, auto& token) { return write_list(token, {{0, 8}}, 0, 1); }, kDestination, foreground);
 }
 
 TEST_CASE("more range descriptors than MAXIMUM RANGE DESCRIPTORS are TOO MANY SEGMENT DESCRIPTORS") {
@@ -303,7 +305,7 @@ TEST_CASE("each wrong token has its own qualifier, at the token, or at its lengt
   auto id = [](const tokens::RodToken& token) {
     return tokens::TokenId{token.copy_manager_rod_token_identifier.value()};
   };
-  refuses(A::invalid_token_operation_unsupported_token_type, 16, [](auto&, auto& t) { t.rod_type = 0x00010000; });
+  refuses(A::invalid_token_operation_unsupported_token_type, 16, [](auto&, auto& t) { t.rod_type = 0x00800003; });
   refuses(A::invalid_token_operation_invalid_token_length, 22, [](auto&, auto& t) { t.rod_token_length = 0x1F4; });
   refuses(A::invalid_token_operation_remote_token_usage_not_supported, 16,
           [](auto&, auto& t) { t.creator_logical_unit_descriptor.designator[5] ^= 1; });
@@ -434,9 +436,14 @@ TEST_CASE("a snapshot that could not be kept cancels its token") {
   check_refused(device.write_using(2, token, {{0, 8}}), cancelled);
 }
 
-TEST_CASE("an array without ODX knows none of the commands") {
-  CopyDevice device({.odx = false});
-  for (const Bytes& cdb : {out_cdb(0x10, 1, 0), out_cdb(0x11, 1, 0), in_cdb(5, 1, 36), in_cdb(7, 1, 36)})
+TEST_CASE("an array without third-party copy knows none of the commands, one without ODX none of its own") {
+  CopyDevice without_odx({.odx = false});
+  for (const Bytes& cdb : {out_cdb(0x10, 1, 0), out_cdb(0x11, 1, 0), in_cdb(7, 1, 36)})
+    check_refused(without_odx.run(cdb, {}, kSource),
+                  illegal(AdditionalSense::invalid_command_operation_code, FieldPointer::cdb(1, 4)));
+  CopyDevice device({.odx = false, .extended_copy = false});
+  for (const Bytes& cdb :
+       {out_cdb(0x10, 1, 0), out_cdb(0x11, 1, 0), in_cdb(0x1C, 1, 0), in_cdb(5, 1, 36), in_cdb(7, 1, 36)})
     check_refused(device.run(cdb, {}, kSource),
                   illegal(AdditionalSense::invalid_command_operation_code, FieldPointer::cdb(1, 4)));
 }

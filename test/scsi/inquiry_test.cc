@@ -42,7 +42,7 @@ TEST_CASE("standard INQUIRY data is SPC-4's, with 3PC, CMDQUE, HISUP and the ver
 
 TEST_CASE("3PC is zero and page 8Fh absent when no third-party copy command is offered") {
   DeviceOptions options;
-  options.profile.odx = false;
+  options.profile.odx = options.profile.extended_copy = false;
   Device device(options);
   CHECK((device.run(inquiry(0, 0, 96)).data()[5] & 0x08) == 0);
   Data codes = page(device, 0x00);
