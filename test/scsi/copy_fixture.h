@@ -96,6 +96,15 @@ inline Bytes out_cdb(std::uint8_t service_action, std::uint32_t list_identifier,
   return {raw.begin(), raw.end()};
 }
 
+inline Bytes abort_cdb(std::uint32_t list_identifier) {
+  scsi::CopyResultsCdb cdb{};
+  cdb.operation_code = 0x83;
+  cdb.service_action = 0x1C;
+  cdb.list_identifier = list_identifier;
+  auto raw = base::bytes_of(cdb);
+  return {raw.begin(), raw.end()};
+}
+
 inline Bytes in_cdb(std::uint8_t service_action, std::uint32_t list_identifier, std::uint32_t allocation_length) {
   scsi::CopyResultsCdb cdb{};
   cdb.operation_code = 0x84;
@@ -164,6 +173,21 @@ class CopyDevice : public Device {
   }
   CopyResult result(std::uint32_t list_identifier, std::uint16_t lun) {
     return CopyResult(receive_rod_token(list_identifier, lun).data());
+  }
+
+  Command& abort_copy(std::uint32_t list_identifier, std::uint16_t lun) {
+    return run(abort_cdb(list_identifier), {}, lun);
+  }
+
+  /// Lets time pass: what is due meanwhile happens at its moment.
+  void pass(base::Duration time) {
+    base::TimePoint end = clock.now() + time;
+    for (auto next = copies.timers().next(); next && *next <= end; next = copies.timers().next()) {
+      clock.advance(*next - clock.now());
+      copies.timers().run_due(clock.now());
+      executor.run_all();
+    }
+    clock.advance(end - clock.now());
   }
 
   /// A token for the ranges, with a list identifier of its own.

@@ -51,6 +51,8 @@ class SparseStore final : public handlers::BackingStore {
   unsigned captures = 0;
   Sectors sectors{};
 
+  void resize(std::uint64_t size) { size_ = size; }
+
   std::uint64_t size_bytes() const override { return size_; }
   bool may_block() const override { return blocking; }
   bool read_only() const override { return write_protected; }
