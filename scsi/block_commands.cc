@@ -57,9 +57,12 @@ std::uint64_t service_action_in_length(const Task& task, const LogicalUnit*) {
   return base::load<ServiceActionIn16Cdb>(task.cdb).allocation_length;
 }
 
-constexpr Gates kAnytime{.ready = false};
-constexpr Gates kMedium{};
-constexpr Gates kWriting{.write = true};
+// Reservations as in SBC-3 table 13.
+constexpr Gates kAnytime{.reservation = ReservationGate::none, .ready = false};
+constexpr Gates kStarting{.reservation = ReservationGate::start_stop, .ready = false};
+constexpr Gates kReading{.reservation = ReservationGate::read};
+constexpr Gates kFlushing{.reservation = ReservationGate::write};
+constexpr Gates kWriting{.reservation = ReservationGate::write, .write = true};
 
 constexpr std::uint8_t kReadFlags = BlockFlags::kProtect | BlockFlags::kDpo | BlockFlags::kFua;
 constexpr std::uint8_t kVerifyFlags = BlockFlags::kProtect | BlockFlags::kDpo | BlockFlags::kByteCheck;
@@ -67,20 +70,20 @@ constexpr std::uint8_t kVerifyFlags = BlockFlags::kProtect | BlockFlags::kDpo | 
 constexpr std::uint8_t kWriteVerifyFlags = BlockFlags::kProtect | BlockFlags::kDpo | BlockFlags::kByteCheckEach;
 constexpr std::uint8_t kWriteSameFlags = BlockFlags::kProtect | BlockFlags::kUnmap;
 
-constexpr Kind kRead{DataDirection::in, kMedium, read_length, read_blocks};
+constexpr Kind kRead{DataDirection::in, kReading, read_length, read_blocks};
 constexpr Kind kWrite{DataDirection::out, kWriting, write_length, write_blocks, check_write};
 constexpr Kind kWriteVerify{DataDirection::out, kWriting, write_length, write_and_verify, check_write};
-constexpr Kind kVerify{DataDirection::out, kMedium, verify_length, verify_blocks, check_verify};
+constexpr Kind kVerify{DataDirection::out, kReading, verify_length, verify_blocks, check_verify};
 constexpr Kind kCompareAndWrite{DataDirection::out, kWriting, compare_and_write_length, compare_and_write,
                                 check_compare_and_write};
 constexpr Kind kWriteSame{DataDirection::out, kWriting, write_same_length, write_same, check_write_same};
 constexpr Kind kUnmap{DataDirection::out, kWriting, unmap_length, unmap, check_unmap};
-constexpr Kind kGetLbaStatus{DataDirection::in, kMedium, service_action_in_length, get_lba_status};
-constexpr Kind kSynchronizeCache{DataDirection::none, kMedium, nullptr, synchronize_cache};
-constexpr Kind kPreFetch{DataDirection::none, kMedium, nullptr, pre_fetch};
+constexpr Kind kGetLbaStatus{DataDirection::in, kReading, service_action_in_length, get_lba_status};
+constexpr Kind kSynchronizeCache{DataDirection::none, kFlushing, nullptr, synchronize_cache};
+constexpr Kind kPreFetch{DataDirection::none, kReading, nullptr, pre_fetch};
 constexpr Kind kReadCapacity10{DataDirection::in, kAnytime, read_capacity_10_length, read_capacity_10};
 constexpr Kind kReadCapacity16{DataDirection::in, kAnytime, service_action_in_length, read_capacity_16};
-constexpr Kind kStartStopUnit{DataDirection::none, kAnytime, nullptr, start_stop_unit};
+constexpr Kind kStartStopUnit{DataDirection::none, kStarting, nullptr, start_stop_unit};
 
 constexpr CommandDescriptor kRows[] = {
     row("READ (6)", form_6(0x08), kRead),

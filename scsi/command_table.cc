@@ -8,6 +8,7 @@
 #include "scsi/block_commands.h"
 #include "scsi/copy_commands.h"
 #include "scsi/primary_commands.h"
+#include "scsi/reservation_commands.h"
 
 namespace scsi {
 namespace {
@@ -19,7 +20,7 @@ using CdbMask = std::array<std::uint64_t, kMaxCdbLength / sizeof(std::uint64_t)>
 class Table {
  public:
   Table() {
-    for (auto family : {primary_commands(), block_commands(), copy_commands()})
+    for (auto family : {primary_commands(), block_commands(), reservation_commands(), copy_commands()})
       rows_.insert(rows_.end(), family.begin(), family.end());
     std::ranges::sort(rows_, [](const CommandDescriptor& a, const CommandDescriptor& b) {
       return std::pair(a.opcode, a.service_action) < std::pair(b.opcode, b.service_action);

@@ -23,13 +23,23 @@ struct DeviceProfile;
 
 enum class DataDirection : std::uint8_t { none, in, out };
 
+/// What persistent reservations make of a command (SPC-4 tables 65 and 66, SBC-3 table 13): whose it is not ends with
+/// RESERVATION CONFLICT.
+enum class ReservationGate : std::uint8_t {
+  none,        ///< always allowed, or the body judges
+  read,        ///< allowed through write exclusive reservations
+  write,       ///< allowed to holders and, where the reservation is one for registrants, to these
+  start_stop,  ///< none to start, else write (SBC-3 table 13)
+  registered,  ///< allowed to registered nexuses, with or without a reservation
+};
+
 /// What is checked before a body runs, in this order. A bit set means the check applies.
 struct Gates {
   bool logical_unit = true;    ///< 05/25/00 when the LUN has none (INQUIRY, REPORT LUNS, REQUEST SENSE: no)
   bool unit_attention = true;  ///< reports a pending unit attention (INQUIRY, REPORT LUNS, REQUEST SENSE: no)
-  bool reservation = true;     ///< RESERVATION CONFLICT by another nexus's reservation
-  bool ready = true;           ///< 02/04/02 while stopped by START STOP UNIT
-  bool write = false;          ///< DATA PROTECT 07/27/00 when the logical unit is read-only
+  ReservationGate reservation = ReservationGate::write;
+  bool ready = true;   ///< 02/04/02 while stopped by START STOP UNIT
+  bool write = false;  ///< DATA PROTECT 07/27/00 when the logical unit is read-only
 };
 
 /// How a piece of store work is ordered against others of the same logical unit.
@@ -76,6 +86,10 @@ struct CommandContext {
   /// DeviceServer::finish(), perhaps before. Aborts reach it through `runner`. Data-out that was only lent is gone
   /// then.
   void defer(Abortable& runner);
+
+  /// RESERVATION CONFLICT instead of CHECK CONDITION, for a body that finds it in its parameter list: what it returns
+  /// then. `rule` is for the log.
+  std::unexpected<Sense> reservation_conflict(std::string rule);
 
   // The device server's own.
   enum class Started : std::uint8_t { no, finished, pending };

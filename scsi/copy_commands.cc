@@ -116,7 +116,7 @@ constexpr Usage with_action(Usage usage, ServiceAction action) {
 }
 
 // Results can be asked for whatever the reservation and state of the medium (SPC-4 table 65).
-constexpr Gates kResultGates{.reservation = false, .ready = false};
+constexpr Gates kResultGates{.reservation = ReservationGate::none, .ready = false};
 
 constexpr CommandDescriptor kRows[] = {
     {.name = "POPULATE TOKEN",
@@ -125,7 +125,7 @@ constexpr CommandDescriptor kRows[] = {
      .cdb_length = 16,
      .usage = with_action(kTokenOutUsage, CopyOutServiceAction::populate_token),
      .direction = DataDirection::out,
-     .gates = {},
+     .gates = {.reservation = ReservationGate::read},
      .transfer_length = parameter_list_length,
      .body = populate_token,
      .check = check_copy_command,
@@ -136,7 +136,7 @@ constexpr CommandDescriptor kRows[] = {
      .cdb_length = 16,
      .usage = with_action(kTokenOutUsage, CopyOutServiceAction::write_using_token),
      .direction = DataDirection::out,
-     .gates = {},
+     .gates = {.reservation = ReservationGate::write},
      .transfer_length = parameter_list_length,
      .body = write_using_token,
      .check = check_copy_command,

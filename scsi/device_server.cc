@@ -7,11 +7,13 @@
 #include <stdexcept>
 
 #include "base/log.h"
+#include "scsi/block_layouts.h"
 #include "scsi/command_table.h"
 #include "scsi/copy_manager.h"
 #include "scsi/io_error_sense.h"
 #include "scsi/logical_unit.h"
 #include "scsi/mode_pages.h"
+#include "scsi/reservations.h"
 #include "scsi/task_set.h"
 #include "scsi/unit_attentions.h"
 #include "scsi/work_queue.h"
@@ -65,10 +67,36 @@ Outcome check_bits(const CommandDescriptor& row, const Task& task) {
       wrong));
 }
 
-/// The gates of a row, in their order. Reservations are always free: nothing here makes one.
-Outcome check_gates(const Gates& gates, const Task& task, LogicalUnit& lu) {
+/// START=1 with no POWER CONDITION (SBC-3 table 13).
+bool starts(const Task& task) {
+  std::uint8_t flags = base::load<StartStopUnitCdb>(task.cdb).flags;
+  return (flags & StartStopUnitCdb::kStart) && !(flags & StartStopUnitCdb::kPowerCondition);
+}
+
+bool passes(ReservationGate gate, const Task& task, const Reservations& reservations) {
+  switch (gate) {
+    case ReservationGate::none: return true;
+    case ReservationGate::read: return reservations.may_read(reservations.find(task.nexus));
+    case ReservationGate::write: return reservations.may_write(reservations.find(task.nexus));
+    case ReservationGate::start_stop: return starts(task) || reservations.may_write(reservations.find(task.nexus));
+    case ReservationGate::registered: return reservations.find(task.nexus) != nullptr;
+  }
+  return false;
+}
+
+std::unexpected<Sense> conflict(Task& task, std::string rule) {
+  task.status = Status::reservation_conflict;
+  return std::unexpected(Sense{.rule = std::move(rule)});
+}
+
+/// The gates of a row, in their order.
+Outcome check_gates(const Gates& gates, Task& task, LogicalUnit& lu) {
   if (gates.unit_attention) {
     if (auto attention = lu.unit_attentions().take(task.nexus)) return std::unexpected(std::move(*attention));
+  }
+  if (!passes(gates.reservation, task, lu.reservations())) {
+    return conflict(task, gates.reservation == ReservationGate::registered ? "this I_T nexus is not registered"
+                                                                           : "another I_T nexus holds a reservation");
   }
   if (gates.ready && lu.stopped()) {
     return std::unexpected(Sense{SenseKey::not_ready,
@@ -84,6 +112,11 @@ Outcome check_gates(const Gates& gates, const Task& task, LogicalUnit& lu) {
         Sense{SenseKey::data_protect, AdditionalSense::logical_unit_software_write_protected, {}, {}, "SWP is one"});
   }
   return {};
+}
+
+void introduce(LogicalUnit& lu, NexusId id, const ITNexus& nexus) {
+  lu.unit_attentions().attach(id, AdditionalSense::power_on_reset_or_bus_device_reset_occurred);
+  lu.reservations().attach(id, nexus);
 }
 
 }  // namespace
@@ -115,8 +148,7 @@ void DeviceServer::add(Lun lun, std::shared_ptr<LogicalUnit> logical_unit) {
     for (auto& [id, nexus] : impl_->nexuses)
       other->unit_attentions().establish(id, AdditionalSense::reported_luns_data_has_changed);
   }
-  for (auto& [id, nexus] : impl_->nexuses)
-    logical_unit->unit_attentions().attach(id, AdditionalSense::power_on_reset_or_bus_device_reset_occurred);
+  for (auto& [id, nexus] : impl_->nexuses) introduce(*logical_unit, id, nexus);
   impl_->copy_manager.exported(*logical_unit, impl_->config.target_name);
   impl_->logical_units.emplace(lun, std::move(logical_unit));
 }
@@ -128,16 +160,19 @@ LogicalUnit* DeviceServer::find(Lun lun) const {
 
 NexusId DeviceServer::attach(ITNexus nexus) {
   NexusId id = next_nexus_id();
+  for (auto& [lun, lu] : impl_->logical_units) introduce(*lu, id, nexus);
   impl_->nexuses.emplace(id, std::move(nexus));
-  for (auto& [lun, lu] : impl_->logical_units)
-    lu->unit_attentions().attach(id, AdditionalSense::power_on_reset_or_bus_device_reset_occurred);
   return id;
 }
 
 const ITNexus& DeviceServer::nexus(NexusId id) const { return impl_->nexuses.at(id); }
+const std::map<NexusId, ITNexus>& DeviceServer::nexuses() const { return impl_->nexuses; }
 
 void DeviceServer::detach(NexusId id) {
-  for (auto& [lun, lu] : impl_->logical_units) lu->unit_attentions().detach(id);
+  for (auto& [lun, lu] : impl_->logical_units) {
+    lu->unit_attentions().detach(id);
+    lu->reservations().detach(id);
+  }
   impl_->copy_manager.nexus_lost(id);
   impl_->nexuses.erase(id);
 }
@@ -212,6 +247,10 @@ void DeviceServer::finish(Task& task, std::expected<void, Sense> outcome) {
     task.status = Status::good;
     task.data_in.truncate(task.data_in_length);
     log_copy(task);
+  } else if (task.status == Status::reservation_conflict) {
+    task.data_in.clear();
+    if (base::log::enabled(base::log::Level::info))
+      log_task(base::log::Level::info, task, "RESERVATION CONFLICT: " + outcome.error().rule);
   } else {
     task.status = Status::check_condition;
     task.sense = std::move(outcome.error());
@@ -260,6 +299,10 @@ std::expected<base::Bytes, Sense> CommandContext::parameter_list() const {
   return std::unexpected(Sense::illegal_request(
       AdditionalSense::parameter_list_length_error,
       fmt::format("PARAMETER LIST LENGTH is {}, {} bytes came", task.data_out_length, task.data_out.size())));
+}
+
+std::unexpected<Sense> CommandContext::reservation_conflict(std::string rule) {
+  return conflict(task, std::move(rule));
 }
 
 void CommandContext::start(Access access, handlers::ByteRange range, Work work, Then then) {

@@ -72,6 +72,7 @@ class DeviceServer {
   /// RESET OCCURRED (06/29/00) for the nexus on each logical unit (SAM-5 5.14).
   NexusId attach(ITNexus nexus);
   const ITNexus& nexus(NexusId id) const;
+  const std::map<NexusId, ITNexus>& nexuses() const;  ///< all attached ones
 
   /// The session is gone (SAM-5 6.3.4 I_T nexus loss): its unit attentions and copy results are dropped; its
   /// tasks must have been aborted by the caller first. Running copy operations go on.
@@ -100,6 +101,11 @@ class DeviceServer {
 
   /// Aborts everything of a nexus (session end), then calls `done`.
   void abort_all(NexusId nexus, std::move_only_function<void()> done);
+
+  /// Aborts every task of the preempted `nexuses` on a logical unit, and stops what they copy there in the background,
+  /// then calls `done`, perhaps from inside (SPC-4 5.12.11.5). Tells nobody: REGISTRATIONS PREEMPTED is the unit
+  /// attention condition for it.
+  void abort_preempted(LogicalUnit& lu, const std::vector<NexusId>& nexuses, std::move_only_function<void()> done);
 
   /// Completes a task: status, sense, data cut to data_in_length, a line in the log when it was refused, and the
   /// observer, once. For bodies' work that ended later (scsi/work_queue.h) and for task management.

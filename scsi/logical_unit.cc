@@ -1,6 +1,7 @@
 #include "scsi/logical_unit.h"
 
 #include "scsi/mode_pages.h"
+#include "scsi/reservations.h"
 #include "scsi/task_set.h"
 #include "scsi/unit_attentions.h"
 #include "scsi/work_queue.h"
@@ -12,6 +13,7 @@ LogicalUnit::LogicalUnit(LogicalUnitConfig config, std::unique_ptr<handlers::Bac
       store_(std::move(store)),
       unit_attentions_(std::make_unique<UnitAttentions>()),
       mode_pages_(std::make_unique<ModePages>()),
+      reservations_(std::make_unique<Reservations>()),
       tasks_(std::make_unique<TaskSet>()),
       work_(std::make_unique<WorkQueue>(*this)) {}
 

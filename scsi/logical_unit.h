@@ -38,6 +38,7 @@ struct LogicalUnitConfig {
 
 class UnitAttentions;
 class ModePages;
+class Reservations;
 class TaskSet;
 class WorkQueue;
 
@@ -64,6 +65,8 @@ class LogicalUnit {
   UnitAttentions& unit_attentions() { return *unit_attentions_; }
   ModePages& mode_pages() { return *mode_pages_; }
   const ModePages& mode_pages() const { return *mode_pages_; }
+  Reservations& reservations() { return *reservations_; }
+  const Reservations& reservations() const { return *reservations_; }
   TaskSet& tasks() { return *tasks_; }
   WorkQueue& work() { return *work_; }
 
@@ -75,6 +78,7 @@ class LogicalUnit {
   std::unique_ptr<handlers::BackingStore> store_;
   std::unique_ptr<UnitAttentions> unit_attentions_;
   std::unique_ptr<ModePages> mode_pages_;
+  std::unique_ptr<Reservations> reservations_;
   std::unique_ptr<TaskSet> tasks_;
   std::unique_ptr<WorkQueue> work_;
   bool stopped_ = false;

@@ -9,8 +9,12 @@ namespace {
 std::expected<void, Sense> test_unit_ready(CommandContext&) { return {}; }
 
 /// INQUIRY, REPORT LUNS and REQUEST SENSE are served whatever the state (SAM-5 5.14, SPC-4 6.6.1).
-constexpr Gates kAlways{.logical_unit = false, .unit_attention = false, .reservation = false, .ready = false};
-constexpr Gates kNotReadyToo{.reservation = false, .ready = false};
+constexpr Gates kAlways{
+    .logical_unit = false, .unit_attention = false, .reservation = ReservationGate::none, .ready = false};
+constexpr Gates kNotReadyToo{.reservation = ReservationGate::none, .ready = false};
+// Through write exclusive reservations, as ALLOW COMMANDS of REPORT CAPABILITIES says (SPC-4 6.15.4).
+constexpr Gates kReporting{.reservation = ReservationGate::read, .ready = false};
+constexpr Gates kChanging{.reservation = ReservationGate::write, .ready = false};
 
 constexpr CommandDescriptor kRows[] = {
     {.name = "TEST UNIT READY",
@@ -18,7 +22,7 @@ constexpr CommandDescriptor kRows[] = {
      .cdb_length = 6,
      .usage = {0x00, 0x00, 0x00, 0x00, 0x00, 0x00},
      .direction = DataDirection::none,
-     .gates = {},
+     .gates = {.reservation = ReservationGate::none},
      .transfer_length = nullptr,
      .body = test_unit_ready},
     {.name = "REQUEST SENSE",
@@ -42,7 +46,7 @@ constexpr CommandDescriptor kRows[] = {
      .cdb_length = 6,
      .usage = {0x15, 0x11, 0x00, 0x00, 0xFF, 0x00},
      .direction = DataDirection::out,
-     .gates = kNotReadyToo,
+     .gates = kChanging,
      .transfer_length = mode_6_length,
      .body = mode_select_6},
     {.name = "MODE SENSE(6)",
@@ -50,7 +54,7 @@ constexpr CommandDescriptor kRows[] = {
      .cdb_length = 6,
      .usage = {0x1A, 0x08, 0xFF, 0xFF, 0xFF, 0x00},
      .direction = DataDirection::in,
-     .gates = kNotReadyToo,
+     .gates = kReporting,
      .transfer_length = mode_6_length,
      .body = mode_sense_6},
     {.name = "LOG SENSE",
@@ -66,7 +70,7 @@ constexpr CommandDescriptor kRows[] = {
      .cdb_length = 10,
      .usage = {0x55, 0x11, 0x00, 0x00, 0x00, 0x00, 0x00, 0xFF, 0xFF, 0x00},
      .direction = DataDirection::out,
-     .gates = kNotReadyToo,
+     .gates = kChanging,
      .transfer_length = mode_10_length,
      .body = mode_select_10},
     {.name = "MODE SENSE(10)",
@@ -74,7 +78,7 @@ constexpr CommandDescriptor kRows[] = {
      .cdb_length = 10,
      .usage = {0x5A, 0x18, 0xFF, 0xFF, 0x00, 0x00, 0x00, 0xFF, 0xFF, 0x00},
      .direction = DataDirection::in,
-     .gates = kNotReadyToo,
+     .gates = kReporting,
      .transfer_length = mode_10_length,
      .body = mode_sense_10},
     {.name = "REPORT LUNS",
@@ -91,7 +95,7 @@ constexpr CommandDescriptor kRows[] = {
      .cdb_length = 12,
      .usage = {0xA3, 0x0C, 0x87, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x00, 0x00},
      .direction = DataDirection::in,
-     .gates = kNotReadyToo,
+     .gates = kReporting,
      .transfer_length = report_length,
      .body = report_supported_operation_codes},
     {.name = "REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS",
@@ -100,7 +104,7 @@ constexpr CommandDescriptor kRows[] = {
      .cdb_length = 12,
      .usage = {0xA3, 0x0D, 0x80, 0x00, 0x00, 0x00, 0xFF, 0xFF, 0xFF, 0xFF, 0x00, 0x00},
      .direction = DataDirection::in,
-     .gates = kNotReadyToo,
+     .gates = kReporting,
      .transfer_length = report_length,
      .body = report_supported_task_management_functions},
 };

@@ -60,7 +60,8 @@ enum class AdditionalSense : std::uint16_t {
   logical_unit_not_supported = 0x2500,
   invalid_field_in_parameter_list = 0x2600,
   parameter_value_invalid = 0x2602,
-  alignment_violation = 0x2604,  ///< WINDOWS: T10's name is INVALID RELEASE OF PERSISTENT RESERVATION
+  invalid_release_of_persistent_reservation = 0x2604,
+  alignment_violation = invalid_release_of_persistent_reservation,  ///< WINDOWS: what it is taken for
   too_many_segment_descriptors = 0x2608,
   write_protected = 0x2700,
   logical_unit_software_write_protected = 0x2702,
@@ -70,6 +71,9 @@ enum class AdditionalSense : std::uint16_t {
   bus_device_reset_function_occurred = 0x2903,
   i_t_nexus_loss_occurred = 0x2907,
   mode_parameters_changed = 0x2A01,
+  reservations_preempted = 0x2A03,
+  reservations_released = 0x2A04,
+  registrations_preempted = 0x2A05,
   capacity_data_has_changed = 0x2A09,
   commands_cleared_by_another_initiator = 0x2F00,
   commands_cleared_by_device_server = 0x2F02,
@@ -81,6 +85,7 @@ enum class AdditionalSense : std::uint16_t {
   protocol_service_crc_error = 0x4705,
   data_phase_error = 0x4B00,
   insufficient_resources = 0x5503,
+  insufficient_registration_resources = 0x5504,
   insufficient_resources_to_create_rod = 0x550C,
   insufficient_resources_to_create_rod_token = 0x550D,
 };

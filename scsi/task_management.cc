@@ -108,6 +108,15 @@ void DeviceServer::manage(TaskManagementFunction function, NexusId nexus, std::o
   }
 }
 
+void DeviceServer::abort_preempted(LogicalUnit& lu, const std::vector<NexusId>& nexuses,
+                                   std::move_only_function<void()> done) {
+  auto rendezvous = std::make_shared<Rendezvous>(std::move(done));
+  for (NexusId nexus : nexuses) {
+    abort_tasks(lu, tasks_of_nexus, nexus, 0, rendezvous);
+    copy_manager().stop_background(lu, nexus, rendezvous);
+  }
+}
+
 void DeviceServer::abort_all(NexusId nexus, std::move_only_function<void()> done) {
   auto rendezvous = std::make_shared<Rendezvous>(std::move(done));
   for (auto& [number, lu] : logical_units()) abort_tasks(*lu, tasks_of_nexus, nexus, 0, rendezvous);

@@ -1,5 +1,5 @@
 // Not tested, and why: creator copy manager unreachable (COPY ABORTED 0Dh/02h): remote arrays are not built; alignment
-// (26h/04h): logical units have no offload granularity; reservations: not built.
+// (26h/04h): logical units have no offload granularity; reservations: reservation_conflict_test.cc.
 
 // Every rule of POPULATE TOKEN, WRITE USING TOKEN, RECEIVE ROD TOKEN INFORMATION and RECEIVE COPY STATUS(LID4) whose
 // violation has a code: key, code, field pointer and INFORMATION.

@@ -1,6 +1,6 @@
 // Dispatch: which rule refuses a command first, and with what (SAM-5 5, SPC-4 4.3).
 //
-// Not tested, and why: reservations, because no command here makes one.
+// Not tested, and why: reservations, which reservation_conflict_test.cc is about.
 #include <doctest/doctest.h>
 
 #include "test/scsi/device_fixture.h"
