@@ -1,6 +1,6 @@
-// Fuzzes the device server: a session of up to 16 commands, each a CDB with the parameter list or data that comes with
-// it, and task management between them, on two logical units. Whatever comes in, every command completes exactly once
-// and says no more than its CDB allows.
+// Fuzzes the device server: up to 16 commands of two I_T nexuses, each a CDB with the parameter list or data that comes
+// with it, and task management between them, on two logical units. Whatever comes in, every command completes exactly
+// once and says no more than its CDB allows.
 #include <algorithm>
 #include <cstdlib>
 
@@ -19,7 +19,7 @@ void require(bool good) {
 
 /// What stands before each command's data in the input.
 struct CommandHead {
-  std::uint8_t where = 0;  ///< LUN, 0 to 3: two of them exist
+  std::uint8_t where = 0;  ///< bits 0 and 1: LUN, two of them exist; bit 2: from the second nexus
   std::uint8_t attribute = 0;
   std::uint8_t then = 0;  ///< bit 0: let held work go; bit 1: a task management function, in the upper nibble
   std::array<std::uint8_t, scsi::kMaxCdbLength> cdb{};
@@ -28,6 +28,7 @@ struct CommandHead {
 
 constexpr std::uint8_t kRunHeld = 0x01;
 constexpr std::uint8_t kManage = 0x02;
+constexpr std::uint8_t kSecondNexus = 0x04;
 
 void manage(test::Device& device, const CommandHead& head, std::uint32_t tag, unsigned& answers) {
   auto function = static_cast<scsi::TaskManagementFunction>(1 + head.then / 0x10 % 8);
@@ -58,12 +59,14 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   how.block_length = options & 2 ? 4096 : 512;
   how.read_only = options & 4;
   test::Device device(how);
+  scsi::NexusId second = device.attach("iqn.2025-01.example:second");
   unsigned asked = 0;
   unsigned answers = 0;
   for (std::size_t i = 0; i < kMostCommands && reader.remaining() > 0; ++i) {
     auto head = reader.layout<CommandHead>();
     base::Bytes with = reader.take(std::min<std::size_t>(head.data_length, reader.remaining()));
-    auto& command = device.prepare({head.cdb.begin(), head.cdb.end()}, head.where % 4);
+    scsi::NexusId from = head.where & kSecondNexus ? second : device.nexus;
+    auto& command = device.prepare({head.cdb.begin(), head.cdb.end()}, head.where % 4, from);
     command.task.attribute = static_cast<scsi::TaskAttribute>(head.attribute % 5);
     device.go(command, {with.begin(), with.end()});
     if (head.then & kRunHeld) device.executor.run_all();

@@ -5,6 +5,7 @@
 
 #include <map>
 
+#include "scsi/reservations.h"
 #include "target/iscsi/command.h"
 #include "target/iscsi/command_window.h"
 #include "test/iscsi/conversation.h"
@@ -111,6 +112,21 @@ TEST_SUITE("iscsi commands") {
     CHECK(answer.line() == "Response 02 itt=1 U=96 sense=05/20/00");
     CHECK(answer.data.size() == 20);
     CHECK(answer.data[1] == 18);
+  }
+
+  TEST_CASE("RESERVATION CONFLICT is sent without sense data, for reads and for writes whose data came along") {
+    Host host;
+    scsi::Reservations& reservations = host.array.device.lu().reservations();
+    scsi::ITNexus other{"iqn.2025-01.example:other", {}, std::string(kTarget), 1};
+    REQUIRE(reservations.register_key({other}, 0, 1));
+    REQUIRE(reservations.reserve(other, 1, scsi::ReservationType::exclusive_access));
+    host.peer.send_command(read10(0, 1), kRead, 512);
+    CHECK(host.peer.told() == Lines{"Response 18 itt=1 U=512"});
+    host.peer.send_command(write10(0, 1), kWrite, 512, pattern(512, 3));
+    CHECK(host.peer.told() == Lines{"Response 18 itt=2 U=512"});
+    CHECK(host.array.device.stores[0]->bytes()[0] == 0);
+    host.peer.send_command(test_unit_ready(), kNone, 0);
+    CHECK(host.peer.told() == Lines{"Response 00 itt=3"});
   }
 
   TEST_CASE("Every PDU carries ExpCmdSN and a MaxCmdSN that never goes back") {
