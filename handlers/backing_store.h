@@ -21,6 +21,8 @@
 
 namespace handlers {
 
+class MemoryUsage;
+
 struct ByteRange {
   std::uint64_t offset = 0;
   std::uint64_t length = 0;
@@ -68,6 +70,9 @@ class Snapshot : public base::RefCounted {
 
   /// The run at `offset`, so that copies keep holes.
   virtual IoResult<ProvisioningRun> provisioning(std::uint64_t offset) const = 0;
+
+  /// Adds the memory it keeps to a walk (memory_usage.h). Waits at most while a piece of old data is being saved.
+  virtual void count_memory(MemoryUsage&) const {}
 };
 using SnapshotRef = base::Ref<const Snapshot>;
 
@@ -121,6 +126,9 @@ class BackingStore {
 
   /// Bytes of storage in use (memory, or allocated on the file system), shared ones counted once.
   virtual std::uint64_t allocated_bytes() const = 0;
+
+  /// Adds the memory that holds what the store shows to a walk (memory_usage.h). None for stores on a medium.
+  virtual void count_memory(MemoryUsage&) const {}
 };
 
 }  // namespace handlers

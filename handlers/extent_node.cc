@@ -7,8 +7,6 @@
 namespace handlers {
 namespace {
 
-constexpr std::uint64_t kNodeCost = sizeof(ExtentNode) + 16;  // with malloc's header
-
 /// One node, or two of equal height where one would be too full.
 struct OneOrTwo {
   ExtentNodeRef first;

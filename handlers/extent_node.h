@@ -71,6 +71,8 @@ class ExtentNode final : public Sliced {
   std::array<std::uint32_t, kFanout> offsets_;
 };
 
+constexpr std::uint64_t kNodeCost = sizeof(ExtentNode) + 16;  ///< with malloc's header
+
 /// Appends a slot, merging it with the last one where both are holes or one continues the other in its chunk.
 void push(SlotList& list, Slot slot, bool leaf);
 /// Cuts `slot` at `at` and returns what follows. A chunk that only this slot refers to is cut too where the

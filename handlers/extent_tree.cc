@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "handlers/extent_node.h"
+#include "handlers/memory_usage.h"
 
 namespace handlers {
 namespace {
@@ -225,6 +226,19 @@ std::uint64_t count_extents(const ExtentNode& node) {
   return sum;
 }
 
+void count_node_memory(const ExtentNode& node, MemoryUsage& usage) {
+  // What one tree alone refers to is met once in any case.
+  if (!node.unique() && !usage.enter(&node)) return;
+  usage.add(kNodeCost);
+  for (std::size_t i = 0; i < node.count(); ++i) {
+    if (!node.leaf()) {
+      count_node_memory(*node.child(i), usage);
+    } else if (const Chunk* chunk = node.chunk(i)) {
+      usage.add(*chunk);
+    }
+  }
+}
+
 }  // namespace
 
 ExtentTree::ExtentTree() = default;
@@ -339,6 +353,10 @@ ExtentTree::Run ExtentTree::run(std::uint64_t offset) const {
     while (last + 1 < node->count() && (node->chunk(last + 1) != nullptr) == mapped) ++last;
     return {node->end(last) - offset, mapped};
   }
+}
+
+void ExtentTree::count_memory(MemoryUsage& usage) const {
+  if (root_) count_node_memory(*root_, usage);
 }
 
 std::string ExtentTree::broken_rule() const { return root_ ? broken_node_rule(*root_, true) : std::string(); }

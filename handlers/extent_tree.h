@@ -19,6 +19,7 @@
 namespace handlers {
 
 class ExtentNode;
+class MemoryUsage;
 using ExtentNodeRef = base::Ref<ExtentNode>;
 
 class ExtentTree {
@@ -54,6 +55,9 @@ class ExtentTree {
     bool mapped = false;
   };
   Run run(std::uint64_t offset) const;
+
+  /// Adds nodes and chunks to a walk that has not met them yet.
+  void count_memory(MemoryUsage& usage) const;
 
   /// For tests: empty when every rule of the structure holds, else the first one broken.
   std::string broken_rule() const;

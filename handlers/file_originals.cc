@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <mutex>
 
+#include "handlers/memory_usage.h"
+
 namespace handlers {
 namespace {
 
@@ -113,6 +115,15 @@ bool FileOriginals::save(Original& original, ByteRange range) {
     range.length -= length;
   }
   return true;
+}
+
+void FileOriginals::count_memory(const std::vector<Piece>& pieces, MemoryUsage& usage) const {
+  std::shared_lock lock(mutex_);
+  for (const Piece& piece : pieces) {
+    if (!usage.enter(&*piece.original)) continue;
+    for (const auto& [offset, saved] : piece.original->saved)
+      if (saved.chunk) usage.add(*saved.chunk);
+  }
 }
 
 IoResult<void> FileOriginals::visit(const Piece& piece, ByteRange range,

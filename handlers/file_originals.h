@@ -71,6 +71,9 @@ class FileOriginals {
   IoResult<void> visit(const Piece& piece, ByteRange range,
                        const std::function<IoResult<void>(const Part&)>& visit) const;
 
+  /// Adds what is saved for these pieces to a walk.
+  void count_memory(const std::vector<Piece>& pieces, MemoryUsage& usage) const;
+
  private:
   struct Current {
     std::uint64_t end = 0;

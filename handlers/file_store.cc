@@ -97,6 +97,8 @@ class FileSnapshot final : public Snapshot {
     return run;
   }
 
+  void count_memory(MemoryUsage& usage) const override { core_->originals.count_memory(pieces_, usage); }
+
   /// Calls `visit` for each part of `range`, at most kPiece long, in order. The part does not change meanwhile.
   IoResult<void> visit(ByteRange range, const Visit& visit) const {
     if (range.length == 0) return {};

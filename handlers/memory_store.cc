@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "handlers/copy_from_snapshot.h"
+#include "handlers/memory_usage.h"
 
 namespace handlers {
 namespace {
@@ -26,6 +27,11 @@ class MemorySnapshot final : public Snapshot {
   IoResult<ProvisioningRun> provisioning(std::uint64_t offset) const override {
     ExtentTree::Run run = tree_.run(offset);
     return ProvisioningRun{run.length, run.mapped};
+  }
+  void count_memory(MemoryUsage& usage) const override {
+    if (!usage.enter(this)) return;
+    usage.add(sizeof(MemorySnapshot));
+    tree_.count_memory(usage);
   }
 
   MemoryPool& pool() const { return *pool_; }

@@ -1,0 +1,158 @@
+// What memory is held for, told apart by a walk.
+// Not tested, and why: time (test/bench/store_bench.cc prints it), memory pinned by reads (no store or snapshot has
+// it).
+#include "handlers/memory_usage.h"
+
+#include <doctest/doctest.h>
+
+#include <random>
+
+#include "store_kinds.h"
+
+using namespace handlers;
+
+namespace {
+
+constexpr std::uint64_t kKiB = 1024;
+constexpr std::uint64_t kMiB = 1024 * kKiB;
+constexpr std::uint64_t kGiB = 1024 * kMiB;
+constexpr std::uint64_t kNode = 1024;  // more than a node costs
+/// What is cut out of shared chunks keeps, or gives back, up to one chunk at either end.
+constexpr std::uint64_t kEdges = 2 * kMaxChunk;
+
+struct Fixture {
+  base::Ref<MemoryPool> pool = MemoryPool::create();
+  MemoryUsage usage;
+
+  std::uint64_t count(const BackingStore& store) {
+    return usage.count([&] { store.count_memory(usage); });
+  }
+  std::uint64_t count(const SnapshotRef& snapshot) {
+    return usage.count([&] { snapshot->count_memory(usage); });
+  }
+  std::uint64_t used() {
+    while (pool->reclaim(1000)) {
+    }
+    return pool->budget().used();
+  }
+};
+
+}  // namespace
+
+TEST_CASE_FIXTURE(Fixture, "stores and snapshots together hold what the pool has given out, each byte counted once") {
+  MemoryStore first(kGiB, pool);
+  MemoryStore second(kGiB, pool);
+  std::mt19937_64 random(1);
+  std::vector<SnapshotRef> snapshots;
+  for (unsigned i = 0; i < 500; ++i) {
+    MemoryStore& store = i % 3 == 0 ? second : first;
+    std::uint64_t at = random() % (kGiB / 512 - 4096) * 512;
+    REQUIRE(store.write(at, content(static_cast<std::size_t>(random() % 200 + 1) * 512, i)));
+    if (i % 10 == 0) snapshots.push_back(capture(store, {{at / 2, kMiB}, {0, kGiB}}));
+    if (i % 7 == 0 && !snapshots.empty())
+      REQUIRE(second.clone(*snapshots[random() % snapshots.size()], {512, 700 * kKiB}, at / 4096 * 512, nullptr));
+  }
+  count(first);
+  count(second);
+  std::uint64_t stores = usage.bytes();
+  for (const SnapshotRef& snapshot : snapshots) count(snapshot);
+  CHECK(usage.bytes() == used());
+  CHECK(usage.bytes() > stores);
+  for (const SnapshotRef& snapshot : snapshots) CHECK(count(snapshot) == 0);
+  snapshots.clear();
+  CHECK(used() == stores);
+}
+
+TEST_CASE_FIXTURE(Fixture, "a snapshot represents its size and keeps only what its store has overwritten since") {
+  MemoryStore store(kGiB, pool);
+  REQUIRE(store.write(0, content(4 * kMiB, 1)));
+  SnapshotRef snapshot = capture(store, {{0, 512 * kMiB}});
+  SUBCASE("nothing") {
+    count(store);
+    CHECK(count(snapshot) < 4 * kNode);
+  }
+  SUBCASE("a quarter") {
+    REQUIRE(store.write(kMiB, content(kMiB, 2)));
+    count(store);
+    std::uint64_t kept = count(snapshot);
+    CHECK(kept >= kMiB - kEdges);
+    CHECK(kept < kMiB + kEdges);
+  }
+  SUBCASE("everything, by unmapping") {
+    REQUIRE(store.unmap({0, kGiB}));
+    count(store);
+    CHECK(count(snapshot) >= 4 * kMiB);
+    CHECK(usage.bytes() == used());
+  }
+  CHECK(snapshot->size_bytes() == 512 * kMiB);
+}
+
+TEST_CASE_FIXTURE(Fixture, "what two snapshots keep is put down to the first") {
+  MemoryStore store(kGiB, pool);
+  REQUIRE(store.write(0, content(4 * kMiB, 1)));
+  SnapshotRef first = capture(store, {{0, 4 * kMiB}});
+  SnapshotRef second = capture(store, {{kMiB, 4 * kMiB}});
+  REQUIRE(store.unmap({0, kGiB}));
+  count(store);
+  SUBCASE("in one order") {
+    CHECK(count(first) >= 4 * kMiB);
+    CHECK(count(second) < 8 * kNode);
+  }
+  SUBCASE("in the other") {
+    CHECK(count(second) >= 3 * kMiB - kEdges);
+    std::uint64_t rest = count(first);
+    CHECK(rest >= kMiB - kEdges);
+    CHECK(rest < kMiB + kEdges);
+  }
+}
+
+TEST_CASE_FIXTURE(Fixture, "what another store still shows is not kept by a snapshot") {
+  MemoryStore store(kGiB, pool);
+  MemoryStore other(kGiB, pool);
+  REQUIRE(store.write(0, content(4 * kMiB, 1)));
+  SnapshotRef snapshot = capture(store, {{0, 4 * kMiB}});
+  REQUIRE(other.clone(*snapshot, {0, 3 * kMiB}, 5 * 512, nullptr));
+  REQUIRE(store.unmap({0, kGiB}));
+  count(store);
+  count(other);
+  std::uint64_t kept = count(snapshot);
+  CHECK(kept >= kMiB - kEdges);
+  CHECK(kept < kMiB + kEdges);
+}
+
+TEST_CASE_FIXTURE(Fixture, "a file's snapshots keep what was saved for them, once, and its store nothing") {
+  TemporaryFolder folder;
+  FileStoreOptions options;
+  options.path = folder.file("disk.img");
+  options.create_size = 16 * kMiB;
+  options.pool = pool;
+  FileStore store(options);
+  REQUIRE(store.write(0, content(4 * kMiB, 1)));
+  SnapshotRef first = capture(store, {{0, 16 * kMiB}});
+  SnapshotRef second = capture(store, {{kMiB, 4 * kMiB}});
+  count(store);
+  CHECK(usage.bytes() == 0);
+  CHECK(count(first) == 0);
+  REQUIRE(store.write(kMiB, content(256 * kKiB, 2)));
+  REQUIRE(store.write(8 * kMiB, content(256 * kKiB, 2)));  // holes are remembered for nothing
+  MemoryUsage later;
+  auto kept = [&](const SnapshotRef& snapshot) { return later.count([&] { snapshot->count_memory(later); }); };
+  CHECK(kept(second) == 256 * kKiB);
+  CHECK(kept(first) == 0);
+  CHECK(later.bytes() == used());
+}
+
+TEST_CASE_FIXTURE(Fixture, "a shared subtree is walked once however many snapshots refer to it") {
+  MemoryStore store(kGiB, pool);
+  Content block = content(4096, 1);
+  for (std::uint64_t at = 0; at < kGiB; at += kGiB / 4096) REQUIRE(store.write(at, block));
+  std::vector<SnapshotRef> snapshots;
+  for (std::uint64_t i = 0; i < 5000; ++i) snapshots.push_back(capture(store, {{i * 512, kGiB / 2}}));
+  REQUIRE(store.unmap({0, kGiB}));
+  count(store);
+  std::uint64_t first = count(snapshots.front());
+  CHECK(first >= 2048 * 4096);
+  // 5000 walks of 2048 extents each would take seconds; each of these takes the few nodes at its ends.
+  for (const SnapshotRef& snapshot : snapshots) count(snapshot);
+  CHECK(usage.bytes() == used());
+}
