@@ -30,6 +30,10 @@ struct ByteRange {
   bool operator==(const ByteRange&) const = default;
 };
 
+/// How much callers clone at once into a store that may block, so that they can look in between whether to go on. Cut
+/// where the offset in the store is a multiple of it: then blocks of the file system are shared whole.
+constexpr std::uint64_t kClonePiece = 64 << 20;
+
 /// Why a store could not do what it was asked. One function maps it to sense data
 /// (scsi/io_error_sense.h).
 struct IoError {

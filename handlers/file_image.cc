@@ -7,6 +7,7 @@
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -110,6 +111,8 @@ void FileImage::find_size(const FileStoreOptions& options) {
         throw OpenError(fmt::format("file '{}' cannot have {} bytes: {}", path_, *options.create_size, text_of(errno)));
       size_ = *options.create_size;
     }
+    struct statvfs file_system{};
+    if (::fstatvfs(fd_, &file_system) == 0 && file_system.f_bsize > 0) file_system_block_ = file_system.f_bsize;
   } else {
     throw OpenError(fmt::format("'{}' is neither a regular file nor a block device", path_));
   }
@@ -187,8 +190,21 @@ IoResult<void> FileImage::sync() {
   return {};
 }
 
-bool FileImage::share_extents(const FileImage& from, ByteRange range, std::uint64_t offset) {
-  return calls_->clone_range(from.fd_, off(range.offset), off(range.length), fd_, off(offset)) == 0;
+bool FileImage::share_from(const FileImage& from, ByteRange range, std::uint64_t offset) {
+  if (!can_share_.load(std::memory_order_relaxed)) return false;
+  std::uint64_t block = file_system_block_;
+  if (range.offset % block != offset % block) return false;
+  std::uint64_t head = std::min((block - offset % block) % block, range.length);
+  std::uint64_t middle = (range.length - head) / block * block;
+  if (middle > 0 &&
+      calls_->clone_range(from.fd_, off(range.offset + head), off(middle), fd_, off(offset + head)) != 0) {
+    // Other errors may be this pair's or this range's own (ioctl_ficlonerange(2)).
+    if (errno == EOPNOTSUPP || errno == ENOTTY) can_share_.store(false, std::memory_order_relaxed);
+    return false;
+  }
+  std::uint64_t tail = head + middle;
+  return copy_from(from, {range.offset, head}, offset) &&
+         copy_from(from, {range.offset + tail, range.length - tail}, offset + tail);
 }
 
 std::uint64_t FileImage::copy_in_kernel(const FileImage& from, ByteRange range, std::uint64_t offset) {
@@ -204,7 +220,18 @@ std::uint64_t FileImage::copy_in_kernel(const FileImage& from, ByteRange range, 
 }
 
 IoResult<void> FileImage::copy_from(const FileImage& from, ByteRange range, std::uint64_t offset) {
-  if (range.length == 0 || share_extents(from, range, offset)) return {};
+  while (range.length > 0) {
+    ProvisioningRun run = from.run(range.offset);
+    std::uint64_t length = std::min(run.length, range.length);
+    auto result = run.mapped ? copy_data(from, {range.offset, length}, offset) : punch({offset, length});
+    if (!result) return result;
+    offset += length;
+    range = {range.offset + length, range.length - length};
+  }
+  return {};
+}
+
+IoResult<void> FileImage::copy_data(const FileImage& from, ByteRange range, std::uint64_t offset) {
   // Whatever the kernel did not copy is copied by hand, which also finds out what was wrong.
   std::uint64_t done = copy_in_kernel(from, range, offset);
   std::vector<std::uint8_t> buffer(static_cast<std::size_t>(std::min<std::uint64_t>(range.length - done, kCopyBuffer)));

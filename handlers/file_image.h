@@ -57,8 +57,12 @@ class FileImage {
   IoResult<void> punch(ByteRange range);
   /// Errors: medium_write.
   IoResult<void> sync();
-  /// Copies from another image, or from another part of this one: sharing extents where the file system can,
-  /// else inside the kernel, else through memory. Errors: medium_read and those of write().
+  /// Makes [offset, offset + range.length) share the extents of `range` of another image, or of another part of this
+  /// one; only what does not fill a block of the file system at either end is copied. False when the file system cannot
+  /// (then any of it may have changed): copy_from() can, or says what is wrong.
+  bool share_from(const FileImage& from, ByteRange range, std::uint64_t offset);
+  /// Copies likewise, inside the kernel where it can, else through memory; holes stay holes. Errors: medium_read and
+  /// those of write().
   IoResult<void> copy_from(const FileImage& from, ByteRange range, std::uint64_t offset);
   /// The run of data or hole at `offset`; all data where the file system does not say.
   ProvisioningRun run(std::uint64_t offset) const;
@@ -70,7 +74,7 @@ class FileImage {
   void find_size(const FileStoreOptions& options);
   IoError error(IoError::Kind kind, const char* call, std::uint64_t offset, int number) const;
   IoError write_error(const char* call, std::uint64_t offset, int number) const;
-  bool share_extents(const FileImage& from, ByteRange range, std::uint64_t offset);
+  IoResult<void> copy_data(const FileImage& from, ByteRange range, std::uint64_t offset);
   std::uint64_t copy_in_kernel(const FileImage& from, ByteRange range, std::uint64_t offset);
 
   std::string path_;
@@ -78,7 +82,9 @@ class FileImage {
   int fd_ = -1;
   bool read_only_ = false;
   std::uint64_t size_ = 0;
+  std::uint64_t file_system_block_ = 1;  ///< what extents are shared in whole numbers of
   std::atomic<bool> can_punch_{true};
+  std::atomic<bool> can_share_{true};
 };
 
 }  // namespace handlers

@@ -24,8 +24,11 @@ class FileCore {
 
 namespace {
 
-/// How much is done between two looks at what snapshots need: also the longest time a lock is held for.
+/// How much is read or copied while a lock is held that keeps a snapshot's data where it is.
 constexpr std::uint64_t kPiece = 1 << 20;
+/// The same for sharing, which moves no bytes. The file system may have to write out what is dirty in the source first,
+/// so this too is bounded.
+constexpr std::uint64_t kSharedPiece = kClonePiece;
 
 /// Bytes read from the image, not zeroed first.
 class ReadBuffer final : public base::RefCounted {
@@ -66,7 +69,7 @@ class FileSnapshot final : public Snapshot {
   const FileImage& image() const { return core_->image; }
 
   IoResult<void> read(ByteRange range, base::Segments& out) const override {
-    return visit(range, [&](const Part& part) -> IoResult<void> {
+    return visit(range, kPiece, [&](const Part& part) -> IoResult<void> {
       if (part.live) return read_image(core_->image, part.range, out);
       if (!part.chunk) {
         out.append_zeros(part.range.length);
@@ -83,7 +86,7 @@ class FileSnapshot final : public Snapshot {
     bool first = true;
     std::size_t i = piece_at(offset);
     auto result =
-        visit({offset, starts_[i] + pieces_[i].range.length - offset}, [&](const Part& part) -> IoResult<void> {
+        visit({offset, starts_[i] + pieces_[i].range.length - offset}, kPiece, [&](const Part& part) -> IoResult<void> {
           if (!first) return {};
           first = false;
           run = {part.range.length, part.chunk != nullptr};
@@ -99,13 +102,13 @@ class FileSnapshot final : public Snapshot {
 
   void count_memory(MemoryUsage& usage) const override { core_->originals.count_memory(pieces_, usage); }
 
-  /// Calls `visit` for each part of `range`, at most kPiece long, in order. The part does not change meanwhile.
-  IoResult<void> visit(ByteRange range, const Visit& visit) const {
+  /// Calls `visit` for each part of `range`, at most `most` long, in order. The part does not change meanwhile.
+  IoResult<void> visit(ByteRange range, std::uint64_t most, const Visit& visit) const {
     if (range.length == 0) return {};
     for (std::size_t i = piece_at(range.offset); range.length > 0;) {
       const FileOriginals::Piece& piece = pieces_[i];
       std::uint64_t within = range.offset - starts_[i];
-      std::uint64_t run = std::min({range.length, piece.range.length - within, kPiece});
+      std::uint64_t run = std::min({range.length, piece.range.length - within, most});
       if (auto result = core_->originals.visit(piece, {piece.range.offset + within, run}, visit); !result)
         return result;
       range = {range.offset + run, range.length - run};
@@ -126,17 +129,33 @@ class FileSnapshot final : public Snapshot {
   std::uint64_t size_ = 0;
 };
 
-/// Copies a live part of another image, holes as holes.
-IoResult<void> copy_live(FileImage& to, const FileImage& from, ByteRange range, std::uint64_t offset) {
-  while (range.length > 0) {
-    ProvisioningRun run = from.run(range.offset);
-    std::uint64_t length = std::min(run.length, range.length);
-    auto result = run.mapped ? to.copy_from(from, {range.offset, length}, offset) : to.punch({offset, length});
-    if (!result) return result;
-    offset += length;
-    range = {range.offset + length, range.length - length};
-  }
-  return {};
+/// Writes a part of a snapshot that is no longer in its image.
+IoResult<void> write_saved(FileImage& to, const FileSnapshot::Part& part, std::uint64_t offset) {
+  if (!part.chunk) return to.punch({offset, part.range.length});
+  return to.write(offset, {part.chunk->data() + part.chunk_offset, static_cast<std::size_t>(part.range.length)});
+}
+
+/// Whether `range` of the snapshot could be put at `offset` by sharing what is still in its image. If not, any of it
+/// may have been.
+bool share(FileImage& to, const FileSnapshot& from, ByteRange range, std::uint64_t offset) {
+  bool shared = true;
+  auto result = from.visit(range, kSharedPiece, [&](const FileSnapshot::Part& part) -> IoResult<void> {
+    std::uint64_t at = offset;
+    offset += part.range.length;
+    if (!shared) return {};
+    if (!part.live) return write_saved(to, part, at);
+    shared = to.share_from(from.image(), part.range, at);
+    return {};
+  });
+  return result && shared;
+}
+
+IoResult<void> copy(FileImage& to, const FileSnapshot& from, ByteRange range, std::uint64_t offset) {
+  return from.visit(range, kPiece, [&](const FileSnapshot::Part& part) {
+    std::uint64_t at = offset;
+    offset += part.range.length;
+    return part.live ? to.copy_from(from.image(), part.range, at) : write_saved(to, part, at);
+  });
 }
 
 }  // namespace
@@ -210,21 +229,21 @@ IoResult<void> FileStore::clone(const Snapshot& snapshot, ByteRange range, std::
   if (copied) *copied = 0;
   if (auto result = check_writable(); !result) return result;
   FileImage& image = core_->image;
+  bool sharing = true;
   for (std::uint64_t done = 0; done < range.length;) {
-    std::uint64_t length = std::min(range.length - done, kPiece);
     std::uint64_t to = offset + done;
+    std::uint64_t length = std::min(range.length - done, sharing ? kSharedPiece - to % kSharedPiece : kPiece);
     // First what this store's snapshots need of the target, which may be what is copied from: then it is no
-    // longer live, and the copy below takes it from memory.
+    // longer live, and is taken from memory below.
     core_->originals.preserve({to, length});
-    auto result = source->visit({range.offset + done, length}, [&](const FileSnapshot::Part& part) -> IoResult<void> {
-      std::uint64_t at = to;
-      to += part.range.length;
-      if (part.live) return copy_live(image, source->image(), part.range, at);
-      if (!part.chunk) return image.punch({at, part.range.length});
-      return image.write(at, {part.chunk->data() + part.chunk_offset, static_cast<std::size_t>(part.range.length)});
-    });
-    if (!result) return result;
+    sharing = sharing && share(image, *source, {range.offset + done, length}, to);
+    if (!sharing) {
+      length = std::min(length, kPiece);
+      if (auto result = copy(image, *source, {range.offset + done, length}, to); !result) return result;
+    }
     done += length;
+    // What could not be shared here may be a part of the snapshot with another alignment.
+    sharing = sharing || (to + length) % kSharedPiece < length;
     if (copied) *copied = done;
   }
   return {};

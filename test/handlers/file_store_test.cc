@@ -6,6 +6,9 @@
 
 #include <doctest/doctest.h>
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
@@ -22,6 +25,7 @@ namespace {
 
 constexpr std::uint64_t kKiB = 1024;
 constexpr std::uint64_t kMiB = 1024 * kKiB;
+constexpr off_t kBlock = 4096;  // a file system's
 
 /// System calls that do as they are told.
 class Calls final : public FileCalls {
@@ -31,6 +35,7 @@ class Calls final : public FileCalls {
   std::atomic<int> clone_error{EOPNOTSUPP}, copy_error{0};
   std::atomic<std::size_t> most_bytes{SIZE_MAX};  ///< per transfer; less than asked also interrupts every second one
   std::atomic<std::uint64_t> writable_bytes{UINT64_MAX};
+  std::atomic<off_t> shared_bytes{0};
   std::atomic<int> syncs{0}, punches{0}, clones{0}, copies{0}, writes{0};
 
   ssize_t pread(int fd, void* buffer, std::size_t count, off_t offset) override {
@@ -57,11 +62,16 @@ class Calls final : public FileCalls {
   int clone_range(int from, off_t from_offset, off_t length, int to, off_t to_offset) override {
     ++clones;
     if (fails(clone_error)) return -1;
-    while (length > 0) {  // stands in for a file system that shares extents
-      ssize_t count = ::copy_file_range(from, &from_offset, to, &to_offset, static_cast<std::size_t>(length), 0);
-      if (count <= 0) return -1;
-      length -= count;
+    // Stands in for a file system that shares extents, holes included, in whole blocks.
+    if (from_offset % kBlock != 0 || to_offset % kBlock != 0 || length % kBlock != 0) return errno = EINVAL, -1;
+    if (FileCalls::fallocate(to, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, to_offset, length) != 0) return -1;
+    for (off_t end = from_offset + length, at = from_offset; (at = ::lseek(from, at, SEEK_DATA)) >= 0 && at < end;) {
+      off_t target = to_offset + at - from_offset;
+      off_t run = std::min(::lseek(from, at, SEEK_HOLE), end) - at;
+      if (ssize_t count = ::copy_file_range(from, &at, to, &target, static_cast<std::size_t>(run), 0); count <= 0)
+        return -1;
     }
+    shared_bytes += length;
     return 0;
   }
   ssize_t copy_file_range(int from, off_t from_offset, int to, off_t to_offset, std::size_t length) override {
@@ -231,6 +241,79 @@ TEST_CASE_FIXTURE(Fixture, "a clone shares extents, else is copied by the kernel
   }
   CHECK(read_all(*other) == expected);
   CHECK(other->allocated_bytes() < 2 * kMiB + 64 * kKiB);
+}
+
+TEST_CASE_FIXTURE(Fixture, "whole blocks are shared in the middle of a range that starts and ends within blocks") {
+  calls->clone_error = 0;
+  auto store = make(4 * kMiB);
+  auto other = make(4 * kMiB, "other.img");
+  Content data = content(4 * kMiB, 1);
+  REQUIRE(store->write(0, data));
+  Content before = content(4 * kMiB, 2);
+  REQUIRE(other->write(0, before));
+  SnapshotRef snapshot = capture(*store, {{512, 3 * kMiB}});
+  SUBCASE("the same distance from a block's start") {
+    REQUIRE(other->clone(*snapshot, {0, 3 * kMiB}, kBlock + 512, nullptr));
+    CHECK(calls->clones == 1);
+    CHECK(calls->shared_bytes == 3 * kMiB - kBlock);
+    std::copy_n(data.begin() + 512, 3 * kMiB, before.begin() + kBlock + 512);
+  }
+  SUBCASE("another distance: nothing can be shared") {
+    REQUIRE(other->clone(*snapshot, {0, 3 * kMiB}, 1024, nullptr));
+    CHECK(calls->clones == 0);
+    std::copy_n(data.begin() + 512, 3 * kMiB, before.begin() + 1024);
+  }
+  SUBCASE("less than a block") {
+    REQUIRE(other->clone(*snapshot, {512, 1024}, 1024, nullptr));
+    CHECK(calls->clones == 0);
+    std::copy_n(data.begin() + 1024, 1024, before.begin() + 1024);
+  }
+  CHECK(read_all(*other) == before);
+}
+
+TEST_CASE_FIXTURE(Fixture, "sharing takes few calls, and none at all once the file system has said that it cannot") {
+  constexpr std::uint64_t kSize = 4 * kClonePiece;
+  auto store = make(kSize);
+  auto other = make(kSize, "other.img");
+  REQUIRE(store->write(kSize / 2, content(kMiB, 1)));
+  SnapshotRef snapshot = capture(*store, {{0, kSize}});
+  calls->clone_error = EXDEV;  // of this pair only
+  REQUIRE(other->clone(*snapshot, {0, kSize}, 0, nullptr));
+  CHECK(calls->clones == 4);
+  calls->clone_error = 0;
+  REQUIRE(other->clone(*snapshot, {0, kSize}, 0, nullptr));
+  CHECK(calls->clones == 8);
+  calls->clone_error = EOPNOTSUPP;
+  REQUIRE(other->clone(*snapshot, {0, kSize}, 0, nullptr));
+  REQUIRE(other->clone(*snapshot, {0, kSize}, 0, nullptr));
+  CHECK(calls->clones == 9);
+  CHECK(read_all(*other, {kSize / 2, kMiB}) == content(kMiB, 1));
+}
+
+TEST_CASE_FIXTURE(Fixture, "what was saved for a snapshot is written where the rest of it is shared") {
+  calls->clone_error = 0;
+  auto store = make(4 * kMiB);
+  auto other = make(4 * kMiB, "other.img");
+  Content data = content(4 * kMiB, 1);
+  REQUIRE(store->write(0, data));
+  SnapshotRef snapshot = capture(*store, {{0, 2 * kMiB}, {kMiB + 512, 2 * kMiB}});
+  Content expected = read_all(*snapshot);
+  REQUIRE(store->write(kMiB / 2 + 512, content(300 * kKiB, 2)));
+  REQUIRE(store->unmap({2 * kMiB, 64 * kKiB}));
+  REQUIRE(other->clone(*snapshot, {0, 4 * kMiB}, 0, nullptr));
+  CHECK(calls->shared_bytes > kMiB);
+  CHECK(read_all(*other) == expected);
+}
+
+TEST_CASE_FIXTURE(Fixture, "saving old data writes nothing, so that no crash can tear the image by it") {
+  auto store = make(4 * kMiB);
+  REQUIRE(store->write(0, content(4 * kMiB, 1)));
+  SnapshotRef snapshot = capture(*store, {{0, 4 * kMiB}});
+  int writes = calls->writes;
+  REQUIRE(store->write(0, content(kMiB, 2)));
+  CHECK(used() == kMiB);
+  CHECK(calls->writes == writes + 1);
+  CHECK(std::distance(std::filesystem::directory_iterator(std::filesystem::path(path).parent_path()), {}) == 1);
 }
 
 TEST_CASE_FIXTURE(Fixture, "a clone that fails says how much it surely copied") {
