@@ -232,13 +232,15 @@ IoResult<void> FileStore::clone(const Snapshot& snapshot, ByteRange range, std::
   bool sharing = true;
   for (std::uint64_t done = 0; done < range.length;) {
     std::uint64_t to = offset + done;
-    std::uint64_t length = std::min(range.length - done, sharing ? kSharedPiece - to % kSharedPiece : kPiece);
+    // Cut where the target's blocks are: a hole's block that two pieces meet in would stay.
+    std::uint64_t most = sharing ? kSharedPiece : kPiece;
+    std::uint64_t length = std::min(range.length - done, most - to % most);
     // First what this store's snapshots need of the target, which may be what is copied from: then it is no
     // longer live, and is taken from memory below.
     core_->originals.preserve({to, length});
     sharing = sharing && share(image, *source, {range.offset + done, length}, to);
     if (!sharing) {
-      length = std::min(length, kPiece);
+      length = std::min(length, kPiece - to % kPiece);
       if (auto result = copy(image, *source, {range.offset + done, length}, to); !result) return result;
     }
     done += length;

@@ -1,7 +1,7 @@
 // What only file stores do: system calls that fail or do half, old data saved for snapshots, several threads.
 // Not tested, and why: block devices (need root and a device), a file system that really shares extents (stand-in
-// here), a second process at the lock (flock is per open file, so a second open in this process is the same case:
-// factory_test.cc).
+// here; file_system_test.cc), a second process at the lock (flock is per open file, so a second open in this process is
+// the same case: factory_test.cc).
 #include "handlers/file_store.h"
 
 #include <doctest/doctest.h>

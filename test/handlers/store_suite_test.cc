@@ -1,6 +1,5 @@
 // One suite for every store and wrapper.
-// Not tested, and why: power loss (needs a device that forgets), sharing of extents by the file system (the
-// temporary folder's rarely can; the call is covered with a stand-in in file_store_test.cc).
+// Not tested, and why: power loss (needs a device that forgets).
 #include <doctest/doctest.h>
 
 #include "store_kinds.h"
@@ -214,16 +213,18 @@ TEST_CASE_TEMPLATE("a snapshot of any store can be cloned to any other", Kind, S
   std::unique_ptr<BackingStore> others[] = {kind.make(3 * kMiB), memory.make(3 * kMiB), file.make(3 * kMiB)};
   auto store = kind.make(3 * kMiB);
   REQUIRE(store->write(4096, content(2 * kMiB, 1)));
-  REQUIRE(store->unmap({kMiB, 128 * kKiB}));
   for (auto& other : others) {
+    // Made again each time, and looked for before it is read: XFS calls a hole beside shared blocks data once its zeros
+    // are in the page cache.
+    REQUIRE(store->unmap({kMiB, 128 * kKiB}));
     REQUIRE(other->write(0, content(3 * kMiB, 5)));
     std::uint64_t copied = 0;
     SnapshotRef snapshot = capture(*store, {{0, 3 * kMiB}});
     REQUIRE(other->clone(*snapshot, {512, 2 * kMiB}, 1024, &copied));
     CHECK(copied == 2 * kMiB);
-    CHECK(read_all(*other, {1024, 2 * kMiB}) == read_all(*store, {512, 2 * kMiB}));
-    // Each round moves the hole by one block, and file systems know holes of whole 4 KiB only.
+    // The hole is copied to another place in a block, and file systems know holes of whole 4 KiB only.
     CHECK(mapped(*other, {kMiB + 16 * kKiB, 96 * kKiB}) == 0);
+    CHECK(read_all(*other, {1024, 2 * kMiB}) == read_all(*store, {512, 2 * kMiB}));
     SnapshotRef back = capture(*other, {{0, 3 * kMiB}});
     REQUIRE(store->clone(*back, {0, 3 * kMiB}, 0, nullptr));
     CHECK(read_all(*store) == read_all(*other));
