@@ -87,7 +87,7 @@ class MemoryPool final : public base::RefCounted {
 
   /// Takes over an object nobody refers to any more; it is deleted by a later reclaim().
   void bury(Sliced* object);
-  /// Deletes up to `objects` buried ones (a node with its up to 32 references: about a microsecond). For the
+  /// Deletes up to `objects` buried ones (a node with its up to 32 references: about 5 microseconds). For the
   /// loop to call when idle; stores call it in small amounts themselves. Returns whether more wait.
   bool reclaim(std::size_t objects);
 

@@ -121,7 +121,7 @@ void Array::advertise(const std::vector<iscsi::PortalAddress>& portals) {
 }
 
 bool Array::reclaim() {
-  constexpr std::size_t kTokens = 64, kObjects = 128;  // some 100 microseconds
+  constexpr std::size_t kTokens = 64, kObjects = 16;  // some 100 microseconds
   bool more = pool_->reclaim(kObjects);
   base::TimePoint due = next_reclaim();
   if (due == base::TimePoint::max() || array_clock_.now() < due) return more;

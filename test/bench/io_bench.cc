@@ -1,32 +1,21 @@
 // The client of the benchmarks: libiscsi's asynchronous interface, one thread, one poll loop for all sessions,
 // READ(16) and WRITE(16) whose data goes straight from and to the buffers. Prints one line of JSON. Every answer that
 // is not GOOD is an error and ends the run.
-#include <CLI/CLI.hpp>
-// libiscsi's headers need these first.
-#include <poll.h>
-#include <sys/resource.h>
-#include <sys/uio.h>
-#include <unistd.h>
-
-// clang-format off
-#include <iscsi/iscsi.h>
-#include <iscsi/scsi-lowlevel.h>
-// clang-format on
-
 #include <fmt/format.h>
+#include <sys/resource.h>
+#include <CLI/CLI.hpp>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
-#include <fstream>
-#include <iterator>
 #include <memory>
 #include <random>
-#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <vector>
+
+#include "iscsi_client.h"
 
 namespace {
 
@@ -45,21 +34,6 @@ struct Options {
   bool fill = false;   ///< writes the region once, in order, instead of measuring for a time
   int server_pid = 0;  ///< whose processor time is measured too
 };
-
-/// User and system time of a process (proc(5), fields 14 and 15), in seconds.
-double cpu_seconds_of(int pid) {
-  std::ifstream file(fmt::format("/proc/{}/stat", pid));
-  std::string text((std::istreambuf_iterator<char>(file)), {});
-  std::size_t end = text.rfind(')');
-  if (end == text.npos) return 0;
-  std::istringstream fields(text.substr(end + 2));
-  std::string skipped;
-  for (int i = 0; i < 11; ++i) fields >> skipped;
-  double user = 0;
-  double system = 0;
-  fields >> user >> system;
-  return (user + system) / static_cast<double>(sysconf(_SC_CLK_TCK));
-}
 
 double own_cpu_seconds() {
   rusage usage{};
@@ -81,10 +55,7 @@ struct Slot {
   SteadyClock::time_point started;
 };
 
-struct Session {
-  iscsi_context* context = nullptr;
-  int lun = 0;
-  std::uint32_t block = 0;
+struct Session : bench::Session {
   std::uint64_t next = 0;  ///< of a sequential run, in requests from the start of the session's share
 };
 
@@ -99,10 +70,7 @@ class Bench {
   }
 
   ~Bench() {
-    for (Session& session : sessions_) {
-      iscsi_logout_sync(session.context);
-      iscsi_destroy_context(session.context);
-    }
+    for (Session& session : sessions_) bench::disconnect(session);
   }
   Bench(const Bench&) = delete;
   Bench& operator=(const Bench&) = delete;
@@ -147,26 +115,8 @@ class Bench {
   }
 
   void connect(int number) {
-    Session session;
-    session.context = iscsi_create_context(fmt::format("iqn.2026-01.example.odx:bench{}", number).c_str());
-    std::unique_ptr<iscsi_url, decltype(&iscsi_destroy_url)> url(
-        iscsi_parse_full_url(session.context, options_.url.c_str()), &iscsi_destroy_url);
-    if (!url) throw std::runtime_error(iscsi_get_error(session.context));
-    iscsi_set_session_type(session.context, ISCSI_SESSION_NORMAL);
-    iscsi_set_targetname(session.context, url->target);
-    iscsi_set_noautoreconnect(session.context, 1);
-    session.lun = url->lun;
-    if (iscsi_full_connect_sync(session.context, url->portal, url->lun) != 0) {
-      throw std::runtime_error(iscsi_get_error(session.context));
-    }
-    std::unique_ptr<scsi_task, decltype(&scsi_free_scsi_task)> task(
-        iscsi_readcapacity16_sync(session.context, session.lun), &scsi_free_scsi_task);
-    auto* capacity = task && task->status == SCSI_STATUS_GOOD
-                         ? static_cast<scsi_readcapacity16*>(scsi_datain_unmarshall(task.get()))
-                         : nullptr;
-    if (capacity == nullptr) throw std::runtime_error("READ CAPACITY(16) failed");
-    session.block = capacity->block_length;
-    options_.region = std::min(options_.region, (capacity->returned_lba + 1) * capacity->block_length);
+    Session session{bench::connect(options_.url, fmt::format("iqn.2026-01.example.odx:bench{}", number)), 0};
+    options_.region = std::min(options_.region, session.blocks * session.block);
     sessions_.push_back(session);
   }
 
@@ -228,7 +178,7 @@ class Bench {
   }
 
   void measure() {
-    double server = cpu_seconds_of(options_.server_pid);
+    double server = bench::cpu_seconds_of(options_.server_pid);
     double client = own_cpu_seconds();
     auto started = SteadyClock::now();
     measuring_ = true;
@@ -236,7 +186,7 @@ class Bench {
     measuring_ = false;
     elapsed_ = std::chrono::duration<double>(SteadyClock::now() - started).count();
     client_cpu_ = own_cpu_seconds() - client;
-    server_cpu_ = cpu_seconds_of(options_.server_pid) - server;
+    server_cpu_ = bench::cpu_seconds_of(options_.server_pid) - server;
   }
 
   double percentile(double share) {

@@ -1,37 +1,29 @@
 #!/usr/bin/env python3
-"""File stores on small images of XFS, Btrfs and ext4, mounted through loop devices: sharing, full disks, crashes.
+"""File stores on small images of XFS, Btrfs and ext4, mounted through loop devices: sharing, a full disk, crashes.
 
-Everything runs in a mount namespace of its own, so that however this ends nothing stays mounted. Skipped where that or a
-loop device is not permitted (root is needed), and where mkfs is missing.
+Skipped where mounting is not permitted (root and loop devices are needed), and where mkfs is missing.
 
 Not tested, and why: power loss (a killed process loses nothing the kernel has; needs a device that forgets).
 Usage: file_systems_test.py ODXD TEST_FILE_SYSTEM TEST_HANDLERS [unittest arguments].
 """
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import unittest
 from pathlib import Path
 
-IN_NAMESPACE = "ODX_MOUNT_NAMESPACE"
-if IN_NAMESPACE not in os.environ and subprocess.run(["unshare", "--mount", "true"], check=False,
-                                                     stderr=subprocess.DEVNULL).returncode == 0:
-    os.environ[IN_NAMESPACE] = "1"
-    os.execvp("unshare", ["unshare", "--mount", sys.executable, *sys.argv])
-
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parent.parent / "interop")]
 # pylint: disable=wrong-import-position
+from file_systems import BLOCK, SHARING, FileSystem, NoMkfs, NoMount, enter_namespace  # noqa: E402
+
+enter_namespace()  # before the command line is taken apart
 from odxd_process import Odxd  # noqa: E402
 from offload import token_of, write16, write_using_token  # noqa: E402
 from wire import GOOD, SCSI_RESPONSE, Session  # noqa: E402
 
 TEST_FILE_SYSTEM, TEST_HANDLERS = (sys.argv.pop(1) for _ in range(2))
-IMAGE_SIZE = 320 << 20  # XFS takes no less than 300 MiB; the image is sparse
-BLOCK = 4096
 SEED = int(os.environ.get("ODX_SEED", random.SystemRandom().randrange(1 << 32)))
 
 
@@ -53,40 +45,28 @@ class Model:
         return [i for i, allowed in enumerate(self.blocks) if image[i * BLOCK:(i + 1) * BLOCK] not in allowed]
 
 
-class FileSystem:
+class OnFileSystem:
     """The tests of each file system; not a TestCase itself."""
 
-    mkfs = ()
-    shares = False
+    kind = ""
 
     @classmethod
     def setUpClass(cls):
-        if IN_NAMESPACE not in os.environ:
-            raise unittest.SkipTest("no mount namespace: not permitted")
-        path = os.environ["PATH"] + ":/usr/sbin:/sbin"
-        mkfs = shutil.which(cls.mkfs[0], path=path)
-        if not mkfs:
+        try:
+            cls.file_system = FileSystem(cls.kind)
+        except NoMount as reason:
+            raise unittest.SkipTest(str(reason)) from reason
+        except NoMkfs as reason:
             if os.environ.get("CI") == "true":
-                raise AssertionError(f"{cls.mkfs[0]} is not installed (scripts/setup interop)")
-            raise unittest.SkipTest(f"{cls.mkfs[0]} is not installed")
-        cls.folder = Path(tempfile.mkdtemp(prefix="odx-file-system-"))
-        cls.addClassCleanup(shutil.rmtree, cls.folder, ignore_errors=True)
-        image, cls.mount = cls.folder / "image", cls.folder / "mount"
-        with open(image, "wb") as file:
-            file.truncate(IMAGE_SIZE)
-        cls.mount.mkdir()
-        subprocess.run([mkfs, *cls.mkfs[1:], str(image)], check=True, stdout=subprocess.DEVNULL,
-                       stderr=subprocess.DEVNULL)
-        mounted = subprocess.run(["mount", "-o", "loop", str(image), str(cls.mount)], check=False, text=True,
-                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        if mounted.returncode != 0:
-            raise unittest.SkipTest(f"no loop mount: {mounted.stdout.strip()}")
-        cls.addClassCleanup(subprocess.run, ["umount", "--lazy", str(cls.mount)], check=False)
+                raise
+            raise unittest.SkipTest(str(reason)) from reason
+        cls.addClassCleanup(cls.file_system.close)
+        cls.mount = cls.file_system.mount
 
     def doctest(self, program, *arguments):
         done = subprocess.run([program, *arguments], check=False, text=True, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, timeout=100,
-                              env={**os.environ, "TMPDIR": str(self.mount), "ODX_SHARES": str(int(self.shares))})
+                              env={**os.environ, "TMPDIR": str(self.mount), "ODX_SHARES": str(int(self.kind in SHARING))})
         self.assertEqual(done.returncode, 0, done.stdout)
         self.assertRegex(done.stdout, r"test cases: +[1-9]")
 
@@ -144,18 +124,16 @@ class FileSystem:
 
 
 
-class Xfs(FileSystem, unittest.TestCase):
-    mkfs = ("mkfs.xfs", "-q")
-    shares = True
+class Xfs(OnFileSystem, unittest.TestCase):
+    kind = "xfs"
 
 
-class Btrfs(FileSystem, unittest.TestCase):
-    mkfs = ("mkfs.btrfs", "-q")
-    shares = True
+class Btrfs(OnFileSystem, unittest.TestCase):
+    kind = "btrfs"
 
 
-class Ext4(FileSystem, unittest.TestCase):
-    mkfs = ("mkfs.ext4", "-q", "-b", str(BLOCK))
+class Ext4(OnFileSystem, unittest.TestCase):
+    kind = "ext4"
 
 
 if __name__ == "__main__":
