@@ -146,7 +146,9 @@ def fuzz():
 def bench():
     if not build("build"):
         return Tally(failed=1)
-    return run("test/bench/run --quick", ["test/bench/run", "--quick"], 300, show=True)
+    total = run("test/bench/run --quick", ["test/bench/run", "--quick"], 300, show=True)
+    total.add(run("test/bench/run_copy --quick", ["test/bench/run_copy", "--quick"], 300, show=True))
+    return total
 
 
 LAYERS = {f.__name__: f for f in (style, unit, system, interop, asan, fuzz, bench)}

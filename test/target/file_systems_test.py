@@ -64,9 +64,10 @@ class OnFileSystem:
         cls.mount = cls.file_system.mount
 
     def doctest(self, program, *arguments):
+        where = {"TMPDIR": str(self.mount), "ODX_SHARES": str(int(self.kind in SHARING))}
         done = subprocess.run([program, *arguments], check=False, text=True, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, timeout=100,
-                              env={**os.environ, "TMPDIR": str(self.mount), "ODX_SHARES": str(int(self.kind in SHARING))})
+                              env={**os.environ, **where})
         self.assertEqual(done.returncode, 0, done.stdout)
         self.assertRegex(done.stdout, r"test cases: +[1-9]")
 
