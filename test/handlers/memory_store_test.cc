@@ -4,6 +4,7 @@
 
 #include <doctest/doctest.h>
 
+#include <cstring>
 #include <random>
 #include <thread>
 
@@ -104,6 +105,68 @@ TEST_CASE("capturing and cloning cost nodes, not bytes, whatever the size, align
     std::uint64_t at = random() % (64 * kGiB / 512 - 32) * 512;
     CHECK(read_all(target, {at, 8192}) == read_all(source, {at + 512, 8192}));
   }
+}
+
+TEST_CASE("a small snapshot of a large store keeps its own range and not the store") {
+  auto pool = MemoryPool::create();
+  MemoryStore store(kGiB, pool);
+  Content block = content(4096, 1);
+  for (std::uint64_t at = 0; at < kGiB; at += kGiB / 4096) REQUIRE(store.write(at, block));
+  std::uint64_t full = used(pool);
+  SnapshotRef small = capture(store, {{kGiB / 2 + 512, kMiB}});
+  REQUIRE(store.unmap({0, kGiB}));
+  settle_all(pool);
+  CHECK(used(pool) < 5 * 4096 + 8 * kNode);  // four blocks, one of them cut
+  CHECK(full > 4096 * 4096);
+  CHECK(small->size_bytes() == kMiB);
+}
+
+TEST_CASE("after 10,000 overlapping copies of copies the bytes are right and metadata is bounded by extents") {
+  constexpr std::uint64_t kSize = 8 * kMiB;
+  constexpr std::uint64_t kMost = 512 * kKiB;
+  auto pool = MemoryPool::create();
+  MemoryStore store(kSize, pool);
+  Content model = content(kSize, 1);
+  REQUIRE(store.write(0, model));
+  std::mt19937_64 random(11);
+  for (int i = 0; i < 10'000; ++i) {
+    std::uint64_t length = (random() % (kMost / 512) + 1) * 512;
+    std::uint64_t from = random() % ((kSize - length) / 512 + 1) * 512;
+    std::uint64_t to = random() % ((kSize - length) / 512 + 1) * 512;
+    REQUIRE(store.clone(*capture(store, {{from, length}}), {0, length}, to, nullptr));
+    std::memmove(model.data() + to, model.data() + from, static_cast<std::size_t>(length));
+  }
+  CHECK(read_all(store) == model);
+  CHECK(store.tree().broken_rule().empty());
+  settle_all(pool);
+  // Chunks are as they were written or smaller; what copies added is slots in nodes that are a quarter full or more.
+  CHECK(used(pool) < kSize + kSize / 4 + store.tree().extent_count() * kNode / 8);
+  // And writing over everything leaves what was written, once.
+  for (std::uint64_t at = 0; at < kSize; at += kMaxChunk)
+    REQUIRE(store.write(at, base::Bytes(model).subspan(static_cast<std::size_t>(at), kMaxChunk)));
+  settle_all(pool);
+  CHECK(used(pool) < kSize + kSize / 20);
+  CHECK(read_all(store) == model);
+}
+
+TEST_CASE("dropping a large store frees nothing at once, and operations on others a little each") {
+  auto pool = MemoryPool::create();
+  MemoryStore other(kGiB, pool);
+  auto store = std::make_unique<MemoryStore>(1024 * kGiB, pool);
+  Content block = content(4096, 1);
+  for (std::uint64_t i = 0; i < 20'000; ++i) REQUIRE(store->write(i * 50 * kMiB, block));
+  std::uint64_t full = used(pool);
+  store.reset();
+  CHECK(used(pool) == full);
+  // Two objects of at most 32 blocks for each operation, and what it allocates itself.
+  for (std::uint64_t last = full, i = 0; i < 100; ++i) {
+    REQUIRE(other.write(i * 4096, block));
+    CHECK(used(pool) + 2 * (32 * 4096 + kNode) >= last);
+    last = used(pool);
+  }
+  CHECK(used(pool) < full);
+  settle_all(pool);
+  CHECK(used(pool) < 110 * 4096);
 }
 
 TEST_CASE("filling a terabyte with one pattern costs one chunk and some nodes") {
