@@ -2,19 +2,16 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <optional>
 #include <string_view>
 #include <utility>
 
 #include "handlers/factory.h"
-#include "handlers/memory_budget.h"
 #include "handlers/memory_pool.h"
 #include "scsi/copy_manager.h"
 #include "scsi/device_server.h"
 #include "scsi/logical_unit.h"
 #include "target/identity.h"
-#include "tokens/token_manager.h"
 
 namespace target {
 namespace {
@@ -48,47 +45,44 @@ std::unique_ptr<handlers::BackingStore> open_store(const LunConfig& lun, base::R
 
 }  // namespace
 
-Array::Array(const Config& config, const base::Clock& array_clock, base::TimerQueue& timers, base::Entropy& entropy,
-             base::Executor& executor)
-    : array_clock_(array_clock),
-      pool_(handlers::MemoryPool::create(config.memory_limit.value_or(handlers::default_memory_limit()))),
-      copy_manager_(std::make_unique<scsi::CopyManager>(config.profile, array_clock, entropy, &timers)) {
+Array::Array(const ArrayConfig& config, const std::vector<const TargetConfig*>& targets,
+             const Surroundings& surroundings)
+    : name_(config.name),
+      copy_manager_(std::make_unique<scsi::CopyManager>(config.profile, surroundings.array_clock, surroundings.entropy,
+                                                        &surroundings.timers, &surroundings.fabric, config.name)) {
   // Files may come into being when they are opened, so that identity follows.
   std::string machine_id = system_machine_id();
   std::vector<std::unique_ptr<handlers::BackingStore>> stores;
   std::vector<LunSource> sources;
-  for (const TargetConfig& target : config.targets) {
-    for (const LunConfig& lun : target.luns) {
-      stores.push_back(open_store(lun, pool_));
+  for (const TargetConfig* target : targets) {
+    for (const LunConfig& lun : target->luns) {
+      stores.push_back(open_store(lun, surroundings.pool));
       auto path = file_path(lun.store);
       sources.push_back({lun.name, path ? file_identity(*path, machine_id) : std::nullopt});
     }
   }
-  ArrayIdentity identity(config.array_id, sources, entropy);
+  ArrayIdentity identity(config.id, sources, surroundings.entropy);
   id_ = identity.id();
   id_is_stable_ = identity.stable();
 
-  directory_.discovery = config.discovery;
-  directory_.limits = config.limits;
   std::size_t next = 0;
-  for (const TargetConfig& target : config.targets) {
+  for (const TargetConfig* target : targets) {
     scsi::DeviceServer& server =
-        add_target(target, target.name.empty() ? identity.target_name() : target.name, array_clock, executor);
-    for (const LunConfig& lun : target.luns) {
+        add_target(*target, target->name.empty() ? identity.target_name() : target->name, surroundings);
+    for (const LunConfig& lun : target->luns) {
       add_lun(server, lun, identity.logical_unit(sources[next]), std::move(stores[next]));
       ++next;
     }
   }
-  for (const auto& [a, b] : config.unreachable) copy_manager_->reachability().cut(a, b);
 }
 
 Array::~Array() = default;
 
 scsi::DeviceServer& Array::add_target(const TargetConfig& target, const std::string& name,
-                                      const base::Clock& array_clock, base::Executor& executor) {
+                                      const Surroundings& surroundings) {
   scsi::DeviceServer::Config server_config{.target_name = name};
-  device_servers_.push_back(
-      std::make_unique<scsi::DeviceServer>(server_config, array_clock, &executor, *copy_manager_));
+  device_servers_.push_back(std::make_unique<scsi::DeviceServer>(server_config, surroundings.array_clock,
+                                                                 &surroundings.executor, *copy_manager_));
   iscsi::TargetNode node;
   node.name = name;
   node.alias = target.alias;
@@ -96,7 +90,7 @@ scsi::DeviceServer& Array::add_target(const TargetConfig& target, const std::str
   node.authentication = target.authentication;
   node.allowed_initiators = target.allowed_initiators;
   node.device_server = device_servers_.back().get();
-  directory_.targets.push_back(std::move(node));
+  nodes_.push_back(std::move(node));
   return *device_servers_.back();
 }
 
@@ -113,23 +107,8 @@ void Array::add_lun(scsi::DeviceServer& server, const LunConfig& lun, scsi::Logi
   config.read_only = lun.read_only;
   auto unit = std::make_shared<scsi::LogicalUnit>(std::move(config), std::move(store));
   server.add(scsi::Lun{lun.number}, unit);
-  luns_.push_back({server.config().target_name, lun.number, lun.store, std::move(unit)});
+  luns_.push_back({server.config().target_name, lun.number, lun.store, lun.place, std::move(unit)});
 }
-
-void Array::advertise(const std::vector<iscsi::PortalAddress>& portals) {
-  for (iscsi::TargetNode& node : directory_.targets) node.portals = portals;
-}
-
-bool Array::reclaim() {
-  constexpr std::size_t kTokens = 64, kObjects = 16;  // some 100 microseconds
-  bool more = pool_->reclaim(kObjects);
-  base::TimePoint due = next_reclaim();
-  if (due == base::TimePoint::max() || array_clock_.now() < due) return more;
-  copy_manager_->tokens().sweep(kTokens);
-  return true;
-}
-
-base::TimePoint Array::next_reclaim() const { return copy_manager_->tokens().next_sweep(); }
 
 std::vector<std::string> Array::flush() {
   std::vector<std::string> failures;
@@ -140,23 +119,6 @@ std::vector<std::string> Array::flush() {
       failures.push_back(fmt::format("{}: not flushed: {}", lun.logical_unit->config().name, flushed.error().reason));
   }
   return failures;
-}
-
-std::vector<iscsi::PortalAddress> advertised_portals(const std::vector<PortalConfig>& portals,
-                                                     const std::vector<iscsi::PortalAddress>& bound) {
-  std::vector<iscsi::PortalAddress> told;
-  for (std::size_t i = 0; i < portals.size(); ++i) {
-    if (portals[i].is_wildcard() && !portals[i].advertised) return {};
-    told.push_back(portals[i].advertised.value_or(bound[i]));
-  }
-  return told;
-}
-
-std::string portal_for_urls(const PortalConfig& portal, const iscsi::PortalAddress& bound) {
-  iscsi::PortalAddress address = portal.advertised.value_or(bound);
-  if (portal.is_wildcard() && !portal.advertised)
-    address.address = address.address.starts_with('[') ? "[::1]" : "127.0.0.1";
-  return fmt::format("{}:{}", address.address, address.port);
 }
 
 }  // namespace target

@@ -1,5 +1,5 @@
-// The array as configured: stores, logical units, one device server for each target, the copy manager they share, and
-// what the iSCSI layer has to know of them. Owns all of it. Thread: the loop's.
+// One array: its copy manager, its targets with a device server each, their logical units and stores. Owns all of it;
+// what the arrays of a process share stands in arrays.h. Thread: the loop's.
 #pragma once
 
 #include <cstdint>
@@ -21,6 +21,7 @@ class BackingStore;
 class MemoryPool;
 }  // namespace handlers
 namespace scsi {
+class CopyFabric;
 class CopyManager;
 class DeviceServer;
 class LogicalUnit;
@@ -29,10 +30,21 @@ struct LogicalUnitIdentity;
 
 namespace target {
 
-/// A store that cannot be opened. what() is one complete line that opens with the place the store was written at.
+/// A store that cannot be opened, or not be told from another. what() is one complete line that opens with the place
+/// the store was written at.
 class StoreError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
+};
+
+/// What every array of a process works with. All of it outlives the arrays.
+struct Surroundings {
+  const base::Clock& array_clock;
+  base::TimerQueue& timers;  ///< which runs by it
+  base::Entropy& entropy;
+  base::Executor& executor;
+  base::Ref<handlers::MemoryPool> pool;
+  scsi::CopyFabric& fabric;
 };
 
 class Array {
@@ -42,54 +54,38 @@ class Array {
     std::string target_name;
     std::uint16_t number = 0;
     std::string store;
+    std::string place;  ///< where the store was written
     std::shared_ptr<scsi::LogicalUnit> logical_unit;
   };
 
-  /// Opens the stores. Throws StoreError. `array_clock`, `timers`, which runs by it, `entropy` and `executor` outlive
-  /// the array.
-  Array(const Config& config, const base::Clock& array_clock, base::TimerQueue& timers, base::Entropy& entropy,
-        base::Executor& executor);
+  /// The array `config`, which offers `targets`. Opens the stores. Throws StoreError.
+  Array(const ArrayConfig& config, const std::vector<const TargetConfig*>& targets, const Surroundings& surroundings);
   ~Array();
 
+  /// Empty when it is the only one.
+  const std::string& name() const { return name_; }
   const std::string& id() const { return id_; }
   /// Whether the id is the same at the next start.
   bool id_is_stable() const { return id_is_stable_; }
   const std::vector<ExportedLun>& luns() const { return luns_; }
-
-  const iscsi::Directory& directory() const { return directory_; }
-  /// What SendTargets tells; none: the address each initiator reached.
-  void advertise(const std::vector<iscsi::PortalAddress>& portals);
-
-  /// Frees a bounded amount of what nobody needs any more. Returns whether more waits.
-  bool reclaim();
-  /// When reclaim() has something to do at the latest though nothing happens: tokens end.
-  base::TimePoint next_reclaim() const;
+  const std::vector<iscsi::TargetNode>& nodes() const { return nodes_; }
+  scsi::CopyManager& copy_manager() const { return *copy_manager_; }
 
   /// Makes everything written durable. Returns what could not be, one line for each logical unit.
   std::vector<std::string> flush();
 
  private:
-  scsi::DeviceServer& add_target(const TargetConfig& target, const std::string& name, const base::Clock& array_clock,
-                                 base::Executor& executor);
+  scsi::DeviceServer& add_target(const TargetConfig& target, const std::string& name, const Surroundings& surroundings);
   void add_lun(scsi::DeviceServer& server, const LunConfig& lun, scsi::LogicalUnitIdentity identity,
                std::unique_ptr<handlers::BackingStore> store);
 
+  std::string name_;
   std::string id_;
   bool id_is_stable_ = false;
-  const base::Clock& array_clock_;
-  base::Ref<handlers::MemoryPool> pool_;
   std::unique_ptr<scsi::CopyManager> copy_manager_;
   std::vector<ExportedLun> luns_;
   std::vector<std::unique_ptr<scsi::DeviceServer>> device_servers_;
-  iscsi::Directory directory_;
+  std::vector<iscsi::TargetNode> nodes_;
 };
-
-/// The portals as SendTargets is to tell them, given where they are bound: none when each initiator is to be told the
-/// address it reached.
-std::vector<iscsi::PortalAddress> advertised_portals(const std::vector<PortalConfig>& portals,
-                                                     const std::vector<iscsi::PortalAddress>& bound);
-
-/// "ADDR:PORT" under which a program on this machine, or whoever is told the advertised address, reaches the portal.
-std::string portal_for_urls(const PortalConfig& portal, const iscsi::PortalAddress& bound);
 
 }  // namespace target

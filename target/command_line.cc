@@ -83,7 +83,9 @@ void apply(const Options& options, Config& config) {
   if (!options.id.empty()) {
     if (!valid_array_id(options.id))
       throw ConfigError(kPlace, fmt::format("--id is \"{}\"; expected {}", options.id, kArrayIdRule));
-    config.array_id = options.id;
+    if (config.arrays.size() > 1)
+      throw ConfigError(kPlace, "--id together with several arrays; expected their ids in the file");
+    config.arrays.front().id = options.id;
   }
   if (!options.memory_limit.empty()) {
     config.memory_limit = parse_size(options.memory_limit);
@@ -122,6 +124,7 @@ std::variant<CommandLine, ExitCode> parse_command_line(int argc, const char* con
                       "both stores and --config; expected one of them: the file's LUNs are written in the file");
   CommandLine line;
   line.config = options.config_file.empty() ? short_form(options.stores) : load_config(options.config_file);
+  line.config_file = options.config_file;
   line.check_only = options.check;
   line.json = options.json;
   apply(options, line.config);

@@ -1,6 +1,7 @@
 // odxd's command line. Thread: the one that starts the program.
 #pragma once
 
+#include <string>
 #include <variant>
 
 #include "target/config.h"
@@ -16,6 +17,7 @@ enum ExitCode : int {
 
 struct CommandLine {
   Config config;
+  std::string config_file{};  ///< empty: the short form
   bool check_only = false;
   bool json = false;
 };

@@ -13,6 +13,7 @@
 #include <set>
 #include <sstream>
 
+#include "target/config_profile.h"
 #include "target/config_reader.h"
 #include "target/iscsi/name.h"
 
@@ -25,6 +26,14 @@ constexpr std::string_view kMemoryRule =
     "\"memory:SIZE\", a size from 1 to 4096P in bytes or with K, M, G, T or P: \"memory:64G\"";
 constexpr std::string_view kPortalRule = "an address and port such as 127.0.0.1:3260 or [::1]:3260";
 constexpr std::string_view kIscsiNameRule = "an iSCSI name such as \"iqn.2026-11.org.example:disk\" (RFC 7143, 4.2.7)";
+
+constexpr std::string_view kNameRule = "a name of 1 to 64 printable characters";
+
+/// Of an array or a LUN.
+bool valid_name(std::string_view name) {
+  return !name.empty() && name.size() <= 64 &&
+         std::ranges::all_of(name, [](unsigned char each) { return std::isprint(each) != 0; });
+}
 
 std::string_view store_rule(std::string_view text) { return text.starts_with("memory:") ? kMemoryRule : kStoreRule; }
 
@@ -133,10 +142,10 @@ std::vector<PortalConfig> read_portals(const TableReader& document) {
 }
 
 iscsi::ChapCredentials read_credentials(const TableReader& table) {
-  constexpr std::string_view kNameRule = "a CHAP name of 1 to 255 characters";
+  constexpr std::string_view kChapNameRule = "a CHAP name of 1 to 255 characters";
   constexpr std::string_view kSecretRule = "a CHAP secret of 1 to 255 characters (12 or more for Windows)";
-  auto name = table.text("name", kNameRule);
-  if (!name || name->empty() || name->size() > 255) table.refuse("name", kNameRule);
+  auto name = table.text("name", kChapNameRule);
+  if (!name || name->empty() || name->size() > 255) table.refuse("name", kChapNameRule);
   auto secret = table.secret("secret", kSecretRule);
   if (!secret) table.refuse("secret", kSecretRule);
   return {*name, *secret};
@@ -168,12 +177,9 @@ std::optional<std::array<std::uint8_t, 16>> parse_naa(std::string_view text) {
 }
 
 void read_lun_identity(const TableReader& table, LunConfig& lun) {
-  constexpr std::string_view kNameRule = "a name of 1 to 64 printable characters";
   if (auto name = table.text("name", kNameRule)) {
     lun.name = *name;
-    if (lun.name.empty() || lun.name.size() > 64 ||
-        !std::ranges::all_of(lun.name, [](unsigned char each) { return std::isprint(each) != 0; }))
-      table.refuse("name", kNameRule);
+    if (!valid_name(lun.name)) table.refuse("name", kNameRule);
   }
   constexpr std::string_view kSerialRule = "1 to 20 characters of A-Z, a-z, 0-9, '-', '_' and '.'";
   if (auto serial = table.text("serial", kSerialRule)) {
@@ -210,7 +216,7 @@ LunConfig read_lun(const TableReader& table, std::uint16_t number) {
   return lun;
 }
 
-/// What no two LUNs of an array may share, and no two targets.
+/// What no two LUNs may share, and no two targets.
 struct Taken {
   std::set<std::string> target_names, lun_names, serials;
   std::set<std::array<std::uint8_t, 16>> naas;
@@ -228,7 +234,7 @@ std::vector<LunConfig> read_luns(const TableReader& target, const std::string& n
       table.refuse("number", "a number that no other LUN of the target has");
     if (!taken.lun_names.insert(lun.name).second) {
       if (!table.text("name", "")) table.refuse("name", fmt::format("one, since \"{}\" is taken", lun.name));
-      table.refuse("name", "a name that no other LUN has");
+      table.refuse("name", "a name that no other LUN and no array has");
     }
     if (!lun.serial.empty() && !taken.serials.insert(lun.serial).second)
       table.refuse("serial", "a serial that no other LUN has");
@@ -265,29 +271,6 @@ TargetConfig read_target(const TableReader& table, std::size_t index, std::size_
   return target;
 }
 
-void read_tokens(const TableReader& document, scsi::DeviceProfile& profile) {
-  auto table = document.table(
-      "tokens", {"odx", "lifetime_s", "default_inactivity_timeout_s", "maximum_inactivity_timeout_s", "maximum_tokens",
-                 "maximum_results", "maximum_range_descriptors", "maximum_transfer", "optimal_transfer"});
-  if (!table) return;
-  constexpr std::uint64_t kU32 = UINT32_MAX;
-  table->flag_into("odx", profile.odx);
-  table->number_into("lifetime_s", 1, kU32, profile.token_lifetime_s);
-  table->number_into("maximum_inactivity_timeout_s", 1, kU32, profile.maximum_inactivity_timeout_s);
-  table->number_into("default_inactivity_timeout_s", 1, kU32, profile.default_inactivity_timeout_s);
-  if (profile.default_inactivity_timeout_s > profile.maximum_inactivity_timeout_s)
-    table->refuse("default_inactivity_timeout_s",
-                  fmt::format("at most tokens.maximum_inactivity_timeout_s, {}", profile.maximum_inactivity_timeout_s));
-  table->number_into("maximum_tokens", 1, kU32, profile.maximum_tokens);
-  table->number_into("maximum_results", 1, kU32, profile.maximum_copy_results);
-  table->number_into("maximum_range_descriptors", 1, 0xFFFF, profile.maximum_range_descriptors);
-  table->size_into("maximum_transfer", 4096, profile.maximum_token_transfer_bytes);
-  table->size_into("optimal_transfer", 4096, profile.optimal_transfer_bytes);
-  if (profile.optimal_transfer_bytes > profile.maximum_token_transfer_bytes)
-    table->refuse("optimal_transfer",
-                  fmt::format("at most tokens.maximum_transfer, {}", profile.maximum_token_transfer_bytes));
-}
-
 void read_seconds(const TableReader& table, std::string_view key, std::uint64_t low, std::chrono::seconds& to) {
   if (auto value = table.number(key, low, 86400)) to = std::chrono::seconds(*value);
 }
@@ -319,11 +302,14 @@ void read_iscsi(const TableReader& document, iscsi::Limits& limits) {
   read_seconds(*table, "nop_timeout_s", 1, limits.nop_timeout);
 }
 
-void read_array(const TableReader& document, Config& config) {
-  if (auto id = document.text("id", kArrayIdRule)) {
-    if (!valid_array_id(*id)) document.refuse("id", kArrayIdRule);
-    config.array_id = *id;
-  }
+void read_id(const TableReader& table, std::string& to) {
+  auto id = table.text("id", kArrayIdRule);
+  if (!id) return;
+  if (!valid_array_id(*id)) table.refuse("id", kArrayIdRule);
+  to = *id;
+}
+
+void read_process(const TableReader& document, Config& config) {
   if (auto limit = document.size("memory_limit", 1 << 20)) config.memory_limit = *limit;
   constexpr std::string_view kLevelRule = "\"debug\", \"info\", \"warning\", \"error\" or \"off\"";
   if (auto text = document.text("log_level", kLevelRule)) {
@@ -333,20 +319,70 @@ void read_array(const TableReader& document, Config& config) {
   }
 }
 
-void read_unreachable(const TableReader& document, const Taken& taken, Config& config) {
-  constexpr std::string_view kRule = "the name of a LUN";
-  for (const TableReader& table : document.tables("unreachable", {"a", "b"})) {
-    std::array<std::string, 2> names;
-    for (std::size_t i = 0; i < names.size(); ++i) {
-      std::string_view key = i == 0 ? "a" : "b";
-      auto name = table.text(key, kRule);
-      if (!name) table.refuse(key, kRule);
-      if (!taken.lun_names.contains(*name))
-        table.refuse(key, fmt::format("the name of a LUN: {}", fmt::join(taken.lun_names, ", ")));
-      names[i] = *name;
-    }
-    config.unreachable.emplace_back(names[0], names[1]);
+/// What the top of the file says of its array, or each [[array]].
+std::vector<ArrayConfig> read_arrays(const TableReader& document) {
+  std::vector<ArrayConfig> arrays;
+  std::set<std::string> names, ids;
+  for (const TableReader& table :
+       document.tables("array", {"name", "id", "profile", "tokens", "copy", "block_limits"})) {
+    ArrayConfig array;
+    auto name = table.text("name", kNameRule);
+    if (!name || !valid_name(*name)) table.refuse("name", kNameRule);
+    if (!names.insert(*name).second) table.refuse("name", "a name that no other array has");
+    array.name = *name;
+    read_id(table, array.id);
+    if (!array.id.empty() && !ids.insert(array.id).second) table.refuse("id", "an id that no other array has");
+    array.profile = read_profile(table);
+    arrays.push_back(std::move(array));
   }
+  if (!arrays.empty()) {
+    for (std::string_view key : {"id", "profile", "tokens", "copy", "block_limits"})
+      if (document.has(key)) document.complain(key, "stands beside [[array]]; expected it in the array it is about");
+    return arrays;
+  }
+  ArrayConfig& only = arrays.emplace_back();
+  read_id(document, only.id);
+  only.profile = read_profile(document);
+  return arrays;
+}
+
+/// Whose target it is.
+std::size_t read_array_of_target(const TableReader& target, const std::vector<ArrayConfig>& arrays) {
+  std::vector<std::string> names;
+  for (const ArrayConfig& array : arrays) names.push_back(array.name);
+  bool several = !names.front().empty();
+  if (!several && target.has("array")) target.refuse("array", "none, since there is no [[array]]");
+  if (!several) return 0;
+  std::string rule = fmt::format("the name of an array: {}", fmt::join(names, ", "));
+  auto name = target.text("array", rule);
+  if (!name && names.size() == 1) return 0;
+  auto found = std::ranges::find(names, name.value_or(""));
+  if (found == names.end()) target.refuse("array", rule);
+  return static_cast<std::size_t>(found - names.begin());
+}
+
+std::set<std::string> names_of(const Config& config) {
+  std::set<std::string> names;
+  for (const ArrayConfig& array : config.arrays)
+    if (!array.name.empty()) names.insert(array.name);
+  for (const TargetConfig& target : config.targets)
+    for (const LunConfig& lun : target.luns) names.insert(lun.name);
+  return names;
+}
+
+std::vector<UnreachablePair> read_unreachable(const TableReader& document, const Config& config) {
+  const std::string rule = config.arrays.front().name.empty() ? "the name of a LUN" : "the name of a LUN or an array";
+  const std::set<std::string> names = names_of(config);
+  auto name_at = [&](const TableReader& table, std::string_view key) {
+    auto name = table.text(key, rule);
+    if (!name) table.refuse(key, rule);
+    if (!names.contains(*name)) table.refuse(key, fmt::format("{}: {}", rule, fmt::join(names, ", ")));
+    return *name;
+  };
+  std::vector<UnreachablePair> pairs;
+  for (const TableReader& table : document.tables("unreachable", {"a", "b", "refusal"}))
+    pairs.push_back({name_at(table, "a"), name_at(table, "b"), read_refusal(table, "refusal")});
+  return pairs;
 }
 
 toml::table parse_toml(std::string_view document, const std::string& file) {
@@ -401,21 +437,27 @@ PortalConfig parse_portal(std::string_view text, const std::string& place, std::
 
 Config parse_config(std::string_view document, const std::string& file) {
   toml::table table = parse_toml(document, file);
-  TableReader reader(
-      file, table, "",
-      {"id", "log_level", "memory_limit", "portal", "discovery", "iscsi", "tokens", "target", "unreachable"});
+  TableReader reader(file, table, "",
+                     {"id", "log_level", "memory_limit", "profile", "tokens", "copy", "block_limits", "array", "portal",
+                      "discovery", "iscsi", "target", "unreachable"});
   Config config;
-  read_array(reader, config);
+  read_process(reader, config);
+  config.arrays = read_arrays(reader);
   config.portals = read_portals(reader);
   if (auto discovery = reader.table("discovery", {"chap"})) config.discovery = read_chap(*discovery);
   read_iscsi(reader, config.limits);
-  read_tokens(reader, config.profile);
-  auto targets = reader.tables("target", {"name", "alias", "chap", "allowed_initiators", "lun"});
+  auto targets = reader.tables("target", {"array", "name", "alias", "chap", "allowed_initiators", "lun"});
   if (targets.empty()) reader.complain("target", "is missing; expected at least one [[target]]");
   Taken taken;
-  for (std::size_t i = 0; i < targets.size(); ++i)
+  for (const ArrayConfig& array : config.arrays) taken.lun_names.insert(array.name);
+  for (std::size_t i = 0; i < targets.size(); ++i) {
     config.targets.push_back(read_target(targets[i], i, targets.size(), taken));
-  read_unreachable(reader, taken, config);
+    config.targets.back().array = read_array_of_target(targets[i], config.arrays);
+  }
+  for (std::size_t i = 0; i < config.arrays.size(); ++i)
+    if (std::ranges::find(config.targets, i, &TargetConfig::array) == config.targets.end())
+      reader.complain("array", fmt::format("\"{}\" has no target; expected a [[target]] of it", config.arrays[i].name));
+  config.unreachable = read_unreachable(reader, config);
   return config;
 }
 
@@ -424,6 +466,18 @@ Config load_config(const std::string& path) {
   std::string document(std::istreambuf_iterator<char>(file), {});
   if (!file) throw ConfigError(path, "cannot be read; expected a TOML file (docs/odxd.toml.md)");
   return parse_config(document, path);
+}
+
+std::vector<UnreachablePair> reload_unreachable(const std::string& path, const Config& running) {
+  std::vector<UnreachablePair> pairs = load_config(path).unreachable;
+  const std::set<std::string> names = names_of(running);
+  for (const UnreachablePair& pair : pairs)
+    for (const std::string& name : {pair.a, pair.b})
+      if (!names.contains(name))
+        throw ConfigError(
+            path, fmt::format("unreachable names \"{}\", which the running odxd does not have; expected {}", name,
+                              fmt::join(names, ", ")));
+  return pairs;
 }
 
 Config short_form(const std::vector<std::string>& stores) {

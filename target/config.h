@@ -8,7 +8,6 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "base/log.h"
@@ -49,8 +48,23 @@ struct LunConfig {
   std::string place{};                                ///< of its store, for errors
 };
 
+/// One of the arrays of the process: a copy manager, an id and a personality of its own.
+struct ArrayConfig {
+  std::string name{};  ///< unique, and no LUN's either; empty: the only array
+  std::string id{};    ///< empty: derived (target/identity.h)
+  scsi::DeviceProfile profile{};
+};
+
+/// Two LUNs or arrays, by their names, between which no data moves.
+struct UnreachablePair {
+  std::string a, b;
+  std::optional<scsi::UnreachableRefusal> refusal{};  ///< absent: the profile's
+  bool operator==(const UnreachablePair&) const = default;
+};
+
 struct TargetConfig {
-  std::string name{};  ///< empty (only when there is one target): derived from the array's id
+  std::size_t array = 0;  ///< index into Config::arrays
+  std::string name{};     ///< empty (only when there is one target): derived from the array's id
   std::string alias{};
   iscsi::Authentication authentication{};
   std::vector<std::string> allowed_initiators{};
@@ -60,15 +74,14 @@ struct TargetConfig {
 };
 
 struct Config {
-  std::string array_id{};                       ///< empty: derived (target/identity.h)
   std::optional<std::uint64_t> memory_limit{};  ///< bytes for all memory LUNs; absent: a share of what there is
   base::log::Level log_level = base::log::Level::info;
   std::vector<PortalConfig> portals{};
+  std::vector<ArrayConfig> arrays{1};  ///< at least one
   std::vector<TargetConfig> targets{};
   iscsi::Authentication discovery{};
   iscsi::Limits limits{};
-  scsi::DeviceProfile profile{};
-  std::vector<std::pair<std::string, std::string>> unreachable{};  ///< LUN names
+  std::vector<UnreachablePair> unreachable{};
 };
 
 /// Reads a TOML document; `file` is what errors call it. Throws ConfigError.
@@ -76,6 +89,10 @@ Config parse_config(std::string_view document, const std::string& file);
 
 /// Reads a file. Throws ConfigError, also when it cannot be opened.
 Config load_config(const std::string& path);
+
+/// The [[unreachable]] pairs that the file now has, for the process that was started as `running` says. Throws
+/// ConfigError for anything that load_config() refuses, and for names that the process does not have.
+std::vector<UnreachablePair> reload_unreachable(const std::string& path, const Config& running);
 
 /// One target whose LUNs are `stores`, numbered from 0 in that order. Throws ConfigError.
 Config short_form(const std::vector<std::string>& stores);

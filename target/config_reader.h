@@ -29,6 +29,8 @@ class TableReader {
   TableReader(const std::string& file, const toml::table& table, std::string path,
               std::initializer_list<std::string_view> known);
 
+  bool has(std::string_view key) const { return find(key) != nullptr; }
+
   std::optional<std::string> text(std::string_view key, std::string_view expected) const;
   /// Text that no error message repeats.
   std::optional<std::string> secret(std::string_view key, std::string_view expected) const;

@@ -11,7 +11,7 @@
 #include "base/entropy.h"
 #include "base/log.h"
 #include "scsi/logical_unit.h"
-#include "target/array.h"
+#include "target/arrays.h"
 #include "target/command_line.h"
 #include "target/event_loop.h"
 #include "target/iscsi/session_registry.h"
@@ -35,7 +35,7 @@ void raise_descriptor_limit() {
 
 std::string naa_text(const std::array<std::uint8_t, 16>& naa) { return fmt::format("{:02x}", fmt::join(naa, "")); }
 
-void announce_lun(const Array::ExportedLun& lun, const std::string& portal, bool json) {
+void announce_lun(const Array& array, const Array::ExportedLun& lun, const std::string& portal, bool json) {
   std::string url = fmt::format("iscsi://{}/{}/{}", portal, lun.target_name, lun.number);
   if (!json) {
     fmt::print("lun {}\n", url);
@@ -53,15 +53,29 @@ void announce_lun(const Array::ExportedLun& lun, const std::string& portal, bool
                            {"read_only", unit.read_only()},
                            {"serial", unit.identity().serial},
                            {"naa", naa_text(unit.identity().naa)}};
+  if (!array.name().empty()) line["array"] = array.name();
   fmt::print("{}\n", boost::json::serialize(line));
 }
 
+/// The last line before logins are served. Only a process with arrays by name has more than one id.
+std::string ready_line(const Arrays& arrays) {
+  boost::json::object line{{"event", "ready"}};
+  if (arrays.all().front()->name().empty()) {
+    line["id"] = arrays.all().front()->id();
+    return boost::json::serialize(line);
+  }
+  boost::json::array& list = line["arrays"].emplace_array();
+  for (const auto& array : arrays.all())
+    list.push_back(boost::json::object{{"name", array->name()}, {"id", array->id()}});
+  return boost::json::serialize(line);
+}
+
 /// What scripts wait for, on standard output.
-void announce(const Array& array, const Config& config, const TcpServer& server, bool json) {
+void announce(const Arrays& arrays, const Config& config, const TcpServer& server, bool json) {
   std::string portal = portal_for_urls(config.portals.front(), server.bound().front());
-  for (const Array::ExportedLun& lun : array.luns()) announce_lun(lun, portal, json);
-  fmt::print("{}\n",
-             json ? boost::json::serialize(boost::json::object{{"event", "ready"}, {"id", array.id()}}) : "ready");
+  for (const auto& array : arrays.all())
+    for (const Array::ExportedLun& lun : array->luns()) announce_lun(*array, lun, portal, json);
+  fmt::print("{}\n", json ? ready_line(arrays) : "ready");
   std::fflush(stdout);
 }
 
@@ -69,14 +83,14 @@ void announce(const Array& array, const Config& config, const TcpServer& server,
 /// when a token ends.
 class Housekeeping {
  public:
-  Housekeeping(EventLoop& loop, Array& array) : loop_(loop), array_(array) {
+  Housekeeping(EventLoop& loop, Arrays& arrays) : loop_(loop), arrays_(arrays) {
     loop.at_end_of_turn([this] { tidy(); });
   }
 
  private:
   void tidy() {
-    if (array_.reclaim()) return loop_.again();
-    base::TimePoint next = array_.next_reclaim();
+    if (arrays_.reclaim()) return loop_.again();
+    base::TimePoint next = arrays_.next_reclaim();
     if (timer_ != base::TimerQueue::Id::none && timer_at_ <= next) return;
     loop_.timers().cancel(std::exchange(timer_, base::TimerQueue::Id::none));
     if (next == base::TimePoint::max()) return;
@@ -85,7 +99,7 @@ class Housekeeping {
   }
 
   EventLoop& loop_;
-  Array& array_;
+  Arrays& arrays_;
   base::TimerQueue::Id timer_ = base::TimerQueue::Id::none;
   base::TimePoint timer_at_{};
 };
@@ -96,30 +110,31 @@ ExitCode serve(const CommandLine& line) {
   base::SteadyClock array_clock;
   base::SystemEntropy entropy;
   EventLoop loop(kWorkers);
-  Array array(config, array_clock, loop.timers(), entropy, loop);
+  Arrays arrays(config, array_clock, loop.timers(), entropy, loop);
   iscsi::SessionRegistry sessions(config.limits);
   TcpServer server(loop, config.limits);
-  Housekeeping housekeeping(loop, array);
+  Housekeeping housekeeping(loop, arrays);
 
   server.listen(config.portals);
-  array.advertise(advertised_portals(config.portals, server.bound()));
+  arrays.advertise(advertised_portals(config.portals, server.bound()));
   for (const std::string& warning : warnings(config)) log::warning("{}", warning);
   std::string where;
   for (const auto& bound : server.bound()) where += fmt::format(" {}:{}", bound.address, bound.port);
-  log::info("array {} listening on{}{}", array.id(), where,
-            array.id_is_stable() ? "" : "; its id is random for this start (--id keeps one)");
+  for (const auto& array : arrays.all())
+    log::info("array {}{}{} listening on{}{}", array->name(), array->name().empty() ? "" : ", ", array->id(), where,
+              array->id_is_stable() ? "" : "; its id is random for this start (--id or id keeps one)");
 
-  iscsi::ConnectionContext context{array.directory(), sessions, entropy};
+  iscsi::ConnectionContext context{arrays.directory(), sessions, entropy};
   server.serve(context);
   loop.on_signal([&](int signal) {
     log::info("signal {}: {} connections are asked to end", signal, server.connections());
     server.shut_down(kLogoutGrace, [&] { loop.stop(); });
   });
-  announce(array, config, server, line.json);
+  announce(arrays, config, server, line.json);
   loop.run();
 
   loop.finish_posted_work();
-  auto failures = array.flush();
+  auto failures = arrays.flush();
   for (const std::string& failure : failures) log::error("{}", failure);
   log::info("ended");
   return failures.empty() ? kExitGood : kExitFailed;

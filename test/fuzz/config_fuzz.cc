@@ -15,11 +15,18 @@ void require(bool good) {
 
 void check(const target::Config& config) {
   require(!config.portals.empty() && !config.targets.empty());
-  require(config.array_id.empty() || target::valid_array_id(config.array_id));
   require(config.limits.first_burst_length <= config.limits.max_burst_length);
   std::set<std::string> names;
+  require(!config.arrays.empty());
+  for (const target::ArrayConfig& each : config.arrays) {
+    require(each.id.empty() || target::valid_array_id(each.id));
+    require(names.insert(each.name).second);
+    require(each.profile.default_inactivity_timeout_s <= each.profile.maximum_inactivity_timeout_s);
+    require(each.profile.minimum_token_lifetime_s <= each.profile.token_lifetime_s);
+    require(each.profile.token_lifetime_s <= each.profile.maximum_token_lifetime_s);
+  }
   for (const target::TargetConfig& each : config.targets) {
-    require(!each.luns.empty());
+    require(!each.luns.empty() && each.array < config.arrays.size());
     std::set<std::uint16_t> numbers;
     for (const target::LunConfig& lun : each.luns) {
       require(numbers.insert(lun.number).second && lun.number <= 16383);
@@ -28,7 +35,7 @@ void check(const target::Config& config) {
       require(lun.serial.size() <= 20);
     }
   }
-  for (const auto& [a, b] : config.unreachable) require(names.contains(a) && names.contains(b));
+  for (const auto& [a, b, refusal] : config.unreachable) require(names.contains(a) && names.contains(b));
   target::warnings(config);
 }
 

@@ -1,7 +1,7 @@
 // The array as assembled from its configuration.
 //
 // Not tested, and why: what a LUN answers (scsi's tests); files as stores (handlers' tests and the system tests).
-#include "target/array.h"
+#include "target/arrays.h"
 
 #include <doctest/doctest.h>
 
@@ -12,7 +12,7 @@
 
 namespace {
 
-using target::Array;
+using target::Arrays;
 using target::PortalConfig;
 
 /// Memory stores do not block, so nothing is ever posted.
@@ -25,12 +25,13 @@ class NoExecutor final : public base::Executor {
 
 struct World {
   explicit World(std::string_view document)
-      : array(target::parse_config(document, "array.toml"), clock, timers, entropy, executor) {}
+      : arrays(target::parse_config(document, "array.toml"), clock, timers, entropy, executor) {}
   base::VirtualClock clock;
   base::TimerQueue timers;
   base::SeededEntropy entropy{7};
   NoExecutor executor;
-  Array array;
+  Arrays arrays;
+  const target::Array& first() const { return *arrays.all().front(); }
 };
 
 constexpr std::string_view kTwoTargets = R"(
@@ -70,7 +71,7 @@ PortalConfig portal(const char* host, std::optional<iscsi::PortalAddress> advert
 
 TEST_CASE("targets, logical units and limits are as configured") {
   World world(kTwoTargets);
-  const iscsi::Directory& directory = world.array.directory();
+  const iscsi::Directory& directory = world.arrays.directory();
   REQUIRE(directory.targets.size() == 2);
   CHECK(directory.limits.command_window == 7);
   CHECK(directory.discovery.initiator->name == "d");
@@ -88,14 +89,14 @@ TEST_CASE("targets, logical units and limits are as configured") {
   CHECK(unit->identity().serial == "S-1");
   CHECK(unit->identity().naa[15] == 0xFF);
   CHECK(directory.targets[1].device_server->find(scsi::Lun{0})->config().name == "target2-lun0");
-  CHECK(world.array.luns().size() == 2);
-  CHECK(world.array.id_is_stable());
-  CHECK(world.array.flush().empty());
+  CHECK(world.first().luns().size() == 2);
+  CHECK(world.first().id_is_stable());
+  CHECK(world.arrays.flush().empty());
 }
 
 TEST_CASE("a target without a name has the array's id in its name") {
   World world("id = \"lab\"\n[[target]]\n[[target.lun]]\nstore = \"memory:1G\"\n");
-  CHECK(world.array.directory().targets.at(0).name == "iqn.2026-11.org.odx:lab");
+  CHECK(world.arrays.directory().targets.at(0).name == "iqn.2026-11.org.odx:lab");
 }
 
 TEST_CASE("a store that cannot be opened is said with its place") {
@@ -107,8 +108,8 @@ TEST_CASE("a store that cannot be opened is said with its place") {
 
 TEST_CASE("nothing is to be reclaimed while nothing ended") {
   World world(kTwoTargets);
-  CHECK_FALSE(world.array.reclaim());
-  CHECK(world.array.next_reclaim() == base::TimePoint::max());
+  CHECK_FALSE(world.arrays.reclaim());
+  CHECK(world.arrays.next_reclaim() == base::TimePoint::max());
 }
 
 TEST_CASE("SendTargets tells the advertised address, else the bound one, else the one that was reached") {
@@ -128,4 +129,70 @@ TEST_CASE("URLs name an address that can be reached") {
   CHECK(target::portal_for_urls(portal("192.0.2.7"), {"192.0.2.7", 7}) == "192.0.2.7:7");
   CHECK(target::portal_for_urls(portal("0.0.0.0", iscsi::PortalAddress{"a.example", 9}), {"0.0.0.0", 7}) ==
         "a.example:9");
+}
+
+namespace {
+
+constexpr std::string_view kTwoArrays = R"(
+[[array]]
+name = "east"
+id = "e"
+[array.tokens]
+maximum_tokens = 3
+[[array]]
+name = "west"
+id = "w"
+[[target]]
+array = "west"
+name = "iqn.2026-11.org.example:west"
+[[target.lun]]
+name = "w0"
+store = "memory:1G"
+[[target]]
+array = "east"
+name = "iqn.2026-11.org.example:east"
+[[target.lun]]
+name = "e0"
+store = "memory:1G"
+[[target.lun]]
+name = "e1"
+store = "memory:1G"
+[[unreachable]]
+a = "east"
+b = "w0"
+refusal = "copy-target-device-not-reachable"
+)";
+
+}  // namespace
+
+TEST_CASE("each array has a copy manager, an id and a profile of its own, and all share portals and memory") {
+  World world(kTwoArrays);
+  REQUIRE(world.arrays.all().size() == 2);
+  const target::Array& east = *world.arrays.all()[0];
+  const target::Array& west = *world.arrays.all()[1];
+  CHECK(east.name() == "east");
+  CHECK(east.id() == "e");
+  CHECK(east.luns().size() == 2);
+  CHECK(east.copy_manager().profile().maximum_tokens == 3);
+  CHECK(west.id() == "w");
+  CHECK(west.luns().size() == 1);
+  CHECK(&west.copy_manager() != &east.copy_manager());
+  CHECK(world.arrays.directory().targets.size() == 2);
+  CHECK(&world.arrays.directory().find("iqn.2026-11.org.example:west")->device_server->copy_manager() ==
+        &west.copy_manager());
+}
+
+TEST_CASE("a new matrix replaces the one before, and what is said of a LUN goes before what is said of its array") {
+  World world(kTwoArrays);
+  scsi::Reachability& matrix = world.arrays.all()[0]->copy_manager().reachability();
+  CHECK(&matrix == &world.arrays.all()[1]->copy_manager().reachability());
+  REQUIRE(matrix.find({"e1", "east"}, {"w0", "west"}));
+  CHECK_FALSE(matrix.find({"e0", "east"}, {"e1", "east"}));
+  using enum scsi::UnreachableRefusal;
+  world.arrays.set_unreachable({{"east", "west", remote_token_usage_not_supported},
+                                {"w0", "east", unreachable_copy_target},
+                                {"w0", "e1", copy_target_device_not_reachable}});
+  CHECK(matrix.find({"e1", "east"}, {"w0", "west"})->refusal == copy_target_device_not_reachable);
+  CHECK(matrix.find({"e0", "east"}, {"w0", "west"})->refusal == unreachable_copy_target);
+  CHECK(matrix.find({"e0", "east"}, {"w1", "west"})->refusal == remote_token_usage_not_supported);
 }

@@ -35,7 +35,7 @@ TEST_CASE("stores and options may stand in any order, and an option takes one va
       line_of({"--portal", "127.0.0.1:0", "memory:1G", "--id", "lab", "file:a,b.img", "--portal", "[::1]:0", "--json"});
   CHECK(line.json);
   CHECK_FALSE(line.check_only);
-  CHECK(line.config.array_id == "lab");
+  CHECK(line.config.arrays.at(0).id == "lab");
   REQUIRE(line.config.portals.size() == 2);
   CHECK(line.config.portals[0].text() == "127.0.0.1:0");
   CHECK(line.config.portals[1].text() == "[::1]:0");

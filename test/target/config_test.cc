@@ -65,7 +65,7 @@ TEST_CASE("the smallest configuration is one target with one LUN, and the rest a
   REQUIRE(config.portals.size() == 1);
   CHECK(config.portals[0].text() == "127.0.0.1:3260");
   CHECK_FALSE(config.memory_limit);
-  CHECK(config.array_id.empty());
+  CHECK(config.arrays.at(0).id.empty());
   CHECK(config.limits.command_window == iscsi::Limits{}.command_window);
   CHECK(target::warnings(config).empty());
 }
@@ -142,7 +142,7 @@ b = "target2-lun0"
 
 TEST_CASE("every key of the array and its portals is taken over") {
   Config config = target::parse_config(kEveryKey, "array.toml");
-  CHECK(config.array_id == "lab-7");
+  CHECK(config.arrays.at(0).id == "lab-7");
   CHECK(config.log_level == base::log::Level::debug);
   CHECK(config.memory_limit == 2ull << 30);
   REQUIRE(config.portals.size() == 2);
@@ -173,15 +173,15 @@ TEST_CASE("every limit and every key of tokens is taken over") {
   CHECK(config.limits.login_timeout.count() == 7);
   CHECK(config.limits.nop_interval.count() == 8);
   CHECK(config.limits.nop_timeout.count() == 9);
-  CHECK_FALSE(config.profile.odx);
-  CHECK(config.profile.token_lifetime_s == 10);
-  CHECK(config.profile.default_inactivity_timeout_s == 11);
-  CHECK(config.profile.maximum_inactivity_timeout_s == 12);
-  CHECK(config.profile.maximum_tokens == 13);
-  CHECK(config.profile.maximum_copy_results == 14);
-  CHECK(config.profile.maximum_range_descriptors == 15);
-  CHECK(config.profile.maximum_token_transfer_bytes == 1u << 30);
-  CHECK(config.profile.optimal_transfer_bytes == 1u << 20);
+  CHECK_FALSE(config.arrays.at(0).profile.odx);
+  CHECK(config.arrays.at(0).profile.token_lifetime_s == 10);
+  CHECK(config.arrays.at(0).profile.default_inactivity_timeout_s == 11);
+  CHECK(config.arrays.at(0).profile.maximum_inactivity_timeout_s == 12);
+  CHECK(config.arrays.at(0).profile.maximum_tokens == 13);
+  CHECK(config.arrays.at(0).profile.maximum_copy_results == 14);
+  CHECK(config.arrays.at(0).profile.maximum_range_descriptors == 15);
+  CHECK(config.arrays.at(0).profile.maximum_token_transfer_bytes == 1u << 30);
+  CHECK(config.arrays.at(0).profile.optimal_transfer_bytes == 1u << 20);
 }
 
 TEST_CASE("every key of targets and LUNs is taken over") {
@@ -204,7 +204,7 @@ TEST_CASE("every key of targets and LUNs is taken over") {
   CHECK(lun.serial == "S-1");
   CHECK(lun.naa->front() == 0x60);
   CHECK(lun.naa->back() == 0xFF);
-  CHECK(config.unreachable.at(0) == std::pair<std::string, std::string>("source", "target2-lun0"));
+  CHECK(config.unreachable.at(0) == target::UnreachablePair{.a = "source", .b = "target2-lun0"});
 }
 
 TEST_CASE("a wrong value of a LUN is refused with file, line, column and what was expected") {
@@ -240,7 +240,7 @@ TEST_CASE("a wrong value of a LUN is refused with file, line, column and what wa
       {with_lun("[[target.lun]]\nnumber = 0\nstore = \"memory:1G\"\nname = \"b\"\n"),
        "array.toml:6:10: target.lun.number is 0; expected a number that no other LUN of the target has"},
       {with_lun("[[target.lun]]\nnumber = 1\nstore = \"memory:1G\"\nname = \"lun0\"\n"),
-       "array.toml:8:8: target.lun.name is \"lun0\"; expected a name that no other LUN has"},
+       "array.toml:8:8: target.lun.name is \"lun0\"; expected a name that no other LUN and no array has"},
       {with_lun("serial = \"S\"\n[[target.lun]]\nnumber = 1\nstore = \"memory:1G\"\nserial = \"S\"\n"),
        "array.toml:9:10: target.lun.serial is \"S\"; expected a serial that no other LUN has"},
   });
@@ -308,9 +308,8 @@ TEST_CASE("a wrong value of the array, a portal, a limit or a pair is refused wi
        "array.toml:1:16: memory_limit is 1; expected a size of at least 1048576 bytes, such as 65536, \"512M\" or "
        "\"64G\""},
       {with_top("portals = []\n"),
-       "array.toml:1:1: portals is not a key here; expected id, log_level, memory_limit, portal, discovery, iscsi, "
-       "tokens, "
-       "target, unreachable"},
+       "array.toml:1:1: portals is not a key here; expected id, log_level, memory_limit, profile, tokens, copy, "
+       "block_limits, array, portal, discovery, iscsi, target, unreachable"},
       {with_top("[[portal]]\nlisten = \"localhost:3260\"\n"),
        "array.toml:2:10: portal.listen is \"localhost:3260\"; expected an address and port such as 127.0.0.1:3260 or "
        "[::1]:3260"},
@@ -335,13 +334,14 @@ TEST_CASE("a wrong value of the array, a portal, a limit or a pair is refused wi
       {with_top("[iscsi]\ncommand_window = 0\n"),
        "array.toml:2:18: iscsi.command_window is 0; expected a whole number from 1 to 4096"},
       {with_top("[tokens]\nlifetime = 5\n"),
-       "array.toml:2:1: tokens.lifetime is not a key here; expected odx, lifetime_s, default_inactivity_timeout_s, "
-       "maximum_inactivity_timeout_s, maximum_tokens, maximum_results, maximum_range_descriptors, maximum_transfer, "
-       "optimal_transfer"},
+       "array.toml:2:1: tokens.lifetime is not a key here; expected odx, lifetime_s, minimum_lifetime_s, "
+       "maximum_lifetime_s, default_inactivity_timeout_s, maximum_inactivity_timeout_s, maximum_tokens, "
+       "maximum_range_descriptors, maximum_transfer, optimal_transfer, alignment, rod_types, populate_type, "
+       "source_write_cancels, partial_write, remote_tokens, populate_latency_ms, populate_rate, populate_completion, "
+       "maximum_results"},
       {with_top("[tokens]\ndefault_inactivity_timeout_s = 601\n"),
        "array.toml:2:32: tokens.default_inactivity_timeout_s is 601; expected at most "
-       "tokens.maximum_inactivity_timeout_s, "
-       "600"},
+       "maximum_inactivity_timeout_s, 600"},
       {with_lun("[[unreachable]]\na = \"lun0\"\nb = \"lun9\"\n"),
        "array.toml:7:5: unreachable.b is \"lun9\"; expected the name of a LUN: lun0"},
       {"id = \n", "array.toml:1:6: Error while parsing key-value pair: expected value, saw '\\n'"},
@@ -414,4 +414,216 @@ TEST_CASE("an open target beyond loopback and a short CHAP secret are worth a wa
   lines = target::warnings(target::parse_config(weak, "array.toml"));
   REQUIRE(lines.size() == 1);
   CHECK(lines[0].find("short\"") == std::string::npos);
+}
+
+namespace {
+
+constexpr std::string_view kEveryProfileKey = R"(
+profile = "3par-like"
+[tokens]
+minimum_lifetime_s = 2
+lifetime_s = 3
+maximum_lifetime_s = 4
+alignment = 65536
+rod_types = ["zero", "access-upon-reference", "point-in-time-persistent"]
+populate_type = "access-upon-reference"
+source_write_cancels = true
+partial_write = true
+remote_tokens = 4
+populate_latency_ms = 5
+populate_rate = "1G"
+populate_completion = "at-once"
+[copy]
+extended_copy = false
+background = false
+refusal = "remote-token-usage-not-supported"
+latency_ms = 6
+rate = "200M"
+completion = "at-once"
+maximum_operations = 7
+maximum_cscd_descriptors = 8
+maximum_segment_descriptors = 9
+maximum_descriptor_list = 1024
+maximum_inline_data = 0
+maximum_segment = "16M"
+segment_granularity = 4096
+inline_data_granularity = 4
+held_data_limit = "64K"
+held_data_granularity = 512
+across_targets = true
+[block_limits]
+maximum_transfer = "4M"
+largest_transfer = "8M"
+optimal_transfer = "2M"
+maximum_compare_and_write_blocks = 1
+maximum_unmap_blocks = 10
+maximum_unmap_descriptors = 11
+maximum_write_same = 0
+)";
+
+}  // namespace
+
+TEST_CASE("every key of the profile's tables overrides the profile, and what is not written stays the profile's") {
+  Config config = target::parse_config(with_top(kEveryProfileKey), "array.toml");
+  const scsi::DeviceProfile& profile = config.arrays.at(0).profile;
+  CHECK(profile.maximum_range_descriptors == 8);  // 3par-like
+  CHECK(profile.default_inactivity_timeout_s == 30);
+  CHECK(profile.minimum_token_lifetime_s == 2);
+  CHECK(profile.token_lifetime_s == 3);
+  CHECK(profile.maximum_token_lifetime_s == 4);
+  CHECK(profile.offload_alignment_bytes == 65536);
+  REQUIRE(profile.rod_types.size() == 3);
+  CHECK(profile.rod_types[0].type == tokens::RodType::access_upon_reference);
+  CHECK(profile.rod_types[0].point_in_time);  // POPULATE TOKEN makes it, so it may name it
+  CHECK(profile.rod_types[2].type == tokens::RodType::block_device_zero);
+  CHECK(profile.populate_token_type == tokens::RodType::access_upon_reference);
+  CHECK(profile.source_write_cancels);
+  CHECK(profile.partial_write);
+  CHECK(profile.remote_tokens == 4);
+  CHECK(profile.populate_duration.latency_us == 5000);
+  CHECK(profile.populate_duration.bytes_per_second == 1u << 30);
+  CHECK(profile.populate_duration.completion == scsi::CopyDuration::Completion::at_once);
+  CHECK_FALSE(profile.extended_copy);
+  CHECK_FALSE(profile.background);
+  CHECK(profile.unreachable_refusal == scsi::UnreachableRefusal::remote_token_usage_not_supported);
+  CHECK(profile.copy_duration.latency_us == 6000);
+  CHECK(profile.copy_duration.bytes_per_second == 200u << 20);
+  CHECK(profile.copy_duration.completion == scsi::CopyDuration::Completion::at_once);
+  CHECK(profile.extended_copy_across_targets);
+}
+
+TEST_CASE("every limit of EXTENDED COPY and of VPD B0h is taken over") {
+  Config config = target::parse_config(with_top(kEveryProfileKey), "array.toml");
+  const scsi::DeviceProfile& profile = config.arrays.at(0).profile;
+  CHECK(profile.maximum_copy_operations == 7);
+  CHECK(profile.maximum_cscd_descriptors == 8);
+  CHECK(profile.maximum_segment_descriptors == 9);
+  CHECK(profile.maximum_descriptor_list_bytes == 1024);
+  CHECK(profile.maximum_inline_data_bytes == 0);
+  CHECK(profile.maximum_segment_bytes == 16u << 20);
+  CHECK(profile.data_segment_granularity_log2 == 12);
+  CHECK(profile.inline_data_granularity_log2 == 2);
+  CHECK(profile.held_data_limit_bytes == 64u << 10);
+  CHECK(profile.held_data_granularity_log2 == 9);
+  CHECK(profile.maximum_transfer_bytes == 4u << 20);
+  CHECK(profile.largest_transfer_bytes == 8u << 20);
+  CHECK(profile.optimal_transfer_length_bytes == 2u << 20);
+  CHECK(profile.maximum_compare_and_write_blocks == 1);
+  CHECK(profile.maximum_unmap_lba_count == 10);
+  CHECK(profile.maximum_unmap_descriptors == 11);
+  CHECK(profile.maximum_write_same_bytes == 0);
+}
+
+TEST_CASE("a limit left to its default follows the one that bounds it") {
+  Config config = target::parse_config(
+      with_top("[tokens]\nmaximum_transfer = \"8M\"\nmaximum_inactivity_timeout_s = 20\nlifetime_s = 7200\n"),
+      "array.toml");
+  const scsi::DeviceProfile& profile = config.arrays.at(0).profile;
+  CHECK(profile.optimal_transfer_bytes == 8u << 20);
+  CHECK(profile.default_inactivity_timeout_s == 20);
+  CHECK(profile.maximum_token_lifetime_s == 7200);
+}
+
+TEST_CASE("a wrong value of a profile's key is refused with its place") {
+  check_all({
+      {with_top("profile = \"vnx-like\"\n"),
+       "array.toml:1:11: profile is \"vnx-like\"; expected one of \"instant\", \"copying\", \"change-vulnerable\", "
+       "\"ontap-like\", \"powermax-like\", \"pure-like\", \"3par-like\", \"qnap-like\", \"quadstor-like\", "
+       "\"freebsd-ctl-like\", \"no-odx\", \"no-third-party-copy\""},
+      {with_top("[tokens]\noptimal_transfer = \"8G\"\n"),
+       "array.toml:2:20: tokens.optimal_transfer is \"8G\"; expected at most maximum_transfer, 4294967296"},
+      {with_top("[tokens]\nlifetime_s = 5\nminimum_lifetime_s = 6\n"),
+       "array.toml:3:22: tokens.minimum_lifetime_s is 6; expected at most lifetime_s, 5"},
+      {with_top("[tokens]\nmaximum_lifetime_s = 5\n"),
+       "array.toml:2:22: tokens.maximum_lifetime_s is 5; expected at least lifetime_s, 3600"},
+      {with_top("[tokens]\nremote_tokens = 6\n"), "array.toml:2:17: tokens.remote_tokens is 6; expected 0 or 4"},
+      {with_top("[tokens]\nrod_types = [\"zero\"]\n"),
+       "array.toml:1:1: tokens.populate_type is missing; expected one of rod_types of which tokens are made"},
+      {with_top("[tokens]\nrod_types = [\"none\"]\n"),
+       "array.toml:2:13: tokens.rod_types holds \"none\"; expected an array of \"access-upon-reference\", "
+       "\"point-in-time-default\", \"point-in-time-change-vulnerable\", \"point-in-time-persistent\", "
+       "\"point-in-time-any\", \"zero\""},
+      {with_top("[copy]\nrefusal = \"no\"\n"),
+       "array.toml:2:11: copy.refusal is \"no\"; expected one of \"unreachable-copy-target\", "
+       "\"remote-token-usage-not-supported\", \"copy-target-device-not-reachable\""},
+      {with_top("[copy]\nsegment_granularity = 1000\n"),
+       "array.toml:2:23: copy.segment_granularity is 1000; expected a power of two of at most 1G"},
+      {with_top("[copy]\nrate = 7\n"),
+       "array.toml:2:8: copy.rate is 7; expected 0 for no limit, or a size from 1024 to 18446744073709551615 bytes"},
+      {with_top("[copy]\nmaximum_inline_data = \"1M\"\n"),
+       "array.toml:2:23: copy.maximum_inline_data is \"1M\"; expected a size from 0 to 65535 bytes"},
+      {with_top("[block_limits]\nmaximum_transfer = 100\n"),
+       "array.toml:2:20: block_limits.maximum_transfer is 100; expected 0 for no limit, or a size from 4096 to "
+       "18446744073709551615 bytes"},
+  });
+}
+
+namespace {
+
+constexpr std::string_view kTwoArrays = R"([[array]]
+name = "east"
+id = "lab-east"
+profile = "3par-like"
+[array.tokens]
+lifetime_s = 9
+[[array]]
+name = "west"
+[[target]]
+array = "west"
+name = "iqn.2026-11.org.example:w"
+[[target.lun]]
+store = "memory:1G"
+name = "w0"
+[[target]]
+array = "east"
+name = "iqn.2026-11.org.example:e"
+[[target.lun]]
+store = "memory:1G"
+name = "e0"
+)";
+
+std::string with_arrays(std::string_view more) { return std::string(kTwoArrays) + std::string(more); }
+
+}  // namespace
+
+TEST_CASE("each array has its own id and profile, and targets say whose they are") {
+  Config config = target::parse_config(
+      with_arrays("[[unreachable]]\na = \"east\"\nb = \"w0\"\nrefusal = \"copy-target-device-not-reachable\"\n"),
+      "array.toml");
+  REQUIRE(config.arrays.size() == 2);
+  CHECK(config.arrays[0].name == "east");
+  CHECK(config.arrays[0].id == "lab-east");
+  CHECK(config.arrays[0].profile.maximum_range_descriptors == 8);
+  CHECK(config.arrays[0].profile.token_lifetime_s == 9);
+  CHECK(config.arrays[1].id.empty());
+  CHECK(config.arrays[1].profile.maximum_range_descriptors == 64);
+  CHECK(config.targets.at(0).array == 1);
+  CHECK(config.targets.at(1).array == 0);
+  CHECK(config.unreachable.at(0) ==
+        target::UnreachablePair{"east", "w0", scsi::UnreachableRefusal::copy_target_device_not_reachable});
+}
+
+TEST_CASE("a wrong word about arrays is refused with its place") {
+  check_all({
+      {with_top("[[array]]\n"),
+       "array.toml:1:1: array.name is missing; expected a name of 1 to 64 printable characters"},
+      {with_top("id = \"lab\"\n[[array]]\nname = \"a\"\n"),
+       "array.toml:1:6: id stands beside [[array]]; expected it in the array it is about"},
+      {with_top("[[array]]\nname = \"a\"\n[[array]]\nname = \"a\"\n"),
+       "array.toml:4:8: array.name is \"a\"; expected a name that no other array has"},
+      {with_top("[[array]]\nname = \"a\"\nid = \"x\"\n[[array]]\nname = \"b\"\nid = \"x\"\n"),
+       "array.toml:6:6: array.id is \"x\"; expected an id that no other array has"},
+      {with_top("[[array]]\nname = \"a\"\n[[array]]\nname = \"b\"\n"),
+       "array.toml:5:1: target.array is missing; expected the name of an array: a, b"},
+      {"[[target]]\narray = \"a\"\n[[target.lun]]\nstore = \"memory:1G\"\n",
+       "array.toml:2:9: target.array is \"a\"; expected none, since there is no [[array]]"},
+      {with_top("[[array]]\nname = \"lun0\"\n") + "name = \"lun0\"\n",
+       "array.toml:7:8: target.lun.name is \"lun0\"; expected a name that no other LUN and no array has"},
+      {with_top("[[array]]\nname = \"a\"\n[array.tokens]\nlifetime_s = 0\n"),
+       "array.toml:4:14: array.tokens.lifetime_s is 0; expected a whole number from 1 to 4294967295"},
+      {with_arrays("[[array]]\nname = \"idle\"\n"),
+       "array.toml:1:1: array \"idle\" has no target; expected a [[target]] of it"},
+      {with_arrays("[[unreachable]]\na = \"east\"\nb = \"north\"\n"),
+       "array.toml:23:5: unreachable.b is \"north\"; expected the name of a LUN or an array: e0, east, w0, west"},
+  });
 }

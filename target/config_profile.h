@@ -1,0 +1,20 @@
+// What the configuration says about an array's personality: a ready-made profile by its name, and every key that
+// overrides one of its limits. Judges the result as a whole. Thread: the one that starts the program.
+#pragma once
+
+#include <optional>
+#include <string_view>
+
+#include "scsi/device_profile.h"
+#include "target/config_reader.h"
+
+namespace target {
+
+/// The profile of the array that `table` describes: its keys profile, tokens, copy and block_limits. Throws
+/// ConfigError.
+scsi::DeviceProfile read_profile(const TableReader& table);
+
+/// One of scsi::UnreachableRefusal by its name; nothing when the key is absent. Throws ConfigError.
+std::optional<scsi::UnreachableRefusal> read_refusal(const TableReader& table, std::string_view key);
+
+}  // namespace target
