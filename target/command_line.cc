@@ -4,6 +4,8 @@
 
 #include <CLI/CLI.hpp>
 
+#include "scsi/profiles.h"
+#include "target/config_profile.h"
 #include "target/config_reader.h"
 
 namespace target {
@@ -27,7 +29,8 @@ Output:
 
 Signals:
   SIGTERM, SIGINT and SIGHUP ask the sessions to log out, wait up to 3 seconds, flush the stores and end; a second
-  one ends odxd at once.
+  one ends odxd at once. SIGUSR1 makes odxd report its tokens, copies and memory. SIGUSR2 makes it read the
+  [[unreachable]] pairs of its configuration file again.
 
 Exit codes:
   0  ended by a signal, everything flushed; or --check, --help, --version had no complaint
@@ -37,6 +40,7 @@ Exit codes:
 Examples:
   odxd memory:64G memory:64G
   odxd --portal '[::1]:0' file:disk.img
+  odxd --profile 3par-like memory:64G memory:64G
   odxd --config array.toml --check
 )";
 
@@ -44,6 +48,7 @@ struct Options {
   std::vector<std::string> stores;
   std::string config_file;
   std::vector<std::string> portals;
+  std::string profile;
   std::string id;
   std::string memory_limit;
   std::string log_level;
@@ -64,6 +69,10 @@ void declare(CLI::App& app, Options& options) {
       ->type_name("ADDR:PORT")
       ->allow_extra_args(false)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  app.add_option("--profile", options.profile,
+                 "Whose limits the array has: instant, copying, 3par-like... (docs/profiles.md); not together with "
+                 "--config")
+      ->type_name("NAME");
   app.add_option("--id", options.id, "The array's id: names, serials and NAA designators follow from it")
       ->type_name("ID");
   app.add_option("--memory-limit", options.memory_limit,
@@ -80,6 +89,14 @@ void apply(const Options& options, Config& config) {
   constexpr const char* kPlace = "odxd";
   if (!options.portals.empty()) config.portals.clear();
   for (const std::string& portal : options.portals) config.portals.push_back(parse_portal(portal, kPlace, "--portal"));
+  if (!options.profile.empty()) {
+    if (!options.config_file.empty())
+      throw ConfigError(kPlace, "both --profile and --config; expected the profile in the file");
+    auto profile = scsi::find_profile(options.profile);
+    if (!profile)
+      throw ConfigError(kPlace, fmt::format("--profile is \"{}\"; expected {}", options.profile, profile_rule()));
+    config.arrays.front().profile = std::move(*profile);
+  }
   if (!options.id.empty()) {
     if (!valid_array_id(options.id))
       throw ConfigError(kPlace, fmt::format("--id is \"{}\"; expected {}", options.id, kArrayIdRule));

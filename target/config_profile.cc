@@ -230,18 +230,27 @@ void read_block_limits(const TableReader& parent, DeviceProfile& profile) {
 
 }  // namespace
 
+std::string_view rod_type_word(RodType type) {
+  auto found = std::ranges::find(kRodTypes, type, &Word<RodType>::value);
+  return found == std::end(kRodTypes) ? "?" : found->word;
+}
+
 std::optional<scsi::UnreachableRefusal> read_refusal(const TableReader& table, std::string_view key) {
   return read_word(table, key, kRefusals);
 }
 
-DeviceProfile read_profile(const TableReader& table) {
-  DeviceProfile profile;
+std::string profile_rule() {
   std::string names;
   for (const scsi::NamedProfile& each : scsi::profiles())
     names += fmt::format("{}\"{}\"", names.empty() ? "one of " : ", ", each.name);
-  if (auto name = table.text("profile", names)) {
+  return names;
+}
+
+DeviceProfile read_profile(const TableReader& table) {
+  DeviceProfile profile;
+  if (auto name = table.text("profile", profile_rule())) {
     auto found = scsi::find_profile(*name);
-    if (!found) table.refuse("profile", names);
+    if (!found) table.refuse("profile", profile_rule());
     profile = std::move(*found);
   }
   read_tokens(table, profile);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <optional>
+#include <string>
 #include <string_view>
 
 #include "scsi/device_profile.h"
@@ -13,6 +14,12 @@ namespace target {
 /// The profile of the array that `table` describes: its keys profile, tokens, copy and block_limits. Throws
 /// ConfigError.
 scsi::DeviceProfile read_profile(const TableReader& table);
+
+/// The names a profile may have, for errors.
+std::string profile_rule();
+
+/// What the configuration calls a ROD type: "point-in-time-default".
+std::string_view rod_type_word(tokens::RodType type);
 
 /// One of scsi::UnreachableRefusal by its name; nothing when the key is absent. Throws ConfigError.
 std::optional<scsi::UnreachableRefusal> read_refusal(const TableReader& table, std::string_view key);

@@ -16,6 +16,23 @@ namespace target {
 namespace asio = boost::asio;
 using Callback = std::move_only_function<void()>;
 
+/// A signal that is asked for again and again.
+struct RepeatedSignal {
+  RepeatedSignal(asio::io_context& io, int signal, std::function<void()> its_callback)
+      : signals(io, signal), callback(std::move(its_callback)) {}
+
+  void wait(EventLoop& loop) {
+    signals.async_wait([this, &loop](const boost::system::error_code& error, int) {
+      if (error) return;
+      loop.turn(callback);
+      wait(loop);
+    });
+  }
+
+  asio::signal_set signals;
+  std::function<void()> callback;
+};
+
 struct EventLoop::Impl {
   explicit Impl(EventLoop& loop_in, unsigned workers) : loop(loop_in), pool(workers) {}
 
@@ -59,6 +76,7 @@ struct EventLoop::Impl {
   asio::steady_timer timer{io};
   std::optional<base::TimePoint> armed;
   asio::signal_set signals{io};
+  std::vector<std::unique_ptr<RepeatedSignal>> repeated_signals;
 
   std::mutex done_mutex;
   std::vector<Callback> done;  // guarded by done_mutex
@@ -125,6 +143,12 @@ void EventLoop::on_signal(std::function<void(int)> callback) {
     impl_->signals.clear();  // back to the default action: the next signal ends the process
     turn([&] { callback(signal); });
   });
+}
+
+void EventLoop::on_each_signal(int signal, std::function<void()> callback) {
+  auto& added =
+      impl_->repeated_signals.emplace_back(std::make_unique<RepeatedSignal>(impl_->io, signal, std::move(callback)));
+  added->wait(*this);
 }
 
 }  // namespace target

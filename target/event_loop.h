@@ -54,6 +54,9 @@ class EventLoop final : public base::Executor {
   /// Calls `callback` for the first SIGINT, SIGTERM or SIGHUP; the next one ends the process at once.
   void on_signal(std::function<void(int)> callback);
 
+  /// Calls `callback` each time `signal` comes.
+  void on_each_signal(int signal, std::function<void()> callback);
+
   boost::asio::io_context& io();
 
  private:

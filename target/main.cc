@@ -15,6 +15,7 @@
 #include "target/command_line.h"
 #include "target/event_loop.h"
 #include "target/iscsi/session_registry.h"
+#include "target/status_report.h"
 #include "target/tcp_server.h"
 
 namespace target {
@@ -104,6 +105,29 @@ class Housekeeping {
   base::TimePoint timer_at_{};
 };
 
+/// SIGUSR1: what there is, to whoever reads the log; with --json, to whoever reads standard output.
+void report_status(const Arrays& arrays, const base::Clock& array_clock, bool json) {
+  StatusReport report = status_report(arrays, array_clock.now());
+  if (json) {
+    fmt::print("{}\n", status_json(report));
+    std::fflush(stdout);
+  } else {
+    fmt::print(stderr, "{}", status_text(report));
+  }
+}
+
+/// SIGUSR2: the pairs of the file as it is now. A file that is not good changes nothing.
+void reload_unreachable_pairs(Arrays& arrays, const CommandLine& line) {
+  if (line.config_file.empty()) return log::warning("SIGUSR2: there is no configuration file to read again");
+  try {
+    auto pairs = reload_unreachable(line.config_file, line.config);
+    arrays.set_unreachable(pairs);
+    log::info("SIGUSR2: {} unreachable pairs in {}", pairs.size(), line.config_file);
+  } catch (const ConfigError& error) {
+    log::error("SIGUSR2: nothing changes: {}", error.what());
+  }
+}
+
 ExitCode serve(const CommandLine& line) {
   const Config& config = line.config;
   // Destroyed from the last to the first: sockets, sessions, logical units, threads.
@@ -130,6 +154,8 @@ ExitCode serve(const CommandLine& line) {
     log::info("signal {}: {} connections are asked to end", signal, server.connections());
     server.shut_down(kLogoutGrace, [&] { loop.stop(); });
   });
+  loop.on_each_signal(SIGUSR1, [&] { report_status(arrays, array_clock, line.json); });
+  loop.on_each_signal(SIGUSR2, [&] { reload_unreachable_pairs(arrays, line); });
   announce(arrays, config, server, line.json);
   loop.run();
 

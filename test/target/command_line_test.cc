@@ -50,6 +50,14 @@ TEST_CASE("sizes and levels are taken over") {
   CHECK(line.config.log_level == base::log::Level::error);
 }
 
+TEST_CASE("--profile gives the short form's array a personality") {
+  CommandLine line = line_of({"memory:1G", "--profile", "3par-like"});
+  CHECK(line.config.arrays.at(0).profile.maximum_range_descriptors == 8);
+  CHECK(line.config_file.empty());
+  CHECK(error_of({"memory:1G", "--profile", "vnx-like"})
+            .starts_with("odxd: --profile is \"vnx-like\"; expected one of \"instant\", "));
+}
+
 TEST_CASE("a wrong command line is refused with what was expected") {
   CHECK(error_of({}) ==
         "odxd: nothing to serve; expected stores (memory:64G file:disk.img) or --config FILE; --help explains");

@@ -98,6 +98,18 @@ TEST_CASE("a turn that left something to do is followed by one more, however oft
   CHECK(turns == 3);
 }
 
+TEST_CASE("a signal that is asked for again and again is a call in a turn of its own each time") {
+  EventLoop loop(1);
+  int calls = 0;
+  loop.on_each_signal(SIGUSR1, [&] {
+    if (++calls == 3) return loop.stop();
+    std::raise(SIGUSR1);
+  });
+  std::raise(SIGUSR1);
+  loop.run();
+  CHECK(calls == 3);
+}
+
 TEST_CASE("SIGTERM is a call on the loop") {
   EventLoop loop(1);
   int received = 0;

@@ -55,6 +55,25 @@ class Odxd(LunUrls):
             text += data
         return text.decode().splitlines()
 
+    def next_line(self, within_s=START_LIMIT_S):
+        """The next line on standard output after those until ready."""
+        text = b""
+        while not text.endswith(b"\n"):
+            readable = select.select([self.process.stdout], [], [], within_s)[0]
+            data = os.read(self.process.stdout.fileno(), 65536) if readable else b""
+            if not data:
+                raise AssertionError(f"no further line: {text!r}\n{self.log()}")
+            text += data
+        return text.decode().rstrip("\n")
+
+    def wait_for_log(self, text, within_s=START_LIMIT_S):
+        """Until the log holds the text; what a signal does is done in a later turn."""
+        deadline = time.monotonic() + within_s
+        while text not in self.log():
+            if time.monotonic() > deadline:
+                raise AssertionError(f"the log has no {text!r}:\n{self.log()}")
+            select.select([], [], [], 0.01)
+
     def log(self):
         with open(self.log_path, errors="replace") as log:
             return log.read()

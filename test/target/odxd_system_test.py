@@ -4,6 +4,7 @@
 Not tested, and why: protocol details and bad PDUs (conversation tests, test/interop); figures (test/bench).
 Usage: odxd_system_test.py ODXD [unittest arguments]. Uses 127.0.0.1 and ::1 and free ports only.
 """
+import json
 import os
 import random
 import re
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import types
 import unittest
 from pathlib import Path
 
@@ -47,6 +49,11 @@ class SystemTest(unittest.TestCase):
         path = self.folder / "array.toml"
         path.write_text(text)
         return path
+
+    @staticmethod
+    def target(odxd, name):
+        """One of several targets, as wire.Session takes it."""
+        return types.SimpleNamespace(host=odxd.host, port=odxd.port, iqn=name, lun=int)
 
     def image(self, name="disk.img", size=8 << 20):
         path = self.folder / name
@@ -322,6 +329,109 @@ b = "c"
             answer = session.command(cdb, data_out=data)
             self.assertEqual((answer.status, answer.key), (CHECK_CONDITION, (5, 0x20, 0)))
             session.close()
+
+
+TWO_ARRAYS = """
+[[array]]
+name = "east"
+id = "e"
+profile = "3par-like"
+[[array]]
+name = "west"
+id = "w"
+[[target]]
+array = "east"
+name = "iqn.2026-11.org.example:east"
+[[target.lun]]
+name = "e0"
+store = "memory:64M"
+[[target]]
+array = "west"
+name = "iqn.2026-11.org.example:west"
+[[target.lun]]
+name = "w0"
+store = "memory:64M"
+"""
+
+
+class Arrays(SystemTest):
+    def test_each_array_has_its_own_id_and_personality(self):
+        with self.odxd("--json", "--config", self.config(TWO_ARRAYS)) as odxd:
+            east, west, ready = odxd.objects
+            self.assertEqual((east["array"], east["name"], west["array"]), ("east", "e0", "west"))
+            self.assertEqual(ready["arrays"], [{"name": "east", "id": "e"}, {"name": "west", "id": "w"}])
+            ranges = {}
+            for each in (east, west):
+                session = Session(self.target(odxd, each["target"])).clear_unit_attentions()
+                page = session.command(bytes([0x12, 1, 0x8F, 0x10, 0, 0]), data_in=4096).data
+                ranges[each["array"]] = int.from_bytes(page[14:16], "big")
+                session.close()
+            self.assertEqual(ranges, {"east": 8, "west": 64})
+
+    def test_one_file_behind_two_arrays_needs_ids(self):
+        image = self.image()
+        with open("/etc/machine-id", encoding="ascii", errors="replace") as file:
+            if len(file.read().strip()) != 32:
+                self.skipTest("no machine id: a file counts like memory")
+        lines = "".join(f'[[array]]\nname = "{name}"\n[[target]]\narray = "{name}"\n'
+                        f'name = "iqn.2026-11.org.example:{name}"\n'
+                        f'[[target.lun]]\nname = "{name}0"\nstore = "file:{image},ro"\n' for name in "ab")
+        status, _, errors = odxd_ends("--portal", "127.0.0.1:0", "--config", self.config(lines))
+        self.assertEqual(status, 1)
+        self.assertRegex(errors, r'array.toml:16:9: "b0" of array "b" has the designator of "a0" of array "a"')
+
+
+class Signals(SystemTest):
+    LUNS = "[[target]]\n" + "".join(f'[[target.lun]]\nname = "{name}"\nstore = "memory:64M"\n' for name in "abc")
+
+    def write(self, session, token, lun):
+        self.list_identifier = getattr(self, "list_identifier", 0) + 1
+        cdb, parameters = write_using_token(self.list_identifier, token, [(8, 8)])
+        answer = session.command(cdb, data_out=parameters, lun=lun)
+        return "GOOD" if answer.status == GOOD else answer.key
+
+    def test_sigusr2_takes_the_pairs_of_the_file_and_refuses_a_bad_one(self):
+        config = self.config(self.LUNS + '[[unreachable]]\na = "a"\nb = "b"\n')
+        with self.odxd("--config", config) as odxd:
+            session = Session(odxd).clear_unit_attentions(0, 1, 2)
+            token = token_of(session, 0, [(0, 8)])
+            self.assertEqual([self.write(session, token, lun) for lun in (1, 2)], [(5, 0x08, 0x04), "GOOD"])
+            self.config(self.LUNS + '[[unreachable]]\na = "a"\nb = "c"\n')
+            odxd.process.send_signal(signal.SIGUSR2)
+            odxd.wait_for_log("SIGUSR2: 1 unreachable pairs")
+            self.assertEqual([self.write(session, token, lun) for lun in (1, 2)], ["GOOD", (5, 0x08, 0x04)])
+            self.config(self.LUNS + '[[unreachable]]\na = "a"\nb = "d"\n')
+            odxd.process.send_signal(signal.SIGUSR2)
+            odxd.wait_for_log(f'SIGUSR2: nothing changes: {config}:13:5: unreachable.b is "d"; expected')
+            renamed = self.LUNS.replace('"c"', '"d"')
+            self.config(renamed + '[[unreachable]]\na = "a"\nb = "d"\n')
+            odxd.process.send_signal(signal.SIGUSR2)
+            odxd.wait_for_log('unreachable names "d", which the running odxd does not have; expected a, b, c')
+            self.assertEqual([self.write(session, token, lun) for lun in (1, 2)], ["GOOD", (5, 0x08, 0x04)])
+            session.close()
+
+    def test_without_a_file_sigusr2_changes_nothing(self):
+        with self.odxd("memory:64M") as odxd:
+            odxd.process.send_signal(signal.SIGUSR2)
+            odxd.wait_for_log("SIGUSR2: there is no configuration file")
+            self.assert_works(Session(odxd).clear_unit_attentions())
+
+    def test_sigusr1_reports_tokens_and_memory(self):
+        with self.odxd("--json", "memory:64M") as odxd:
+            session = Session(odxd).clear_unit_attentions()
+            self.assertEqual(session.command(write16(0, 8), data_out=b"x" * 8 * BLOCK).status, GOOD)
+            token_of(session, 0, [(0, 8)])
+            odxd.process.send_signal(signal.SIGUSR1)
+            status = json.loads(odxd.next_line())
+            self.assertEqual(status["event"], "status")
+            self.assertGreater(status["memory_limit"], status["memory_used"])
+            token, = status["arrays"][0]["tokens"]
+            self.assertEqual((token["source"], token["type"], token["bytes"]), ("lun0", "point-in-time-default", 4096))
+            self.assertTrue(50 < token["ends_in_s"] <= 60, token)
+            session.close()
+        with self.odxd("memory:64M") as odxd:
+            odxd.process.send_signal(signal.SIGUSR1)
+            odxd.wait_for_log("0 tokens, 0 copies under way, 0 results")
 
 
 class Ending(SystemTest):
