@@ -44,8 +44,8 @@ Arrays::Arrays(const Config& config, const base::Clock& array_clock, base::Timer
     std::vector<const TargetConfig*> targets;
     for (const TargetConfig& target : config.targets)
       if (target.array == i) targets.push_back(&target);
-    arrays_.push_back(
-        std::make_unique<Array>(config.arrays[i], targets, Surroundings{array_clock, timers, entropy, executor, pool_, fabric_}));
+    arrays_.push_back(std::make_unique<Array>(config.arrays[i], targets,
+                                              Surroundings{array_clock, timers, entropy, executor, pool_, fabric_}));
     std::ranges::copy(arrays_.back()->nodes(), std::back_inserter(directory_.targets));
   }
   refuse_shared_designators(arrays_);

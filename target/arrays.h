@@ -13,8 +13,8 @@ namespace target {
 
 class Arrays {
  public:
-  /// Opens the stores. Throws StoreError. `array_clock`, `timers`, which runs by it, `entropy` and `executor` outlive the
-  /// arrays.
+  /// Opens the stores. Throws StoreError. `array_clock`, `timers`, which runs by it, `entropy` and `executor` outlive
+  /// the arrays.
   Arrays(const Config& config, const base::Clock& array_clock, base::TimerQueue& timers, base::Entropy& entropy,
          base::Executor& executor);
   ~Arrays();

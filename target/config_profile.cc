@@ -95,17 +95,18 @@ void u32_size_into(const TableReader& table, std::string_view key, std::uint64_t
 
 /// A size that may also be 0, for "no limit".
 template <typename T>
-void limit_into(const TableReader& table, std::string_view key, std::uint64_t low, T& to) {
+void limit_into(const TableReader& table, std::string_view key, std::uint64_t low, T& to,
+                T high = std::numeric_limits<T>::max()) {
   auto bytes = table.size(key, 0);
   if (!bytes) return;
-  if ((*bytes != 0 && *bytes < low) || *bytes > std::numeric_limits<T>::max())
-    table.refuse(key, fmt::format("0 for no limit, or a size from {} to {} bytes", low, std::numeric_limits<T>::max()));
+  if ((*bytes != 0 && *bytes < low) || *bytes > high)
+    table.refuse(key, fmt::format("0 for no limit, or a size from {} to {} bytes", low, high));
   to = static_cast<T>(*bytes);
 }
 
 void duration_into(const TableReader& table, const std::string& prefix, scsi::CopyDuration& to) {
   if (auto latency = table.number(prefix + "latency_ms", 0, kDayMs)) to.latency_us = *latency * 1000;
-  limit_into(table, prefix + "rate", 1024, to.bytes_per_second);
+  limit_into(table, prefix + "rate", 1024, to.bytes_per_second, scsi::CopyDuration::kHighestRate);
   if (auto completion = read_word(table, prefix + "completion", kCompletions)) to.completion = *completion;
 }
 

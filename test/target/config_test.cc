@@ -549,7 +549,7 @@ TEST_CASE("a wrong value of a profile's key is refused with its place") {
       {with_top("[copy]\nsegment_granularity = 1000\n"),
        "array.toml:2:23: copy.segment_granularity is 1000; expected a power of two of at most 1G"},
       {with_top("[copy]\nrate = 7\n"),
-       "array.toml:2:8: copy.rate is 7; expected 0 for no limit, or a size from 1024 to 18446744073709551615 bytes"},
+       "array.toml:2:8: copy.rate is 7; expected 0 for no limit, or a size from 1024 to 8796093022208 bytes"},
       {with_top("[copy]\nmaximum_inline_data = \"1M\"\n"),
        "array.toml:2:23: copy.maximum_inline_data is \"1M\"; expected a size from 0 to 65535 bytes"},
       {with_top("[block_limits]\nmaximum_transfer = 100\n"),
