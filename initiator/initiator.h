@@ -6,6 +6,7 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -21,6 +22,9 @@ struct Command {
   std::chrono::milliseconds timeout{60000};  ///< WINDOWS: the installed disk timeout
   /// Asks for task attribute UNTAGGED. libiscsi 1.19 always sends SIMPLE; in process it is honoured.
   bool untagged = false;
+  /// Looked at every 100 ms or so over the network: true gives the command up (Transport::aborted) and drops the
+  /// session.
+  std::function<bool()> stop{};
 };
 
 /// What became of a command below SCSI.

@@ -108,24 +108,27 @@ struct IscsiSession::Impl {
   std::uint32_t isid = 0;
   Context context;
   bool lost = true;
-  WireCounters earlier;  ///< of connections that are gone
+  std::function<bool()> stop;  ///< of what is being done
+  WireCounters earlier;        ///< of connections that are gone
 
   std::expected<void, std::string> login();
+  bool stopped() const { return stop && stop(); }
   bool pump(const Completion& completion, Milliseconds timeout);
   WireCounters connection_bytes() const;
   void drop();
+  void set_chap(const iscsi_url& parsed);
   Result not_delivered(Transport transport, std::string reason);
   Result time_out(scsi_task* task, const Completion& command_completion, Milliseconds timeout);
   Result execute(int lun, const Command& command);
 };
 
-/// Serves the socket until `completion` is done. False: the time is up, or the connection broke.
+/// Serves the socket until `completion` is done. False: the time is up, the connection broke, or it is to stop.
 bool IscsiSession::Impl::pump(const Completion& completion, Milliseconds timeout) {
   base::SteadyClock clock;
   const base::TimePoint deadline = clock.now() + timeout;
   while (!completion.done) {
     auto left = std::chrono::duration_cast<Milliseconds>(deadline - clock.now());
-    if (left <= Milliseconds::zero()) return false;
+    if (left <= Milliseconds::zero() || stopped()) return false;
     pollfd descriptor{iscsi_get_fd(context.get()), static_cast<short>(iscsi_which_events(context.get())), 0};
     if (poll(&descriptor, 1, static_cast<int>(std::min(left + Milliseconds(1), kIdlePoll).count())) < 0) {
       if (errno != EINTR) return false;
@@ -168,9 +171,7 @@ std::expected<void, std::string> IscsiSession::Impl::login() {
   iscsi_set_targetname(context.get(), parsed->target);
   iscsi_set_session_type(context.get(), ISCSI_SESSION_NORMAL);
   iscsi_set_header_digest(context.get(), ISCSI_HEADER_DIGEST_NONE_CRC32C);
-  if (parsed->user[0] != '\0') iscsi_set_initiator_username_pwd(context.get(), parsed->user, parsed->passwd);
-  if (parsed->target_user[0] != '\0')
-    iscsi_set_target_username_pwd(context.get(), parsed->target_user, parsed->target_passwd);
+  set_chap(*parsed);
 
   Completion connected;
   if (iscsi_connect_async(context.get(), parsed->portal, Completion::callback, &connected) != 0)
@@ -184,6 +185,18 @@ std::expected<void, std::string> IscsiSession::Impl::login() {
     return fail("cannot log in to " + names.target_name);
   lost = false;
   return {};
+}
+
+void IscsiSession::Impl::set_chap(const iscsi_url& parsed) {
+  if (options.chap)
+    iscsi_set_initiator_username_pwd(context.get(), options.chap->name.c_str(), options.chap->secret.c_str());
+  else if (parsed.user[0] != '\0')
+    iscsi_set_initiator_username_pwd(context.get(), parsed.user, parsed.passwd);
+  if (options.mutual_chap)
+    iscsi_set_target_username_pwd(context.get(), options.mutual_chap->name.c_str(),
+                                  options.mutual_chap->secret.c_str());
+  else if (parsed.target_user[0] != '\0')
+    iscsi_set_target_username_pwd(context.get(), parsed.target_user, parsed.target_passwd);
 }
 
 Result IscsiSession::Impl::not_delivered(Transport transport, std::string reason) {
@@ -207,6 +220,7 @@ Result IscsiSession::Impl::time_out(scsi_task* task, const Completion& command_c
 }
 
 Result IscsiSession::Impl::execute(int lun, const Command& command) {
+  stop = command.stop;
   if (lost) {
     if (auto again = login(); !again) return not_delivered(Transport::connection_lost, again.error());
   }
@@ -227,6 +241,10 @@ Result IscsiSession::Impl::execute(int lun, const Command& command) {
   base::SteadyClock clock;
   const base::TimePoint deadline = clock.now() + command.timeout;
   if (!pump(completion, command.timeout)) {
+    if (stopped()) {
+      drop();
+      return not_delivered(Transport::aborted, "given up");
+    }
     if (clock.now() >= deadline) return time_out(task.get(), completion, command.timeout);
     std::string why = last_error(context.get());
     drop();
@@ -250,6 +268,7 @@ std::expected<IscsiUrl, std::string> parse_iscsi_url(const std::string& url) {
 IscsiSession::IscsiSession(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 IscsiSession::~IscsiSession() {
+  impl_->stop = {};
   if (impl_->lost || !impl_->context) return;
   Completion completion;
   if (iscsi_logout_async(impl_->context.get(), Completion::callback, &completion) == 0)
@@ -265,6 +284,7 @@ std::expected<std::shared_ptr<IscsiSession>, std::string> IscsiSession::open(con
   impl->names = *names;
   impl->url = url;
   impl->isid = std::random_device()() & kRandomIsidMask;
+  impl->stop = impl->options.stop;
   if (auto logged_in = impl->login(); !logged_in) return std::unexpected(logged_in.error());
   return std::shared_ptr<IscsiSession>(new IscsiSession(std::move(impl)));
 }

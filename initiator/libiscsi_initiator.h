@@ -10,7 +10,9 @@
 
 #include <cstdint>
 #include <expected>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "initiator/initiator.h"
@@ -31,9 +33,17 @@ std::expected<IscsiUrl, std::string> parse_iscsi_url(const std::string& url);
 
 class IscsiSession {
  public:
+  struct Chap {
+    std::string name;
+    std::string secret;
+  };
   struct Options {
     std::string initiator_name = "iqn.2026-11.example:odx-client";
     std::chrono::milliseconds login_timeout{10000};
+    // Instead of what the URL says, which cannot hold every character.
+    std::optional<Chap> chap{};         ///< what we prove
+    std::optional<Chap> mutual_chap{};  ///< what the target proves
+    std::function<bool()> stop{};       ///< as Command::stop, for the login in open()
   };
 
   /// Connects and logs in to the target of `url` (CHAP and mutual CHAP as the URL says). The logical unit is not

@@ -28,6 +28,9 @@ class Arrays {
   /// These pairs, and no others, are unreachable from now on; copies that run go on.
   void set_unreachable(const std::vector<UnreachablePair>& pairs);
 
+  /// Who is asked about tokens that none of the arrays made; outlives the arrays' use.
+  void set_remote_rods(scsi::RemoteRods* remote) { fabric_.set_remote_rods(remote); }
+
   handlers::MemoryPool& memory() const { return *pool_; }
   /// Frees a bounded amount of what nobody needs any more. Returns whether more waits.
   bool reclaim();

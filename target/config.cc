@@ -106,17 +106,21 @@ std::string portal_text(const TableReader& table, std::string_view key, std::str
   return *text;
 }
 
+/// An address or name with an optional port; nothing when the key is absent.
+std::optional<iscsi::PortalAddress> read_address(const TableReader& table, std::string_view key) {
+  constexpr std::string_view kRule = "an address or name and port such as array.example.org:3260";
+  auto text = table.text(key, kRule);
+  if (!text) return std::nullopt;
+  auto split = split_host_port(*text);
+  if (!split || split->second == 0 || (!is_ipv6(split->first) && !is_dns_name(split->first))) table.refuse(key, kRule);
+  return iscsi::PortalAddress{with_brackets(split->first), split->second};
+}
+
 PortalConfig read_portal(const TableReader& table) {
   auto portal = portal_from(portal_text(table, "listen", kPortalRule));
   if (!portal) table.refuse("listen", kPortalRule);
   portal->place = table.place("listen");
-  constexpr std::string_view kRule = "an address or name and port such as array.example.org:3260";
-  if (auto text = table.text("advertise", kRule)) {
-    auto split = split_host_port(*text);
-    if (!split || split->second == 0 || (!is_ipv6(split->first) && !is_dns_name(split->first)))
-      table.refuse("advertise", kRule);
-    portal->advertised = iscsi::PortalAddress{with_brackets(split->first), split->second};
-  }
+  portal->advertised = read_address(table, "advertise");
   return *portal;
 }
 
@@ -385,6 +389,31 @@ std::vector<UnreachablePair> read_unreachable(const TableReader& document, const
   return pairs;
 }
 
+std::vector<PeerConfig> read_peers(const TableReader& document, const std::set<std::string>& own_targets) {
+  std::vector<PeerConfig> peers;
+  std::set<std::string> seen;
+  auto iscsi_name = [](const TableReader& table, std::string_view key) {
+    auto name = table.text(key, kIscsiNameRule);
+    auto normal = name ? iscsi::normalised_name(*name) : std::nullopt;
+    if (!normal) table.refuse(key, kIscsiNameRule);
+    return *normal;
+  };
+  for (const TableReader& table : document.tables("peer", {"portal", "target", "initiator", "chap", "timeout_s"})) {
+    PeerConfig peer;
+    auto portal = read_address(table, "portal");
+    if (!portal) table.refuse("portal", "an address or name and port such as array.example.org:3260");
+    peer.portal = *portal;
+    peer.target_name = iscsi_name(table, "target");
+    if (own_targets.contains(peer.target_name)) table.refuse("target", "a target of another process");
+    if (table.has("initiator")) peer.initiator_name = iscsi_name(table, "initiator");
+    peer.authentication = read_chap(table);
+    read_seconds(table, "timeout_s", 1, peer.timeout);
+    if (!seen.insert(peer.text()).second) table.refuse("target", "a portal and target that no other peer has");
+    peers.push_back(std::move(peer));
+  }
+  return peers;
+}
+
 toml::table parse_toml(std::string_view document, const std::string& file) {
   try {
     return toml::parse(document, file);
@@ -400,6 +429,8 @@ ConfigError::ConfigError(std::string_view place, std::string_view text)
     : std::runtime_error(fmt::format("{}: {}", place, text)) {}
 
 std::string PortalConfig::text() const { return fmt::format("{}:{}", with_brackets(host), port); }
+
+std::string PeerConfig::text() const { return fmt::format("{}:{} {}", portal.address, portal.port, target_name); }
 
 bool PortalConfig::is_wildcard() const {
   in6_addr address{};
@@ -439,7 +470,7 @@ Config parse_config(std::string_view document, const std::string& file) {
   toml::table table = parse_toml(document, file);
   TableReader reader(file, table, "",
                      {"id", "log_level", "memory_limit", "profile", "tokens", "copy", "block_limits", "array", "portal",
-                      "discovery", "iscsi", "target", "unreachable"});
+                      "discovery", "iscsi", "target", "unreachable", "peer"});
   Config config;
   read_process(reader, config);
   config.arrays = read_arrays(reader);
@@ -458,6 +489,7 @@ Config parse_config(std::string_view document, const std::string& file) {
     if (std::ranges::find(config.targets, i, &TargetConfig::array) == config.targets.end())
       reader.complain("array", fmt::format("\"{}\" has no target; expected a [[target]] of it", config.arrays[i].name));
   config.unreachable = read_unreachable(reader, config);
+  config.peers = read_peers(reader, taken.target_names);
   return config;
 }
 
@@ -519,6 +551,10 @@ std::vector<std::string> warnings(const Config& config) {
                       beyond->text(), of));
     check_secret(of, target.authentication.initiator);
     check_secret(of, target.authentication.target);
+  }
+  for (const PeerConfig& peer : config.peers) {
+    check_secret("peer " + peer.text(), peer.authentication.initiator);
+    check_secret("peer " + peer.text(), peer.authentication.target);
   }
   check_secret("discovery", config.discovery.initiator);
   check_secret("discovery", config.discovery.target);

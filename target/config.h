@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <stdexcept>
@@ -73,6 +74,17 @@ struct TargetConfig {
   bool open_to_all() const { return !authentication.initiator && allowed_initiators.empty(); }
 };
 
+/// A target of another odxd, or of any array with the commands for it, whose tokens work here.
+struct PeerConfig {
+  iscsi::PortalAddress portal{};
+  std::string target_name{};
+  std::string initiator_name = "iqn.2026-11.org.odx:copy-manager";  ///< who we say we are
+  iscsi::Authentication authentication{};                           ///< what we prove, and it to us
+  std::chrono::seconds timeout{3};                                  ///< WINDOWS: a copy has 4 seconds
+
+  std::string text() const;  ///< "192.0.2.7:3260 iqn..."
+};
+
 struct Config {
   std::optional<std::uint64_t> memory_limit{};  ///< bytes for all memory LUNs; absent: a share of what there is
   base::log::Level log_level = base::log::Level::info;
@@ -82,6 +94,7 @@ struct Config {
   iscsi::Authentication discovery{};
   iscsi::Limits limits{};
   std::vector<UnreachablePair> unreachable{};
+  std::vector<PeerConfig> peers{};
 };
 
 /// Reads a TOML document; `file` is what errors call it. Throws ConfigError.

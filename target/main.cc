@@ -15,6 +15,7 @@
 #include "target/command_line.h"
 #include "target/event_loop.h"
 #include "target/iscsi/session_registry.h"
+#include "target/peers/remote_rods.h"
 #include "target/status_report.h"
 #include "target/tcp_server.h"
 
@@ -23,7 +24,8 @@ namespace {
 
 namespace log = base::log;
 
-constexpr unsigned kWorkers = 4;  // for stores that wait for a device
+constexpr unsigned kWorkers = 4;          // for stores that wait for a device
+constexpr unsigned kWorkersForPeers = 8;  // more, so that a peer that does not answer keeps no store waiting
 constexpr std::chrono::seconds kLogoutGrace{3};
 
 /// Each connection and each file takes a descriptor.
@@ -133,8 +135,10 @@ ExitCode serve(const CommandLine& line) {
   // Destroyed from the last to the first: sockets, sessions, logical units, threads.
   base::SteadyClock array_clock;
   base::SystemEntropy entropy;
-  EventLoop loop(kWorkers);
+  EventLoop loop(config.peers.empty() ? kWorkers : kWorkers + kWorkersForPeers);
+  peers::RemoteRods remote(config.peers, peers::connect_with_libiscsi, loop.clock());
   Arrays arrays(config, array_clock, loop.timers(), entropy, loop);
+  if (!config.peers.empty()) arrays.set_remote_rods(&remote);
   iscsi::SessionRegistry sessions(config.limits);
   TcpServer server(loop, config.limits);
   Housekeeping housekeeping(loop, arrays);
