@@ -627,3 +627,53 @@ TEST_CASE("a wrong word about arrays is refused with its place") {
        "array.toml:23:5: unreachable.b is \"north\"; expected the name of a LUN or an array: e0, east, w0, west"},
   });
 }
+
+TEST_CASE("a peer is a portal and a target of another process, with what is proved to it") {
+  Config config = target::parse_config(
+      with_top("[[peer]]\nportal = \"peer.example.org\"\ntarget = \"IQN.2026-11.org.example:P\"\n"
+               "initiator = \"iqn.2026-11.org.example:us\"\ntimeout_s = 7\n[peer.chap]\nname = \"us\"\n"
+               "secret = \"peer-secret-12\"\nmutual = { name = \"it\", secret = \"its-secret-12\" }\n"
+               "[[peer]]\nportal = \"[::1]:3261\"\ntarget = \"iqn.2026-11.org.example:p\"\n"),
+      "array.toml");
+  REQUIRE(config.peers.size() == 2);
+  CHECK(config.peers[0].text() == "peer.example.org:3260 iqn.2026-11.org.example:p");
+  CHECK(config.peers[0].initiator_name == "iqn.2026-11.org.example:us");
+  CHECK(config.peers[0].timeout.count() == 7);
+  CHECK(config.peers[0].authentication.initiator->secret == "peer-secret-12");
+  CHECK(config.peers[0].authentication.target->name == "it");
+  CHECK(config.peers[1].text() == "[::1]:3261 iqn.2026-11.org.example:p");
+  CHECK(config.peers[1].timeout.count() == 3);
+  CHECK_FALSE(config.peers[1].authentication.initiator);
+}
+
+TEST_CASE("a wrong word about a peer is refused with its place, and no secret is repeated") {
+  constexpr std::string_view kNameRule = "an iSCSI name such as \"iqn.2026-11.org.example:disk\" (RFC 7143, 4.2.7)";
+  check_all({
+      {with_top("[[peer]]\ntarget = \"iqn.2026-11.a.b:p\"\n"),
+       "array.toml:1:1: peer.portal is missing; expected an address or name and port such as array.example.org:3260"},
+      {with_top("[[peer]]\nportal = \"a:0\"\n"),
+       "array.toml:2:10: peer.portal is \"a:0\"; expected an address or name and port such as array.example.org:3260"},
+      {with_top("[[peer]]\nportal = \"a\"\ntarget = \"p\"\n"),
+       fmt::format("array.toml:3:10: peer.target is \"p\"; expected {}", kNameRule)},
+      {with_top("[[peer]]\nportal = \"a\"\ntarget = \"iqn.2026-11.a.b:p\"\n"
+                "[[peer]]\nportal = \"a:3260\"\ntarget = \"iqn.2026-11.a.b:P\"\n"),
+       "array.toml:6:10: peer.target is \"iqn.2026-11.a.b:P\"; expected a portal and target that no other peer has"},
+      {with_top("[[peer]]\nportal = \"a\"\ntarget = \"iqn.2026-11.a.b:p\"\ntimeout_s = 0\n"),
+       "array.toml:4:13: peer.timeout_s is 0; expected a whole number from 1 to 86400"},
+      {with_top("[[peer]]\nportal = \"a\"\ntarget = \"iqn.2026-11.a.b:p\"\n[peer.chap]\nname = \"n\"\nsecret = 5\n"),
+       "array.toml:6:10: peer.chap.secret is not usable; expected a CHAP secret of 1 to 255 characters (12 or more for "
+       "Windows)"},
+  });
+  std::string weak =
+      "[[peer]]\nportal = \"a\"\ntarget = \"iqn.2026-11.a.b:p\"\n"
+      "chap = { name = \"n\", secret = \"short\" }\n";
+  auto lines = target::warnings(target::parse_config(with_top(weak), "array.toml"));
+  REQUIRE(lines.size() == 1);
+  CHECK(lines[0].starts_with("peer a:3260 iqn.2026-11.a.b:p: the CHAP secret of \"n\""));
+}
+
+TEST_CASE("a target of ours is no peer") {
+  CHECK(error_of("[[target]]\nname = \"iqn.2026-11.a.b:x\"\n[[target.lun]]\nstore = \"memory:1G\"\n"
+                 "[[peer]]\nportal = \"a\"\ntarget = \"iqn.2026-11.a.b:x\"\n") ==
+        "array.toml:7:10: peer.target is \"iqn.2026-11.a.b:x\"; expected a target of another process");
+}

@@ -66,10 +66,10 @@ class Odxd(LunUrls):
             text += data
         return text.decode().rstrip("\n")
 
-    def wait_for_log(self, text, within_s=START_LIMIT_S):
-        """Until the log holds the text; what a signal does is done in a later turn."""
+    def wait_for_log(self, text, count=1, within_s=START_LIMIT_S):
+        """Until the log holds the text so many times; what a signal does is done in a later turn."""
         deadline = time.monotonic() + within_s
-        while text not in self.log():
+        while self.log().count(text) < count:
             if time.monotonic() > deadline:
                 raise AssertionError(f"the log has no {text!r}:\n{self.log()}")
             select.select([], [], [], 0.01)
