@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "scsi/status.h"
+
 namespace scsi {
 
 /// SPC-4 table 43.
@@ -26,20 +28,26 @@ enum class SenseKey : std::uint8_t {
   aborted_command = 0xB,
   volume_overflow = 0xD,
   miscompare = 0xE,
+  completed = 0xF,
 };
 
 /// ASC in the high byte, ASCQ in the low one, named as T10 names them (SPC-4 annex F).
 enum class AdditionalSense : std::uint16_t {
   none = 0x0000,
   operation_in_progress = 0x0016,
+  extended_copy_information_available = 0x0020,
   logical_unit_not_ready_cause_not_reportable = 0x0400,
   logical_unit_not_ready_initializing_command_required = 0x0402,
   unreachable_copy_target = 0x0804,
-  copy_target_device_not_reachable = 0x0D02,
-  copy_target_device_data_underrun = 0x0D04,
   write_error = 0x0C00,
   unexpected_unsolicited_data = 0x0C0C,
   not_enough_unsolicited_data = 0x0C0D,
+  error_detected_by_third_party_temporary_initiator = 0x0D00,
+  third_party_device_failure = 0x0D01,
+  copy_target_device_not_reachable = 0x0D02,
+  incorrect_copy_target_device_type = 0x0D03,
+  copy_target_device_data_underrun = 0x0D04,
+  copy_target_device_data_overrun = 0x0D05,
   invalid_field_in_command_information_unit = 0x0E03,
   unrecovered_read_error = 0x1100,
   parameter_list_length_error = 0x1A00,
@@ -49,6 +57,7 @@ enum class AdditionalSense : std::uint16_t {
   invalid_token_operation_cause_not_reportable = 0x2300,
   invalid_token_operation_unsupported_token_type = 0x2301,
   invalid_token_operation_remote_token_usage_not_supported = 0x2302,
+  invalid_token_operation_remote_rod_token_creation_not_supported = 0x2303,
   invalid_token_operation_token_unknown = 0x2304,
   invalid_token_operation_token_corrupt = 0x2305,
   invalid_token_operation_token_revoked = 0x2306,
@@ -62,7 +71,16 @@ enum class AdditionalSense : std::uint16_t {
   parameter_value_invalid = 0x2602,
   invalid_release_of_persistent_reservation = 0x2604,
   alignment_violation = invalid_release_of_persistent_reservation,  ///< WINDOWS: what it is taken for
+  too_many_target_descriptors = 0x2606,
+  unsupported_target_descriptor_type_code = 0x2607,
   too_many_segment_descriptors = 0x2608,
+  unsupported_segment_descriptor_type_code = 0x2609,
+  unexpected_inexact_segment = 0x260A,
+  inline_data_length_exceeded = 0x260B,
+  invalid_operation_for_copy_source_or_destination = 0x260C,
+  copy_segment_granularity_violation = 0x260D,
+  copy_source_or_copy_destination_not_authorized = 0x2615,
+  fast_copy_not_possible = 0x2616,
   write_protected = 0x2700,
   logical_unit_software_write_protected = 0x2702,
   space_allocation_failed_write_protect = 0x2707,
@@ -90,11 +108,12 @@ enum class AdditionalSense : std::uint16_t {
   insufficient_resources_to_create_rod_token = 0x550D,
 };
 
-/// Sense-key specific data of ILLEGAL REQUEST (SPC-4 4.5.2.4.2).
+/// Sense-key specific data of ILLEGAL REQUEST (SPC-4 4.5.2.4.2) and COPY ABORTED (4.5.2.4.5).
 struct FieldPointer {
   bool in_cdb = true;                 ///< C/D: in the CDB, or in the data-out buffer
   std::uint16_t byte = 0;             ///< offset of the (first byte of the) field
   std::optional<std::uint8_t> bit{};  ///< most significant bit of the field in that byte
+  bool in_segment = false;            ///< SD, COPY ABORTED only: `byte` counts from the segment descriptor's start
   bool operator==(const FieldPointer&) const = default;
 
   static FieldPointer cdb(std::size_t byte, std::optional<std::uint8_t> bit = {}) {
@@ -103,6 +122,18 @@ struct FieldPointer {
   static FieldPointer list(std::size_t byte, std::optional<std::uint8_t> bit = {}) {
     return {false, static_cast<std::uint16_t>(byte), bit};
   }
+  static FieldPointer segment(std::size_t byte, std::optional<std::uint8_t> bit = {}) {
+    return {false, static_cast<std::uint16_t>(byte), bit, true};
+  }
+};
+
+/// What a copy source or copy destination answered a copy manager with (SPC-4 4.5.2.6, 5.17.7.4).
+struct ForwardedSense {
+  enum class From : std::uint8_t { copy_source = 1, copy_destination = 2 };  ///< SENSE DATA SOURCE
+  From from = From::copy_source;
+  Status status = Status::check_condition;
+  std::vector<std::uint8_t> sense{};  ///< encoded, either format
+  bool operator==(const ForwardedSense&) const = default;
 };
 
 struct Sense {
@@ -112,9 +143,14 @@ struct Sense {
   std::optional<FieldPointer> field{};
   /// For the log: the rule that was broken and the values. Not sent, not compared.
   std::string rule{};
+  /// COMMAND-SPECIFIC INFORMATION of EXTENDED COPY: the segment being processed, from 0 (SPC-4 5.17.7.4), or with key
+  /// COMPLETED the segments processed. Fixed format cannot tell 0 from absent, so they are equal.
+  std::optional<std::uint16_t> segment{};
+  std::vector<ForwardedSense> forwarded{};  ///< COPY ABORTED by EXTENDED COPY: one for each source, at most
 
   bool operator==(const Sense& other) const {
-    return key == other.key && code == other.code && information == other.information && field == other.field;
+    return key == other.key && code == other.code && information == other.information && field == other.field &&
+           segment.value_or(0) == other.segment.value_or(0) && forwarded == other.forwarded;
   }
 
   std::uint8_t asc() const { return static_cast<std::uint8_t>(static_cast<std::uint16_t>(code) >> 8); }
@@ -134,10 +170,14 @@ struct Sense {
   }
 };
 
-/// Fixed format (70h), 18 bytes. An INFORMATION above 32 bits leaves VALID 0 (SPC-4 4.5.3).
+/// The most there is of sense data (SPC-4 4.5.1): forwarded sense data is cut to fit.
+inline constexpr std::size_t kMaximumSenseLength = 252;
+
+/// Fixed format (70h): 18 bytes, and what was forwarded. An INFORMATION above 32 bits leaves VALID 0 (SPC-4 4.5.3).
 std::vector<std::uint8_t> encode_fixed(const Sense& sense);
 
-/// Descriptor format (72h): information and sense-key specific descriptors as far as they apply.
+/// Descriptor format (72h): information, command-specific, sense-key specific and forwarded sense descriptors as far as
+/// they apply.
 std::vector<std::uint8_t> encode_descriptor(const Sense& sense);
 
 /// Either format, for clients; nothing when `bytes` is not current or deferred sense data (70h-73h) or is cut

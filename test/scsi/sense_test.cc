@@ -1,7 +1,7 @@
 // Sense data on the wire (SPC-4 4.5).
 //
-// Not tested, and why: descriptors other than information and sense-key specific are never sent (nothing here produces
-// them); names of additional sense codes we never produce.
+// Not tested, and why: descriptors other than information, command-specific, sense-key specific and forwarded sense are
+// never sent (nothing here produces them); names of additional sense codes we never produce.
 #include <doctest/doctest.h>
 
 #include "scsi/sense.h"
@@ -48,6 +48,83 @@ TEST_CASE("what is encoded is decoded, in both formats") {
       CHECK(decode(encode_descriptor(sense)) == sense);
     }
   }
+}
+
+/// COPY ABORTED in the third segment, 16 blocks short, after LBA OUT OF RANGE from the copy destination.
+Sense copy_aborted() {
+  Sense sense{SenseKey::copy_aborted, AdditionalSense::third_party_device_failure, 16, FieldPointer::segment(20)};
+  sense.segment = 2;
+  sense.forwarded.push_back(
+      {ForwardedSense::From::copy_destination, Status::check_condition,
+       encode_fixed(Sense{SenseKey::illegal_request, AdditionalSense::logical_block_address_out_of_range})});
+  return sense;
+}
+
+TEST_CASE("COPY ABORTED in fixed format: segment in bytes 10 and 11, forwarded sense where bytes 8 and 9 point") {
+  Data expected{0xF0, 0, 0x0A, 0, 0, 0, 16, 29, 0, 18, 0, 2, 0x0D, 0x01, 0, 0xA0, 0, 20};
+  for (int byte : {0x02, 0x70, 0, 5, 0, 0, 0, 0, 0x0A, 0, 0, 0, 0, 0x21, 0, 0, 0, 0, 0})
+    expected.push_back(static_cast<std::uint8_t>(byte));
+  CHECK(encode_fixed(copy_aborted()) == expected);
+
+  Sense both = copy_aborted();
+  both.forwarded.insert(both.forwarded.begin(), {ForwardedSense::From::copy_source, Status::reservation_conflict, {}});
+  Data data = encode_fixed(both);
+  CHECK(data[8] == 18);
+  CHECK(data[9] == 19);
+  CHECK(data[18] == 0x18);
+  CHECK(data[19] == 0x02);
+}
+
+TEST_CASE("COPY ABORTED in descriptor format: command-specific and forwarded sense descriptors") {
+  Data data = encode_descriptor(copy_aborted());
+  Data expected{0x72, 0x0A, 0x0D, 0x01, 0, 0, 0, 54};
+  for (int byte : {0, 10, 0x80, 0, 0, 0, 0, 0, 0,    0, 0,  16, 1,    10, 0,    0,    0,    0, 0, 0,
+                   0, 0,  0,    2, 2, 6, 0, 0, 0xA0, 0, 20, 0,  0x0C, 20, 0x02, 0x02, 0x70, 0, 5})
+    expected.push_back(static_cast<std::uint8_t>(byte));
+  CHECK(Data(data.begin(), data.begin() + static_cast<std::ptrdiff_t>(expected.size())) == expected);
+  CHECK(data.size() == 62);
+}
+
+TEST_CASE("COPY ABORTED is decoded to what was encoded, in both formats") {
+  Sense sense = copy_aborted();
+  for (int count = 1; count <= 2; ++count) {
+    for (auto pointer : {FieldPointer::list(48, 3), FieldPointer::segment(6)}) {
+      sense.field = pointer;
+      CHECK(decode(encode_fixed(sense)) == sense);
+      CHECK(decode(encode_descriptor(sense)) == sense);
+    }
+    sense.forwarded.insert(sense.forwarded.begin(),
+                           {ForwardedSense::From::copy_source, Status::check_condition, encode_descriptor(Sense{})});
+  }
+}
+
+TEST_CASE("forwarded sense data is cut so that all sense data fits 252 bytes, and its descriptor says so") {
+  Sense sense = copy_aborted();
+  sense.forwarded.clear();
+  for (auto from : {ForwardedSense::From::copy_source, ForwardedSense::From::copy_destination})
+    sense.forwarded.push_back({from, Status::check_condition, Data(252, 0x55)});
+  Data fixed = encode_fixed(sense);
+  CHECK(fixed.size() == 252);
+  CHECK(fixed[7] == 244);
+  CHECK(decode(fixed)->forwarded[0].sense.size() == 116);
+  CHECK(decode(fixed)->forwarded[1].sense.size() == 116);
+  Data descriptor = encode_descriptor(sense);
+  CHECK(descriptor.size() == 252);
+  CHECK(descriptor[7] == 244);
+  CHECK(descriptor[40] == 0x0C);
+  CHECK(descriptor[42] == 0x81);
+  CHECK(decode(descriptor)->forwarded[1].sense.size() == 102);
+}
+
+TEST_CASE("COMPLETED carries the number of segments, and forwarded offsets that point nowhere are ignored") {
+  Sense sense{SenseKey::completed, AdditionalSense::extended_copy_information_available};
+  sense.segment = 3;
+  CHECK(decode(encode_descriptor(sense)) == sense);
+  Data fixed = encode_fixed(sense);
+  CHECK(fixed[11] == 3);
+  fixed[8] = 18;
+  fixed[9] = 5;
+  CHECK(decode(fixed) == sense);
 }
 
 TEST_CASE("sense data cut before the qualifier, or of another response code, is not decoded") {
