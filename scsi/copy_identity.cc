@@ -1,5 +1,6 @@
 #include "scsi/copy_identity.h"
 
+#include <fmt/format.h>
 #include <openssl/evp.h>
 
 #include <algorithm>
@@ -34,6 +35,10 @@ tokens::IdentificationCscdDescriptor creator_descriptor(const LogicalUnit& lu) {
   std::ranges::copy(lu.identity().naa, descriptor.designator.begin());
   descriptor.disk_block_length = lu.block_length();
   return descriptor;
+}
+
+std::string eui_name(const LogicalUnitIdentity& identity) {
+  return fmt::format("eui.{:016X}", base::load<base::be64>(identity.eui64).value());
 }
 
 tokens::BlockDeviceRodData block_device_rod_data(const LogicalUnit& lu) {

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 #include "scsi/status.h"
@@ -13,9 +14,14 @@
 namespace scsi {
 
 class LogicalUnit;
+struct LogicalUnitIdentity;
 
 /// CREATOR LOGICAL UNIT DESCRIPTOR of tokens made from `lu`: its NAA designator.
 tokens::IdentificationCscdDescriptor creator_descriptor(const LogicalUnit& lu);
+
+/// The SCSI name of a logical unit: "eui." and 16 hexadecimal digits (RFC 7143, 4.2.7.4). Without the null that ends it
+/// in VPD page 83h it just fits an E4h CSCD descriptor.
+std::string eui_name(const LogicalUnitIdentity& identity);
 
 /// READ CAPACITY (16) data of `lu` from byte 8 on (SBC-4 4.28.5).
 tokens::BlockDeviceRodData block_device_rod_data(const LogicalUnit& lu);

@@ -25,6 +25,7 @@ struct LogicalUnitIdentity {
   std::string revision = "0001";         ///< at most 4
   std::string serial;                    ///< VPD 80h, at most 20 printable ASCII characters
   std::array<std::uint8_t, 16> naa{};    ///< NAA IEEE Registered Extended (6h) designator, VPD 83h
+  std::array<std::uint8_t, 8> eui64{};   ///< EUI-64 designator and "eui." name, VPD 83h; all zeros: none
 };
 
 struct LogicalUnitConfig {

@@ -11,6 +11,7 @@
 
 #include "base/bytes.h"
 #include "scsi/block_vpd.h"
+#include "scsi/copy_identity.h"
 #include "scsi/copy_manager.h"
 #include "scsi/device_server.h"
 #include "scsi/logical_unit.h"
@@ -62,6 +63,7 @@ enum class CodeSet : std::uint8_t { binary = 1, ascii = 2, utf8 = 3 };
 enum class Association : std::uint8_t { logical_unit = 0x00, target_port = 0x10, target_device = 0x20 };
 enum class DesignatorType : std::uint8_t {
   t10_vendor_id = 1,
+  eui64 = 2,
   naa = 3,
   relative_target_port = 4,
   target_port_group = 5,
@@ -96,6 +98,12 @@ void designators(base::ByteWriter& writer, const LogicalUnitIdentity& identity, 
     writer.ascii(identity.vendor, 8);
     writer.bytes(base::bytes_of(std::string_view(identity.serial)));
   });
+  if (identity.eui64 != decltype(identity.eui64){}) {
+    designator(writer, CodeSet::binary, Association::logical_unit, DesignatorType::eui64,
+               [&] { writer.bytes(identity.eui64); });
+    designator(writer, CodeSet::utf8, Association::logical_unit, DesignatorType::scsi_name_string,
+               [&] { name_string(writer, eui_name(identity)); });
+  }
   // The relative target port identifier is the portal group tag: each is unique in its target (RFC 7143, 4.4.2).
   designator(writer, CodeSet::binary, Association::target_port, DesignatorType::relative_target_port,
              [&] { writer.u16(0), writer.u16(group); });
@@ -107,7 +115,8 @@ void designators(base::ByteWriter& writer, const LogicalUnitIdentity& identity, 
              [&] { name_string(writer, server.target_name); });
 }
 
-/// SPC-4 7.8.6. The NAA comes first: it is what hosts and copy managers know the logical unit by.
+/// SPC-4 7.8.6. The NAA comes first: it is what hosts know the logical unit by. Copy managers take the EUI-64 and the
+/// name as well (scsi/copy_identity.h).
 Page device_identification_page(const DeviceServer& server, const LogicalUnit& lu) {
   return framed(kDeviceIdentification,
                 [&](base::ByteWriter& writer) { designators(writer, lu.identity(), server.config()); });

@@ -46,6 +46,13 @@ struct NaaRegisteredExtended {
 };
 static_assert(sizeof(NaaRegisteredExtended) == 16);
 
+/// SPC-4 7.8.6.5.2: company id in 24 bits, vendor specific extension identifier in 40. The same company id as above.
+struct Eui64 {
+  std::array<std::uint8_t, 3> company{0x02, 0x4F, 0x44};
+  std::array<std::uint8_t, 5> identifier{};
+};
+static_assert(sizeof(Eui64) == 8);
+
 }  // namespace
 
 ArrayIdentity::ArrayIdentity(const std::string& configured, const std::vector<LunSource>& luns, base::Entropy& entropy)
@@ -76,6 +83,9 @@ scsi::LogicalUnitIdentity ArrayIdentity::logical_unit(const LunSource& lun) cons
   std::ranges::copy(bytes.first(naa.identifier.size()), naa.identifier.begin());
   std::ranges::copy(naa.naa_and_company, identity.naa.begin());
   std::ranges::copy(naa.identifier, identity.naa.begin() + naa.naa_and_company.size());
+  Eui64 eui64;
+  std::ranges::copy(bytes.subspan(naa.identifier.size(), eui64.identifier.size()), eui64.identifier.begin());
+  base::store(identity.eui64, eui64);
   return identity;
 }
 

@@ -45,7 +45,8 @@ class ArrayIdentity {
 
   /// The serial: 20 hexadecimal digits. The designator: NAA 6h (SPC-4 7.8.6.6.5) with the company id 02-4F-44 and 100
   /// bits of SHA-256. That company id is of the kind IEEE Std 802c leaves to local administration (second digit 2:
-  /// AAI), never registered to anybody, as we own none.
+  /// AAI), never registered to anybody, as we own none. The EUI-64 (SPC-4 7.8.6.5.2): the same company id and 40 other
+  /// bits.
   scsi::LogicalUnitIdentity logical_unit(const LunSource& lun) const;
 
  private:

@@ -220,6 +220,7 @@ class CopyDevice : public Device {
     config.name = "sparse" + std::to_string(number);
     config.identity.serial = config.name;
     config.identity.naa = {0x60, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, static_cast<std::uint8_t>(number)};
+    config.identity.eui64 = {0x02, 0x4F, 0x44, 1, 1, 1, 1, static_cast<std::uint8_t>(number)};
     config.block_length = block_length;
     config.thin = thin;
     server.add(scsi::Lun{number}, std::make_shared<scsi::LogicalUnit>(config, std::move(owned)));

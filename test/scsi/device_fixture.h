@@ -111,6 +111,7 @@ class Device {
     config.name = "lu" + std::to_string(number);
     config.identity.serial = "SERIAL000" + std::to_string(number);
     config.identity.naa = {0x60, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, static_cast<std::uint8_t>(0x0A + number)};
+    config.identity.eui64 = {0x02, 0x4F, 0x44, 0, 0, 0, 0, static_cast<std::uint8_t>(0x0A + number)};
     config.block_length = options.block_length;
     config.thin = options.thin;
     config.read_only = options.read_only;

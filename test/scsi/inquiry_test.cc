@@ -99,6 +99,10 @@ TEST_CASE("VPD page 83h names the logical unit, the target port and the target d
   Data vendor = designator();
   CHECK(Data(vendor.begin(), vendor.begin() + 4) == Data{0x02, 0x01, 0, 18});
   CHECK(text(vendor, 4, 18) == "ODX     SERIAL0000");
+  CHECK(designator() == Data{0x01, 0x02, 0, 8, 0x02, 0x4F, 0x44, 0, 0, 0, 0, 0x0A});
+  Data name = designator();
+  CHECK(Data(name.begin(), name.begin() + 4) == Data{0x03, 0x08, 0, 24});
+  CHECK(text(name, 4, 24) == std::string("eui.024F44000000000A\0\0\0\0", 24));
   CHECK(designator() == Data{0x51, 0x94, 0, 4, 0, 0, 0, 1});
   CHECK(designator() == Data{0x51, 0x95, 0, 4, 0, 0, 0, 1});
   Data port = designator();

@@ -21,7 +21,7 @@ constexpr std::uint64_t kSeed = 20261120;
 const std::vector<LunSource> kTwoMemoryLuns{{"lun0", {}}, {"lun1", {}}};
 
 bool equal(const scsi::LogicalUnitIdentity& a, const scsi::LogicalUnitIdentity& b) {
-  return a.serial == b.serial && a.naa == b.naa;
+  return a.serial == b.serial && a.naa == b.naa && a.eui64 == b.eui64;
 }
 
 /// A file that is gone when the scope ends.
@@ -73,7 +73,7 @@ TEST_CASE("a configured id gives the same names at every start, and each LUN its
   CHECK_FALSE(equal(first.logical_unit(kTwoMemoryLuns[0]), other.logical_unit(kTwoMemoryLuns[0])));
 }
 
-TEST_CASE("a designator is NAA 6h with a locally administered company id, and a serial fits VPD 80h") {
+TEST_CASE("designators are NAA 6h and EUI-64 with a locally administered company id, and a serial fits VPD 80h") {
   base::SeededEntropy entropy(kSeed);
   ArrayIdentity identity("", kTwoMemoryLuns, entropy);
   auto lun = identity.logical_unit(kTwoMemoryLuns[0]);
@@ -81,6 +81,10 @@ TEST_CASE("a designator is NAA 6h with a locally administered company id, and a 
   CHECK(lun.naa[1] == 0x24);
   CHECK(lun.naa[2] == 0xF4);
   CHECK((lun.naa[3] & 0xF0) == 0x40);
+  CHECK(lun.eui64[0] == 0x02);
+  CHECK(lun.eui64[1] == 0x4F);
+  CHECK(lun.eui64[2] == 0x44);
+  CHECK(lun.eui64 != identity.logical_unit(kTwoMemoryLuns[1]).eui64);
   CHECK(lun.serial.size() == 20);
   CHECK(lun.vendor.size() <= 8);
 }
