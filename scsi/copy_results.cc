@@ -1,7 +1,13 @@
 #include "scsi/copy_results.h"
 
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <limits>
+
 #include "base/bytes.h"
 #include "scsi/copy_layouts.h"
+#include "scsi/extended_copy_list.h"
 
 namespace scsi {
 
@@ -9,6 +15,59 @@ namespace {
 
 constexpr std::uint32_t kNoFurtherUpdate = 0xFFFF'FFFE;
 constexpr std::uint32_t kUpdateDelayUnknown = 0xFFFF'FFFF;
+
+/// After AVAILABLE DATA (SPC-4 6.20, table 206).
+struct CopyStatusLid1Data {
+  std::uint8_t hdd_and_status = 0;
+  base::be16 segments_processed;
+  std::uint8_t transfer_count_units = 0;
+  base::be32 transfer_count;
+};
+static_assert(sizeof(CopyStatusLid1Data) == 12 - 4 && offsetof(CopyStatusLid1Data, transfer_count) == 8 - 4);
+constexpr std::uint8_t kHdd = 0x80;
+
+/// After AVAILABLE DATA (SPC-4 6.23).
+struct FailureDetailsData {
+  std::array<std::uint8_t, 52> reserved_4{};
+  std::uint8_t extended_copy_command_status = 0;
+  std::uint8_t reserved_57 = 0;
+  base::be16 sense_data_length;
+};
+static_assert(sizeof(FailureDetailsData) == 60 - 4 && offsetof(FailureDetailsData, sense_data_length) == 58 - 4);
+
+/// After AVAILABLE DATA (SPC-4 6.22), before the descriptor type codes' length.
+struct OperatingParametersData {
+  std::uint8_t snlid = 0;
+  std::array<std::uint8_t, 3> reserved_5{};
+  base::be16 maximum_cscd_descriptor_count;
+  base::be16 maximum_segment_descriptor_count;
+  base::be32 maximum_descriptor_list_length;
+  base::be32 maximum_segment_length;
+  base::be32 maximum_inline_data_length;
+  base::be32 held_data_limit;
+  base::be32 maximum_stream_device_transfer_size;
+  base::be16 reserved_32;
+  base::be16 total_concurrent_copies;
+  std::uint8_t maximum_concurrent_copies = 0;
+  std::uint8_t data_segment_granularity = 0;
+  std::uint8_t inline_data_granularity = 0;
+  std::uint8_t held_data_granularity = 0;
+  std::array<std::uint8_t, 3> reserved_40{};
+};
+static_assert(sizeof(OperatingParametersData) == 43 - 4 &&
+              offsetof(OperatingParametersData, maximum_segment_length) == 16 - 4 &&
+              offsetof(OperatingParametersData, held_data_limit) == 24 - 4 &&
+              offsetof(OperatingParametersData, maximum_concurrent_copies) == 36 - 4);
+constexpr std::uint8_t kSnlid = 0x01;
+
+/// What a narrower field says of a figure it cannot hold.
+template <typename Field>
+Field saturated(std::uint64_t figure) {
+  return static_cast<Field>(std::min<std::uint64_t>(figure, std::numeric_limits<Field>::max()));
+}
+
+constexpr std::size_t kManagementTokenLength = offsetof(tokens::RodToken, block_device);
+static_assert(kManagementTokenLength == 96);
 
 void write_status(base::ByteWriter& writer, const tokens::CopyOperation& operation) {
   const tokens::CopyOutcome& outcome = operation.outcome();
@@ -54,6 +113,88 @@ std::vector<std::uint8_t> encode_copy_status(const tokens::CopyOperation& operat
   {
     auto available_data = writer.length32();
     write_status(writer, operation);
+  }
+  return data;
+}
+
+std::vector<std::uint8_t> encode_copy_status_lid1(CopyStatusLid1 status, bool held_data_discarded,
+                                                  std::uint16_t segments_processed, std::uint64_t bytes) {
+  constexpr std::uint64_t kUnitFactor = 1024;
+  CopyStatusLid1Data body{};
+  body.hdd_and_status = static_cast<std::uint8_t>(static_cast<std::uint8_t>(status) | (held_data_discarded ? kHdd : 0));
+  body.segments_processed = segments_processed;
+  while (bytes > std::numeric_limits<std::uint32_t>::max()) {
+    bytes /= kUnitFactor;
+    ++body.transfer_count_units;
+  }
+  body.transfer_count = static_cast<std::uint32_t>(bytes);
+  std::vector<std::uint8_t> data;
+  base::ByteWriter writer(data);
+  {
+    auto available_data = writer.length32();
+    writer.layout(body);
+  }
+  return data;
+}
+
+std::vector<std::uint8_t> encode_held_data_lid1(base::Bytes held_data) {
+  std::vector<std::uint8_t> data;
+  base::ByteWriter writer(data);
+  {
+    auto available_data = writer.length32();
+    writer.bytes(held_data);
+  }
+  return data;
+}
+
+std::vector<std::uint8_t> encode_failure_details(std::uint8_t command_status, base::Bytes sense) {
+  FailureDetailsData body{};
+  body.extended_copy_command_status = command_status;
+  body.sense_data_length = static_cast<std::uint16_t>(sense.size());
+  std::vector<std::uint8_t> data;
+  base::ByteWriter writer(data);
+  {
+    auto available_data = writer.length32();
+    writer.layout(body);
+    writer.bytes(sense);
+  }
+  return data;
+}
+
+std::vector<std::uint8_t> encode_no_failure_details() { return std::vector<std::uint8_t>(sizeof(base::be32)); }
+
+std::vector<std::uint8_t> encode_copy_operating_parameters(const DeviceProfile& profile) {
+  OperatingParametersData body{};
+  body.snlid = kSnlid;
+  body.maximum_cscd_descriptor_count = profile.maximum_cscd_descriptors;
+  body.maximum_segment_descriptor_count = profile.maximum_segment_descriptors;
+  body.maximum_descriptor_list_length = profile.maximum_descriptor_list_bytes;
+  body.maximum_segment_length = profile.maximum_segment_bytes;
+  body.maximum_inline_data_length = profile.maximum_inline_data_bytes;
+  body.held_data_limit = profile.held_data_limit_bytes;
+  body.total_concurrent_copies = saturated<std::uint16_t>(profile.maximum_copy_operations);
+  body.maximum_concurrent_copies = saturated<std::uint8_t>(profile.maximum_copy_operations);
+  body.data_segment_granularity = profile.data_segment_granularity_log2;
+  body.inline_data_granularity = profile.inline_data_granularity_log2;
+  body.held_data_granularity = profile.held_data_granularity_log2;
+  std::vector<std::uint8_t> data;
+  base::ByteWriter writer(data);
+  {
+    auto available_data = writer.length32();
+    writer.layout(body);
+    auto codes_length = writer.length8();
+    writer.bytes(supported_descriptor_types(profile));
+  }
+  return data;
+}
+
+std::vector<std::uint8_t> encode_all_rod_tokens(std::span<const tokens::RodToken> rod_tokens) {
+  std::vector<std::uint8_t> data;
+  base::ByteWriter writer(data);
+  {
+    auto available_data = writer.length32();
+    writer.zeros(4);
+    for (const tokens::RodToken& token : rod_tokens) writer.bytes(base::bytes_of(token).first(kManagementTokenLength));
   }
   return data;
 }

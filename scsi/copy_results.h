@@ -1,11 +1,15 @@
-// Parameter data of RECEIVE ROD TOKEN INFORMATION and RECEIVE COPY STATUS(LID4) (SPC-4 6.24, 6.26; SBC-4 5.25).
+// Parameter data of the THIRD-PARTY COPY IN commands (SPC-4 6.19 to 6.27; SBC-4 5.25).
 // Thread: any.
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
+#include "base/bytes.h"
+#include "scsi/device_profile.h"
 #include "tokens/copy_operation.h"
+#include "tokens/rod_token.h"
 
 namespace scsi {
 
@@ -14,5 +18,26 @@ std::vector<std::uint8_t> encode_rod_token_information(const tokens::CopyOperati
 
 /// Status header and sense data: 32 bytes plus the sense data field.
 std::vector<std::uint8_t> encode_copy_status(const tokens::CopyOperation& operation);
+
+/// COPY COMMAND STATUS of RECEIVE COPY STATUS(LID1) (SPC-4 table 207).
+enum class CopyStatusLid1 : std::uint8_t { in_progress = 0x00, completed = 0x01, completed_with_errors = 0x02 };
+
+/// RECEIVE COPY STATUS(LID1): 12 bytes. A count that 32 bits do not hold is given in the smallest unit of a power of
+/// 1024 bytes that they do, rounded down.
+std::vector<std::uint8_t> encode_copy_status_lid1(CopyStatusLid1 status, bool held_data_discarded,
+                                                  std::uint16_t segments_processed, std::uint64_t bytes);
+
+/// RECEIVE COPY DATA(LID1): 4 bytes and the data.
+std::vector<std::uint8_t> encode_held_data_lid1(base::Bytes held_data);
+
+/// RECEIVE COPY FAILURE DETAILS(LID1): 60 bytes and the sense data; without a failure, AVAILABLE DATA 0.
+std::vector<std::uint8_t> encode_failure_details(std::uint8_t command_status, base::Bytes sense);
+std::vector<std::uint8_t> encode_no_failure_details();
+
+/// RECEIVE COPY OPERATING PARAMETERS: 44 bytes and the descriptor type codes. The same figures as VPD page 8Fh.
+std::vector<std::uint8_t> encode_copy_operating_parameters(const DeviceProfile& profile);
+
+/// REPORT ALL ROD TOKENS: 8 bytes and a management token (the first 96 bytes) of each.
+std::vector<std::uint8_t> encode_all_rod_tokens(std::span<const tokens::RodToken> rod_tokens);
 
 }  // namespace scsi

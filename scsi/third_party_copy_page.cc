@@ -22,6 +22,7 @@ enum class DescriptorType : std::uint16_t {
   rod_token_features = 0x0106,
   supported_rod_types = 0x0108,
   general_copy_operations = 0x8001,
+  held_data = 0xC001,
 };
 
 // What follows DESCRIPTOR TYPE and LENGTH.
@@ -95,6 +96,13 @@ struct GeneralCopyOperationsLayout {
 };
 static_assert(sizeof(GeneralCopyOperationsLayout) == 0x20 &&
               offsetof(GeneralCopyOperationsLayout, data_segment_granularity) == 16 - 4);
+
+struct HeldDataLayout {
+  base::be32 held_data_limit;
+  std::uint8_t held_data_granularity = 0;
+  std::array<std::uint8_t, 23> reserved_9{};
+};
+static_assert(sizeof(HeldDataLayout) == 0x1C && offsetof(HeldDataLayout, held_data_granularity) == 8 - 4);
 
 /// Writes one descriptor: type, length, what `content` writes, padding to a multiple of four.
 template <typename Content>
@@ -177,6 +185,13 @@ void write(base::ByteWriter& writer, const ThirdPartyCopyPage::GeneralCopyOperat
   writer.layout(layout);
 }
 
+void write(base::ByteWriter& writer, const ThirdPartyCopyPage::HeldData& held) {
+  HeldDataLayout layout{};
+  layout.held_data_limit = held.held_data_limit_bytes;
+  layout.held_data_granularity = held.held_data_granularity_log2;
+  writer.layout(layout);
+}
+
 void write_descriptors(base::ByteWriter& writer, const ThirdPartyCopyPage& page) {
   using Type = DescriptorType;
   auto descriptor = [&](Type type, const auto& content) {
@@ -198,6 +213,7 @@ void write_descriptors(base::ByteWriter& writer, const ThirdPartyCopyPage& page)
   if (page.rod_token_features) descriptor(Type::rod_token_features, *page.rod_token_features);
   if (!page.supported_rod_types.empty()) descriptor(Type::supported_rod_types, page.supported_rod_types);
   if (page.general_copy_operations) descriptor(Type::general_copy_operations, *page.general_copy_operations);
+  if (page.held_data) descriptor(Type::held_data, *page.held_data);
 }
 
 }  // namespace

@@ -79,6 +79,13 @@ struct ThirdPartyCopyPage {
     std::uint8_t inline_data_granularity_log2 = 0;
   };
   std::optional<GeneralCopyOperations> general_copy_operations{};
+
+  /// C001h, for RECEIVE COPY DATA.
+  struct HeldData {
+    std::uint32_t held_data_limit_bytes = 0;
+    std::uint8_t held_data_granularity_log2 = 0;
+  };
+  std::optional<HeldData> held_data{};
 };
 
 /// The whole page, header included.
