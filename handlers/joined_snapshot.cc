@@ -1,0 +1,43 @@
+#include "handlers/joined_snapshot.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace handlers {
+
+JoinedSnapshot::JoinedSnapshot(std::vector<SnapshotRef> parts) : parts_(std::move(parts)) {
+  for (const SnapshotRef& part : parts_) size_bytes_ += part->size_bytes();
+}
+
+bool JoinedSnapshot::may_block() const {
+  return std::ranges::any_of(parts_, [](const SnapshotRef& part) { return part->may_block(); });
+}
+
+IoResult<void> JoinedSnapshot::read(ByteRange range, base::Segments& out) const {
+  for (const SnapshotRef& part : parts_) {
+    if (range.length == 0) break;
+    std::uint64_t size = part->size_bytes();
+    if (range.offset >= size) {
+      range.offset -= size;
+      continue;
+    }
+    std::uint64_t length = std::min(range.length, size - range.offset);
+    if (auto done = part->read({range.offset, length}, out); !done) return done;
+    range = {0, range.length - length};
+  }
+  return {};
+}
+
+IoResult<ProvisioningRun> JoinedSnapshot::provisioning(std::uint64_t offset) const {
+  for (const SnapshotRef& part : parts_) {
+    if (offset < part->size_bytes()) return part->provisioning(offset);
+    offset -= part->size_bytes();
+  }
+  return ProvisioningRun{};
+}
+
+void JoinedSnapshot::count_memory(MemoryUsage& usage) const {
+  for (const SnapshotRef& part : parts_) part->count_memory(usage);
+}
+
+}  // namespace handlers

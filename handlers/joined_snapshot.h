@@ -1,0 +1,27 @@
+// Snapshots one behind the other, as one: what a ROD holds that was populated in several steps.
+//
+// Thread: that of its parts.
+#pragma once
+
+#include <vector>
+
+#include "handlers/backing_store.h"
+
+namespace handlers {
+
+class JoinedSnapshot final : public Snapshot {
+ public:
+  explicit JoinedSnapshot(std::vector<SnapshotRef> parts);
+
+  std::uint64_t size_bytes() const override { return size_bytes_; }
+  bool may_block() const override;
+  IoResult<void> read(ByteRange range, base::Segments& out) const override;
+  IoResult<ProvisioningRun> provisioning(std::uint64_t offset) const override;
+  void count_memory(MemoryUsage& usage) const override;
+
+ private:
+  std::vector<SnapshotRef> parts_;
+  std::uint64_t size_bytes_ = 0;
+};
+
+}  // namespace handlers
