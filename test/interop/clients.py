@@ -3,6 +3,7 @@ import hashlib
 import os
 import random
 
+from decoders import Relay
 from harness import Failed, check, expect, run
 
 MIB = 1 << 20
@@ -56,6 +57,25 @@ def qemu_img_convert_between_luns(context):
         run("qemu-img", "convert", "-n", "-f", "raw", "-O", "raw", image, target.urls[0])
         run("qemu-img", "convert", "-n", "-W", "-m", "16", "-f", "raw", "-O", "raw", *target.urls[:2])
         expect(run("qemu-img", "compare", "-f", "raw", "-F", "raw", *target.urls[:2]), "Images are identical")
+
+
+@check
+def qemu_img_convert_offloads_the_copy(context):
+    """qemu-img convert -C between two LUNs sends EXTENDED COPY: the data does not cross the wire"""
+    image = sparse_image(context.folder / "image.raw", 128 * MIB, 4)
+    with context.target("memory:128M", "memory:128M", "memory:128M") as target:
+        run("qemu-img", "convert", "-n", "-f", "raw", "-O", "raw", image, target.urls[0])
+        crossed = []
+        for destination, options in ((target.urls[1], ["-C"]), (target.urls[2], [])):
+            relay = Relay(target)
+            run("qemu-img", "convert", "-n", *options, "-f", "raw", "-O", "raw", relay.url(target.urls[0]),
+                relay.url(destination))
+            relay.close()
+            expect(run("qemu-img", "compare", "-f", "raw", "-F", "raw", target.urls[0], destination),
+                   "Images are identical")
+            crossed.append(sum(len(data) for _, _, _, data in relay.passed))
+    if crossed[0] * 50 > crossed[1]:
+        raise Failed(f"{crossed[0]} bytes crossed the wire with -C, {crossed[1]} without")
 
 
 @check

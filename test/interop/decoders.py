@@ -5,7 +5,7 @@ import threading
 import time
 
 from harness import Failed, check, expect, run
-from offload import populate_token, read16, write_using_token
+from offload import extended_copy, populate_token, read16, write_using_token
 from wire import CHECK_CONDITION, Session
 
 
@@ -32,7 +32,8 @@ def sg_vpd_decodes_third_party_copy(context):
     assert data[4:8] == bytes.fromhex("00000020"), "Block Device ROD Token Limits do not stand first"
     shown = sg_vpd(context, 0x8F, data)
     for line in (r"Block Device ROD Token Limits:\n +Maximum range descriptors: [1-9]", "Populate token",
-                 "Write using token", "Receive ROD token information", "Receive copy status",
+                 "Write using token", "Receive ROD token information", "Receive copy status", r"Extended copy\(LID1\)",
+                 r"CSCD: Identification Descriptor \[0xe4\]", r"CSCD: ROD \[0xfe\]", "Held data limit: [1-9]",
                  "ROD token features:", r"point in time copy - default \[0x800000\]",
                  r"block device zero \[0xffff0001\]"):
         expect(shown, line, "VPD 8Fh")
@@ -70,6 +71,7 @@ def sg_decode_sense_names_our_errors(context):
         (bytes([0x00, 0x10, 0, 0, 0, 0]), b"", "Illegal Request", "Invalid field in cdb", "byte 1 bit 4"),
         (populate, populate_list[:10], "Illegal Request", "Parameter list length error", ""),
         (write, write_list, "Illegal Request", "Invalid token operation", ""),
+        (*extended_copy(9, 0xFFFF), "Copy Aborted", "Unreachable copy target", "start of segment descriptor, byte 4"),
     )
     with context.target("memory:1G") as target:
         session = Session(target).clear_unit_attentions()

@@ -26,6 +26,13 @@ def write_using_token(list_identifier, token, ranges, offset=0, descriptor_lengt
     return third_party_copy_out(0x11, list_identifier, len(data)), data
 
 
+def extended_copy(source, destination, blocks=1, source_lba=0, destination_lba=0):
+    """EXTENDED COPY(LID1) of one segment between CSCD descriptor IDs, without CSCD descriptors."""
+    segment = struct.pack(">BBHHHHHQQ", 0x02, 0, 24, source, destination, 0, blocks, source_lba, destination_lba)
+    data = struct.pack(">BBHIII", 1, 0, 0, 0, len(segment), 0) + segment
+    return third_party_copy_out(0x00, 0, len(data)), data
+
+
 def third_party_copy_out(service_action, list_identifier, length):
     return struct.pack(">BBIIIBB", 0x83, service_action, 0, list_identifier, length, 0, 0)
 
