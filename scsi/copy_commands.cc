@@ -10,8 +10,11 @@
 #include "scsi/copy_layouts.h"
 #include "scsi/copy_manager.h"
 #include "scsi/copy_parameter_list.h"
+#include "scsi/copy_receive_commands.h"
 #include "scsi/copy_results.h"
 #include "scsi/device_server.h"
+#include "scsi/extended_copy.h"
+#include "scsi/extended_copy_layouts.h"
 #include "scsi/logical_unit.h"
 #include "scsi/task_set.h"
 #include "scsi/token_commands.h"
@@ -84,6 +87,11 @@ Outcome copy_operation_abort(CommandContext& context) {
 
 bool offers_odx(const DeviceProfile& profile) { return profile.odx; }
 bool offers_third_party_copy(const DeviceProfile& profile) { return profile.third_party_copy(); }
+bool offers_extended_copy(const DeviceProfile& profile) { return profile.extended_copy; }
+/// ROD tokens come from POPULATE TOKEN, and from EXTENDED COPY where it knows RODs.
+bool offers_tokens(const DeviceProfile& profile) {
+  return profile.odx || (profile.extended_copy && !profile.rod_types.empty());
+}
 bool offers_background(const DeviceProfile& profile) { return profile.third_party_copy() && profile.background; }
 
 /// 05/1A/00 for a list longer than its own length field can say, before any of it is asked for.
@@ -99,6 +107,9 @@ Outcome check_copy_command(const CommandContext& context) {
 std::uint64_t parameter_list_length(const Task& task, const LogicalUnit*) {
   return base::load<TokenOutCdb>(task.cdb).parameter_list_length;
 }
+std::uint64_t extended_copy_length(const Task& task, const LogicalUnit*) {
+  return base::load<ExtendedCopyCdb>(task.cdb).parameter_list_length;
+}
 std::uint64_t allocation_length(const Task& task, const LogicalUnit*) {
   return base::load<CopyResultsCdb>(task.cdb).allocation_length;
 }
@@ -106,8 +117,12 @@ std::uint64_t allocation_length(const Task& task, const LogicalUnit*) {
 using Usage = std::array<std::uint8_t, kMaxCdbLength>;
 // GROUP NUMBER (byte 14, bits 4-0) is tolerated and not looked at. Byte 1 is the service action's.
 constexpr Usage kTokenOutUsage{0x83, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x1F, 0};
+constexpr Usage kExtendedCopyUsage{0x83, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0};
 constexpr Usage kCopyAbortUsage{0x83, 0, 0xFF, 0xFF, 0xFF, 0xFF};
 constexpr Usage kCopyResultsUsage{0x84, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0};
+
+constexpr Usage kCopyResultsLid1Usage{0x84, 0, 0xFF, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0};
+constexpr Usage kNoListIdentifierUsage{0x84, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0};
 
 template <typename ServiceAction>
 constexpr Usage with_action(Usage usage, ServiceAction action) {
@@ -118,7 +133,38 @@ constexpr Usage with_action(Usage usage, ServiceAction action) {
 // Results can be asked for whatever the reservation and state of the medium (SPC-4 table 65).
 constexpr Gates kResultGates{.reservation = ReservationGate::none, .ready = false};
 
+/// A row of the THIRD-PARTY COPY IN commands.
+constexpr CommandDescriptor results_row(std::string_view name, CopyInServiceAction action, Usage usage,
+                                        CommandBody body, bool (*offered)(const DeviceProfile&)) {
+  return {.name = name,
+          .opcode = kThirdPartyCopyIn,
+          .service_action = static_cast<std::uint16_t>(action),
+          .cdb_length = 16,
+          .usage = with_action(usage, action),
+          .direction = DataDirection::in,
+          .gates = kResultGates,
+          .transfer_length = allocation_length,
+          .body = body,
+          .offered = offered};
+}
+
+constexpr CommandDescriptor extended_copy_row(std::string_view name, CopyOutServiceAction action, CommandBody body) {
+  return {.name = name,
+          .opcode = kThirdPartyCopyOut,
+          .service_action = static_cast<std::uint16_t>(action),
+          .cdb_length = 16,
+          .usage = with_action(kExtendedCopyUsage, action),
+          .direction = DataDirection::out,
+          .gates = {},
+          .transfer_length = extended_copy_length,
+          .body = body,
+          .check = check_extended_copy,
+          .offered = offers_extended_copy};
+}
+
 constexpr CommandDescriptor kRows[] = {
+    extended_copy_row("EXTENDED COPY(LID1)", CopyOutServiceAction::extended_copy_lid1, extended_copy_lid1),
+    extended_copy_row("EXTENDED COPY(LID4)", CopyOutServiceAction::extended_copy_lid4, extended_copy_lid4),
     {.name = "POPULATE TOKEN",
      .opcode = kThirdPartyCopyOut,
      .service_action = static_cast<std::uint16_t>(CopyOutServiceAction::populate_token),
@@ -151,28 +197,22 @@ constexpr CommandDescriptor kRows[] = {
      .transfer_length = nullptr,
      .body = copy_operation_abort,
      .offered = offers_background},
-    {.name = "RECEIVE COPY STATUS(LID4)",
-     .opcode = kThirdPartyCopyIn,
-     .service_action = static_cast<std::uint16_t>(CopyInServiceAction::receive_copy_status_lid4),
-     .cdb_length = 16,
-     .usage = with_action(kCopyResultsUsage, CopyInServiceAction::receive_copy_status_lid4),
-     .direction = DataDirection::in,
-     .gates = kResultGates,
-     .transfer_length = allocation_length,
-     .body = receive_copy_status,
-     .check = check_copy_command,
-     .offered = offers_third_party_copy},
-    {.name = "RECEIVE ROD TOKEN INFORMATION",
-     .opcode = kThirdPartyCopyIn,
-     .service_action = static_cast<std::uint16_t>(CopyInServiceAction::receive_rod_token_information),
-     .cdb_length = 16,
-     .usage = with_action(kCopyResultsUsage, CopyInServiceAction::receive_rod_token_information),
-     .direction = DataDirection::in,
-     .gates = kResultGates,
-     .transfer_length = allocation_length,
-     .body = receive_rod_token_information,
-     .check = check_copy_command,
-     .offered = offers_odx},
+    results_row("RECEIVE COPY STATUS(LID1)", CopyInServiceAction::receive_copy_status_lid1, kCopyResultsLid1Usage,
+                receive_copy_status_lid1, offers_extended_copy),
+    results_row("RECEIVE COPY DATA(LID1)", CopyInServiceAction::receive_copy_data_lid1, kCopyResultsLid1Usage,
+                receive_copy_data_lid1, offers_extended_copy),
+    results_row("RECEIVE COPY OPERATING PARAMETERS", CopyInServiceAction::receive_copy_operating_parameters,
+                kNoListIdentifierUsage, receive_copy_operating_parameters, offers_extended_copy),
+    results_row("RECEIVE COPY FAILURE DETAILS(LID1)", CopyInServiceAction::receive_copy_failure_details,
+                kCopyResultsLid1Usage, receive_copy_failure_details, offers_extended_copy),
+    results_row("RECEIVE COPY STATUS(LID4)", CopyInServiceAction::receive_copy_status_lid4, kCopyResultsUsage,
+                receive_copy_status, offers_third_party_copy),
+    results_row("RECEIVE COPY DATA(LID4)", CopyInServiceAction::receive_copy_data_lid4, kCopyResultsUsage,
+                receive_copy_data_lid4, offers_extended_copy),
+    results_row("RECEIVE ROD TOKEN INFORMATION", CopyInServiceAction::receive_rod_token_information, kCopyResultsUsage,
+                receive_rod_token_information, offers_tokens),
+    results_row("REPORT ALL ROD TOKENS", CopyInServiceAction::report_all_rod_tokens, kNoListIdentifierUsage,
+                report_all_rod_tokens, offers_tokens),
 };
 
 }  // namespace

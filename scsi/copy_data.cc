@@ -168,16 +168,19 @@ base::Async<Captured> data_of(CopyJob& job, const tokens::Rod& rod) {
 }
 
 base::Async<CopyMoved> move_data(CopyJob& job, LogicalUnit& to, CopySource source, std::vector<ByteRange> ranges,
-                                 CopySchedule schedule) {
+                                 CopySchedule schedule, tokens::CopyProgress before) {
   CopyMoved moved;
+  const bool in_bytes = job.operation().operation().units() == tokens::TransferCountUnits::bytes;
+  const std::uint64_t unit = in_bytes ? 1 : to.block_length();
   const std::uint64_t all = total(ranges);
   const bool waits = to.store().may_block() || (source.data && source.data->may_block());
   const std::uint64_t most = waits ? kClonedPiece : std::numeric_limits<std::uint64_t>::max();
   while (moved.bytes < all && !job.stopping()) {
     std::uint64_t length = schedule.piece(all - moved.bytes, to.block_length());
     base::TimePoint end = schedule.due(all);
-    job.operation().report({.transfer_count = moved.bytes / to.block_length(),
-                            .operation_counter = moved.steps,
+    job.operation().report({.transfer_count = before.transfer_count + moved.bytes / unit,
+                            .operation_counter = static_cast<std::uint16_t>(before.operation_counter + moved.steps),
+                            .segments_processed = before.segments_processed,
                             .update_delay_ms = milliseconds_until(end, job.manager().clock().now())});
     co_await job.until(schedule.due(moved.bytes + length));
     if (job.stopping()) break;

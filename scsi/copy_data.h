@@ -43,10 +43,11 @@ struct CopyMoved {
 
 /// Writes `ranges` of `to`, one after another, from `source`. All ranges change at once under one lock when the
 /// schedule takes no time or says so; else piece by piece, each at its moment, with the operation's progress reported
-/// in blocks of `to`. Stops between pieces when the job is stopping: then `bytes` is less and `result` is good.
-/// `schedule` starts with these ranges.
+/// in blocks of `to` or in bytes, on top of `before`. Stops between pieces when the job is stopping: then `bytes` is
+/// less and `result` is good. `schedule` starts with these ranges.
 base::Async<CopyMoved> move_data(CopyJob& job, LogicalUnit& to, CopySource source,
-                                 std::vector<handlers::ByteRange> ranges, CopySchedule schedule);
+                                 std::vector<handlers::ByteRange> ranges, CopySchedule schedule,
+                                 tokens::CopyProgress before = {});
 
 /// From the lowest first byte to the highest last one.
 handlers::ByteRange hull(const std::vector<handlers::ByteRange>& ranges);

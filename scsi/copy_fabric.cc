@@ -36,6 +36,13 @@ std::optional<CopyFabric::Place> CopyFabric::find(const std::string& name) const
   return found->second;
 }
 
+LogicalUnit* CopyFabric::find_if(const CopyManager& manager,
+                                 const std::function<bool(const LogicalUnit&)>& matches) const {
+  for (const auto& [name, place] : units_)
+    if (place.manager == &manager && matches(*place.lu)) return place.lu;
+  return nullptr;
+}
+
 CopyManager* CopyFabric::creator_of(const tokens::RodToken& token) const {
   auto maker = std::ranges::find_if(managers_, [&](CopyManager* each) { return each->tokens().created_here(token); });
   return maker == managers_.end() ? nullptr : *maker;

@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <expected>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -84,6 +85,8 @@ class CopyFabric {
   };
   /// The logical unit of that name, or nothing.
   std::optional<Place> find(const std::string& name) const;
+  /// The first logical unit of `manager` that `matches`, or null.
+  LogicalUnit* find_if(const CopyManager& manager, const std::function<bool(const LogicalUnit&)>& matches) const;
   /// Whose logical unit the token says it was made from, or null.
   CopyManager* creator_of(const tokens::RodToken& token) const;
 

@@ -7,6 +7,7 @@
 #include <stdexcept>
 
 #include "base/bytes.h"
+#include "scsi/extended_copy_list.h"
 #include "scsi/logical_unit.h"
 
 namespace scsi {
@@ -39,6 +40,19 @@ tokens::IdentificationCscdDescriptor creator_descriptor(const LogicalUnit& lu) {
 
 std::string eui_name(const LogicalUnitIdentity& identity) {
   return fmt::format("eui.{:016X}", base::load<base::be64>(identity.eui64).value());
+}
+
+bool designates(const LogicalUnitCscd& cscd, const LogicalUnitIdentity& identity) {
+  constexpr std::uint8_t kBinary = 1, kUtf8 = 3;               // CODE SET
+  constexpr std::uint8_t kEui64 = 2, kNaa = 3, kScsiName = 8;  // DESIGNATOR TYPE
+  base::Bytes name = cscd.name();
+  if (cscd.association != 0) return false;
+  if (cscd.designator_type == kNaa) return cscd.code_set == kBinary && std::ranges::equal(name, identity.naa);
+  if (identity.eui64 == decltype(identity.eui64){}) return false;
+  if (cscd.designator_type == kEui64) return cscd.code_set == kBinary && std::ranges::equal(name, identity.eui64);
+  if (cscd.designator_type != kScsiName || cscd.code_set != kUtf8) return false;
+  std::string_view text = base::text_of(name);
+  return text.substr(0, text.find('\0')) == eui_name(identity);
 }
 
 tokens::BlockDeviceRodData block_device_rod_data(const LogicalUnit& lu) {

@@ -101,7 +101,10 @@ void CopyJob::end(End end) {
                                            {},
                                            "stopped by COPY OPERATION ABORT or a reset"})};
   guard_.finish(std::move(end.outcome));
-  if (Task* task = std::exchange(task_, nullptr)) server_.finish(*task, std::move(end.answer));
+  if (Task* task = std::exchange(task_, nullptr)) {
+    if (end.good_sense) task->sense = std::move(*end.good_sense);
+    server_.finish(*task, std::move(end.answer));
+  }
   waiters_.clear();
 }
 

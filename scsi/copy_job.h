@@ -36,6 +36,7 @@ class CopyJob final : public Abortable, public std::enable_shared_from_this<Copy
   struct End {
     tokens::CopyOutcome outcome;
     Outcome answer{};
+    std::optional<Sense> good_sense{};  ///< sense data that goes with GOOD (EXTENDED COPY's G_SENSE)
   };
   using Body = base::Async<End>;
 

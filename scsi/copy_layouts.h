@@ -14,11 +14,22 @@ inline constexpr std::uint8_t kThirdPartyCopyOut = 0x83;
 inline constexpr std::uint8_t kThirdPartyCopyIn = 0x84;
 
 enum class CopyOutServiceAction : std::uint8_t {
+  extended_copy_lid1 = 0x00,
+  extended_copy_lid4 = 0x01,
   populate_token = 0x10,
   write_using_token = 0x11,
   copy_operation_abort = 0x1C,
 };
-enum class CopyInServiceAction : std::uint8_t { receive_copy_status_lid4 = 0x05, receive_rod_token_information = 0x07 };
+enum class CopyInServiceAction : std::uint8_t {
+  receive_copy_status_lid1 = 0x00,
+  receive_copy_data_lid1 = 0x01,
+  receive_copy_operating_parameters = 0x03,
+  receive_copy_failure_details = 0x04,
+  receive_copy_status_lid4 = 0x05,
+  receive_copy_data_lid4 = 0x06,
+  receive_rod_token_information = 0x07,
+  report_all_rod_tokens = 0x08,
+};
 
 /// POPULATE TOKEN and WRITE USING TOKEN. LIST IDENTIFIER stands elsewhere than in the THIRD-PARTY COPY IN commands.
 struct TokenOutCdb {
@@ -45,6 +56,18 @@ struct CopyResultsCdb {
 };
 static_assert(sizeof(CopyResultsCdb) == 16 && offsetof(CopyResultsCdb, list_identifier) == 2 &&
               offsetof(CopyResultsCdb, allocation_length) == 10);
+
+/// RECEIVE COPY STATUS(LID1), RECEIVE COPY DATA(LID1) and RECEIVE COPY FAILURE DETAILS(LID1).
+struct CopyResultsLid1Cdb {
+  std::uint8_t operation_code;
+  std::uint8_t service_action;
+  std::uint8_t list_identifier;
+  std::array<std::uint8_t, 7> reserved_3;
+  base::be32 allocation_length;
+  std::uint8_t reserved_14;
+  std::uint8_t control;
+};
+static_assert(sizeof(CopyResultsLid1Cdb) == 16 && offsetof(CopyResultsLid1Cdb, allocation_length) == 10);
 
 struct BlockDeviceRangeDescriptor {
   base::be64 logical_block_address;

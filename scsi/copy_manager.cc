@@ -8,6 +8,7 @@
 #include "scsi/copy_identity.h"
 #include "scsi/copy_job.h"
 #include "scsi/copy_layouts.h"
+#include "scsi/extended_copy_list.h"
 #include "scsi/logical_unit.h"
 #include "scsi/source_watch.h"
 #include "scsi/task_set.h"
@@ -154,6 +155,12 @@ void CopyManager::watch(LogicalUnit& lu, const std::vector<handlers::ByteRange>&
   });
 }
 
+std::uint8_t CopyManager::remote_tokens() const {
+  bool elsewhere =
+      impl_->targets.size() > 1 || impl_->fabric.managers().size() > 1 || impl_->fabric.remote_rods() != nullptr;
+  return impl_->profile.remote_tokens.value_or(elsewhere ? kTokensOfOtherTargets : kTokensOfThisTargetOnly);
+}
+
 std::vector<std::uint8_t> CopyManager::third_party_copy_page(const LogicalUnit& lu) const {
   const DeviceProfile& profile = impl_->profile;
   ThirdPartyCopyPage page;
@@ -165,22 +172,32 @@ std::vector<std::uint8_t> CopyManager::third_party_copy_page(const LogicalUnit& 
         .maximum_token_transfer_size_blocks = profile.maximum_token_transfer_bytes / lu.block_length(),
         .optimal_transfer_count_blocks = profile.optimal_transfer_bytes / lu.block_length()};
   page.supported_commands = supported_commands(profile);
-  bool elsewhere =
-      impl_->targets.size() > 1 || impl_->fabric.managers().size() > 1 || impl_->fabric.remote_rods() != nullptr;
-  page.rod_token_features = {
-      .remote_tokens = profile.remote_tokens.value_or(elsewhere ? kTokensOfOtherTargets : kTokensOfThisTargetOnly),
-      .minimum_token_lifetime_s = profile.minimum_token_lifetime_s,
-      .maximum_token_lifetime_s = profile.maximum_token_lifetime_s,
-      .maximum_token_inactivity_timeout_s = profile.maximum_inactivity_timeout_s,
-      .maximum_bytes_in_block_rod = profile.maximum_token_transfer_bytes,
-      .optimal_bytes_in_block_rod_transfer = profile.optimal_transfer_bytes};
+  if (profile.extended_copy) {
+    page.parameter_data = {.maximum_cscd_descriptor_count = profile.maximum_cscd_descriptors,
+                           .maximum_segment_descriptor_count = profile.maximum_segment_descriptors,
+                           .maximum_descriptor_list_length = profile.maximum_descriptor_list_bytes,
+                           .maximum_inline_data_length = profile.maximum_inline_data_bytes};
+    page.supported_descriptors = supported_descriptor_types(profile);
+    page.supported_cscd_ids = supported_cscd_ids(profile);
+    page.held_data = {.held_data_limit_bytes = profile.held_data_limit_bytes,
+                      .held_data_granularity_log2 = profile.held_data_granularity_log2};
+  }
+  page.rod_token_features = {.remote_tokens = remote_tokens(),
+                             .minimum_token_lifetime_s = profile.minimum_token_lifetime_s,
+                             .maximum_token_lifetime_s = profile.maximum_token_lifetime_s,
+                             .maximum_token_inactivity_timeout_s = profile.maximum_inactivity_timeout_s,
+                             .maximum_bytes_in_block_rod = profile.maximum_token_transfer_bytes,
+                             .optimal_bytes_in_block_rod_transfer = profile.optimal_transfer_bytes};
   for (const tokens::RodTypeSupport& row : profile.rod_types)
     page.supported_rod_types.push_back({.type = row.type,
                                         .extended_copy_internal = profile.extended_copy && row.internal,
                                         .token_in = row.token_in,
                                         .token_out = row.token_out});
   page.general_copy_operations = {.total_concurrent_copies = profile.maximum_copy_operations,
-                                  .maximum_identified_concurrent_copies = profile.maximum_copy_operations};
+                                  .maximum_identified_concurrent_copies = profile.maximum_copy_operations,
+                                  .maximum_segment_length_bytes = profile.maximum_segment_bytes,
+                                  .data_segment_granularity_log2 = profile.data_segment_granularity_log2,
+                                  .inline_data_granularity_log2 = profile.inline_data_granularity_log2};
   return encode(page);
 }
 

@@ -77,6 +77,9 @@ class CopyManager {
   /// Cancels the token when any of its source's bytes change (ROD type 0080 0001h, or a profile that says so).
   void watch(LogicalUnit& lu, const std::vector<handlers::ByteRange>& ranges, tokens::TokenId token);
 
+  /// REMOTE TOKENS: what the profile says, or 4h where there are others to take tokens from (SPC-4 table 636).
+  std::uint8_t remote_tokens() const;
+
   /// VPD page 8Fh for `lu`: exactly what is implemented. WINDOWS: Block Device ROD Limits first, 36 bytes.
   std::vector<std::uint8_t> third_party_copy_page(const LogicalUnit& lu) const;
 

@@ -69,12 +69,19 @@ Field saturated(std::uint64_t figure) {
 constexpr std::size_t kManagementTokenLength = offsetof(tokens::RodToken, block_device);
 static_assert(kManagementTokenLength == 96);
 
-void write_status(base::ByteWriter& writer, const tokens::CopyOperation& operation) {
+bool without_errors(tokens::CopyStatus status) {
+  return !tokens::in_progress(status) && status != tokens::CopyStatus::completed_with_errors &&
+         status != tokens::CopyStatus::terminated;
+}
+
+/// `held_data_discarded`: HDD, which only RECEIVE COPY DATA(LID4) has.
+void write_status(base::ByteWriter& writer, const tokens::CopyOperation& operation, bool held_data_discarded = false) {
   const tokens::CopyOutcome& outcome = operation.outcome();
   std::size_t field_length = (outcome.sense.size() + 3) / 4 * 4;
   CopyStatusHeader header{};
   header.response_to_service_action = static_cast<std::uint8_t>(operation.command());
   header.copy_operation_status = static_cast<std::uint8_t>(outcome.status);
+  if (held_data_discarded) header.copy_operation_status |= kHdd;
   header.operation_counter = outcome.operation_counter;
   header.estimated_status_update_delay_ms = tokens::in_progress(outcome.status)
                                                 ? operation.update_delay_ms().value_or(kUpdateDelayUnknown)
@@ -117,22 +124,34 @@ std::vector<std::uint8_t> encode_copy_status(const tokens::CopyOperation& operat
   return data;
 }
 
-std::vector<std::uint8_t> encode_copy_status_lid1(CopyStatusLid1 status, bool held_data_discarded,
-                                                  std::uint16_t segments_processed, std::uint64_t bytes) {
+std::vector<std::uint8_t> encode_copy_status_lid1(const CopyStatusLid1Fields& fields) {
   constexpr std::uint64_t kUnitFactor = 1024;
   CopyStatusLid1Data body{};
-  body.hdd_and_status = static_cast<std::uint8_t>(static_cast<std::uint8_t>(status) | (held_data_discarded ? kHdd : 0));
-  body.segments_processed = segments_processed;
-  while (bytes > std::numeric_limits<std::uint32_t>::max()) {
-    bytes /= kUnitFactor;
-    ++body.transfer_count_units;
-  }
-  body.transfer_count = static_cast<std::uint32_t>(bytes);
+  body.hdd_and_status = static_cast<std::uint8_t>(fields.status);
+  if (fields.held_data_discarded) body.hdd_and_status |= kHdd;
+  body.segments_processed = fields.segments_processed;
+  body.transfer_count_units = static_cast<std::uint8_t>(fields.units);
+  std::uint64_t count = fields.transfer_count;
+  if (fields.units == tokens::TransferCountUnits::bytes)
+    for (; count > std::numeric_limits<std::uint32_t>::max(); count /= kUnitFactor) ++body.transfer_count_units;
+  body.transfer_count = saturated<std::uint32_t>(count);
   std::vector<std::uint8_t> data;
   base::ByteWriter writer(data);
   {
     auto available_data = writer.length32();
     writer.layout(body);
+  }
+  return data;
+}
+
+std::vector<std::uint8_t> encode_held_data_lid4(const tokens::CopyOperation& operation) {
+  std::vector<std::uint8_t> data;
+  base::ByteWriter writer(data);
+  {
+    auto available_data = writer.length32();
+    write_status(writer, operation, operation.outcome().held_data_discarded);
+    auto held_data_length = writer.length32();
+    if (without_errors(operation.status())) writer.bytes(operation.outcome().held_data);
   }
   return data;
 }

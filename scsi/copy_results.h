@@ -22,10 +22,19 @@ std::vector<std::uint8_t> encode_copy_status(const tokens::CopyOperation& operat
 /// COPY COMMAND STATUS of RECEIVE COPY STATUS(LID1) (SPC-4 table 207).
 enum class CopyStatusLid1 : std::uint8_t { in_progress = 0x00, completed = 0x01, completed_with_errors = 0x02 };
 
-/// RECEIVE COPY STATUS(LID1): 12 bytes. A count that 32 bits do not hold is given in the smallest unit of a power of
-/// 1024 bytes that they do, rounded down.
-std::vector<std::uint8_t> encode_copy_status_lid1(CopyStatusLid1 status, bool held_data_discarded,
-                                                  std::uint16_t segments_processed, std::uint64_t bytes);
+/// RECEIVE COPY STATUS(LID1): 12 bytes. A count of bytes that 32 bits do not hold is given in the smallest unit of a
+/// power of 1024 bytes that they do, rounded down; one of blocks is cut.
+struct CopyStatusLid1Fields {
+  CopyStatusLid1 status = CopyStatusLid1::in_progress;
+  bool held_data_discarded = false;
+  std::uint16_t segments_processed = 0;
+  tokens::TransferCountUnits units = tokens::TransferCountUnits::bytes;
+  std::uint64_t transfer_count = 0;
+};
+std::vector<std::uint8_t> encode_copy_status_lid1(const CopyStatusLid1Fields& fields);
+
+/// RECEIVE COPY DATA(LID4): status header, sense data, and the held data of an operation that completed without errors.
+std::vector<std::uint8_t> encode_held_data_lid4(const tokens::CopyOperation& operation);
 
 /// RECEIVE COPY DATA(LID1): 4 bytes and the data.
 std::vector<std::uint8_t> encode_held_data_lid1(base::Bytes held_data);

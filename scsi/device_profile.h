@@ -78,7 +78,7 @@ struct DeviceProfile {
   std::uint32_t maximum_descriptor_list_bytes = 16384;  ///< beyond: 05/1A/00
   std::uint32_t maximum_inline_data_bytes = 8192;       ///< beyond: 05/26/0B
   std::uint32_t maximum_segment_bytes = 0;              ///< 0: not limited; beyond: 0A/26/0D
-  std::uint8_t data_segment_granularity_log2 = 9;       ///< bytes; else: 0A/26/0D
+  std::uint8_t data_segment_granularity_log2 = 0;       ///< bytes; else: 0A/26/0D
   std::uint8_t inline_data_granularity_log2 = 0;
   std::uint32_t held_data_limit_bytes = 4u << 20;  ///< for each operation; more is dropped (HDD)
   std::uint8_t held_data_granularity_log2 = 0;

@@ -328,6 +328,15 @@ Parsed<SegmentBody> read_ranges(base::Bytes bytes, std::size_t at) {
   return populate;
 }
 
+Parsed<SegmentBody> read_source_nexus(base::Bytes bytes, std::size_t at) {
+  auto layout = base::load<SourceNexusSegment>(bytes);
+  if (layout.transport_id_length != bytes.size() - sizeof layout)
+    return std::unexpected(invalid(at + offsetof(SourceNexusSegment, transport_id_length),
+                                   fmt::format("TRANSPORTID LENGTH {} in a descriptor of {} bytes",
+                                               layout.transport_id_length.value(), bytes.size())));
+  return ReservationKeys{layout.reservation_key, layout.service_action_reservation_key};
+}
+
 /// One row for each type there is something behind, ascending.
 struct SegmentRow {
   SegmentType type;
@@ -346,6 +355,7 @@ constexpr SegmentRow kSegmentRows[] = {
      .fixed = true,
      .read = read_blocks,
      .holds = true},
+    {SegmentType::source_nexus, sizeof(SourceNexusSegment), false, read_source_nexus},
     {SegmentType::block_image_to_block_image, sizeof(BlockImageSegment), true, read_image},
     {.type = SegmentType::populate_rod_from_ranges,
      .size = sizeof(PopulateRodSegment),

@@ -112,14 +112,10 @@ struct VerifyCscd {
   bool test_unit_ready = false;
 };
 
-/// 14h and 15h.
+/// 14h, and 15h as far as anything looks at it.
 struct ReservationKeys {
   std::uint64_t reservation_key = 0;
   std::uint64_t service_action_reservation_key = 0;
-  bool unregister = false;                   ///< 15h: UNREG
-  bool persist_through_power_loss = false;   ///< 15h: APTPL
-  std::uint16_t relative_target_port = 0;    ///< 15h
-  std::vector<std::uint8_t> transport_id{};  ///< 15h
 };
 
 /// BEh and BFh.

@@ -37,11 +37,6 @@ bool ends_by_change(const DeviceProfile& profile, RodType type) {
          (profile.source_write_cancels && type == RodType::point_in_time_default);
 }
 
-/// The type that is made when `asked` for: the persistent one is always possible here.
-RodType made_type(RodType asked) {
-  return asked == RodType::point_in_time_any ? RodType::point_in_time_persistent : asked;
-}
-
 Body populate(CopyJob& job, PopulateTokenRequest request, tokens::NewToken token) {
   CopyManager& manager = job.manager();
   CopySchedule schedule(manager.profile().populate_duration, manager.clock().now());
@@ -60,10 +55,8 @@ Body populate(CopyJob& job, PopulateTokenRequest request, tokens::NewToken token
                            .logical_unit = job.lu().identity().naa,
                            .ranges = request.ranges.ranges};
   token.rod = base::make_ref<const tokens::Rod>(type, std::move(data), std::move(source));
-  auto made = manager.tokens().create(std::move(token));
+  auto made = create_token(job, std::move(token));
   if (!made) co_return CopyJob::failed(token_sense(made.error(), kToken));
-  if (ends_by_change(manager.profile(), type))
-    manager.watch(job.lu(), request.ranges.ranges, tokens::TokenId{made->copy_manager_rod_token_identifier.value()});
   co_return CopyJob::completed({.transfer_count = request.ranges.total_bytes / job.lu().block_length(),
                                 .operation_counter = 1,
                                 .tokens = {{.token = *made}}});
@@ -263,6 +256,20 @@ std::optional<Sense> unreachable(CopyManager& manager, const std::string& source
     case UnreachableRefusal::unreachable_copy_target: break;
   }
   return plain(SenseKey::illegal_request, AdditionalSense::unreachable_copy_target, std::move(rule));
+}
+
+RodType made_type(RodType asked) {
+  // The persistent one is always possible here.
+  return asked == RodType::point_in_time_any ? RodType::point_in_time_persistent : asked;
+}
+
+std::expected<tokens::RodToken, tokens::TokenError> create_token(CopyJob& job, tokens::NewToken token) {
+  CopyManager& manager = job.manager();
+  tokens::RodRef rod = token.rod;
+  auto made = manager.tokens().create(std::move(token));
+  if (made && ends_by_change(manager.profile(), rod->type()))
+    manager.watch(job.lu(), rod->source().ranges, tokens::TokenId{made->copy_manager_rod_token_identifier.value()});
+  return made;
 }
 
 std::optional<Sense> write_protection(LogicalUnit& lu) {

@@ -13,6 +13,7 @@
 
 namespace scsi {
 
+class CopyJob;
 class CopyManager;
 
 /// SBC-4 5.12. Errors: 05/00/16; those of parse_populate_token(); 0B/55/03 out of tokens or of room to capture; those
@@ -34,6 +35,13 @@ std::expected<tokens::TokenUse, tokens::TokenError> use_token(CopyManager& manag
 
 /// Why no data can move from logical unit `source` to `destination`; nothing when it can.
 std::optional<Sense> unreachable(CopyManager& manager, const std::string& source, const std::string& destination);
+
+/// The ROD type that is made when `asked` for.
+tokens::RodType made_type(tokens::RodType asked);
+
+/// Creates a token whose ROD is of the job's logical unit, and lets a change of its source end it where its type or the
+/// profile says so. Errors: too_many_tokens.
+std::expected<tokens::RodToken, tokens::TokenError> create_token(CopyJob& job, tokens::NewToken token);
 
 /// What keeps a logical unit from being written to: 07/27/00, 07/27/02.
 std::optional<Sense> write_protection(LogicalUnit& lu);

@@ -187,7 +187,9 @@ void Session::send_response(Command& command, std::uint8_t residual_flags, std::
   bhs.exp_data_sn = data_sn;
   bhs.residual_count = residual;
   stamp_status(bhs);
-  if (command.status != scsi::Status::check_condition) return link_->writer.put(bhs);
+  // Sense data may go with GOOD, too (SPC-4 6.4.2, G_SENSE).
+  bool sensed = command.status == scsi::Status::good && command.sense.key != scsi::SenseKey::no_sense;
+  if (command.status != scsi::Status::check_condition && !sensed) return link_->writer.put(bhs);
   std::vector<std::uint8_t> sense = server_->sense_data(command);
   std::vector<std::uint8_t> data;
   base::ByteWriter writer(data);

@@ -80,7 +80,7 @@ TEST_CASE("a service action without row is refused at the service action field")
 
 TEST_CASE("third-party copy commands that are not supported are unknown operation codes") {
   Device device;
-  for (auto cdb : {Device::Cdb{0x83, 0x00}, Device::Cdb{0x84, 0x03}}) {
+  for (auto cdb : {Device::Cdb{0x83, 0x16}, Device::Cdb{0x84, 0x16}}) {
     CHECK(device.run(cdb).failed_with(SenseKey::illegal_request, AdditionalSense::invalid_command_operation_code));
   }
 }

@@ -81,20 +81,28 @@ TEST_CASE("VPD page 8Fh of a full copy manager is encoded byte for byte") {
 TEST_CASE("our VPD page 8Fh starts with Block Device ROD Limits of 36 bytes and names what the command table has") {
   CopyDevice device;
   Bytes page = device.copies.third_party_copy_page(device.lu(kSource));
-  check_starts_with(page, hex("00 8F 02 40"
+  check_starts_with(page, hex("00 8F 02 A4"
                               "00 00 00 20 00 00 00 00 00 00 00 40 00 00 02 58 00 00 00 3C"
                               "00 00 00 00 00 80 00 00 00 00 00 00 00 08 00 00"
-                              "00 01 00 0C 09 83 03 10 11 1C 84 02 05 07 00 00"
+                              "00 01 00 14 11 83 05 00 01 10 11 1C 84 08 00 01 03 04 05 06 07 08 00 00"
+                              "00 04 00 1C 00 00 00 00 00 40 01 00 00 00 40 00 00 00 20 00"
+                              "00 00 00 00 00 00 00 00 00 00 00 00"
+                              "00 08 00 0C 0A 02 07 0A 0D 15 16 BE BF E4 FE 00"
+                              "00 0C 00 08 00 06 C0 00 F8 00 FF FF"
                               "01 06 00 5C 00"));
-  CHECK(page.size() == 0x240 + 4);
-  auto last = hex("80 01 00 20 00 00 04 00 00 00 04 00 00 00 00 00 00 00");
-  CHECK(std::equal(last.begin(), last.end(), page.end() - 0x24));
+  CHECK(page.size() == 0x2A4 + 4);
+  Bytes last = hex("80 01 00 20 00 00 04 00 00 00 04 00");
+  last.resize(36);
+  Bytes held = hex("C0 01 00 1C 00 40 00 00");
+  held.resize(32);
+  last.insert(last.end(), held.begin(), held.end());
+  CHECK(std::equal(last.begin(), last.end(), page.end() - static_cast<std::ptrdiff_t>(last.size())));
   Bytes large = device.copies.third_party_copy_page(device.lu(CopyDevice::kLarge));
   CHECK(Bytes(large.begin() + 24, large.begin() + 40) == hex("00 00 00 00 00 10 00 00 00 00 00 00 00 01 00 00"));
 }
 
 TEST_CASE("REMOTE TOKENS is 0h with one target and 4h with two") {
-  constexpr std::size_t kRemoteTokens = 4 + 36 + 16 + 4;
+  constexpr std::size_t kRemoteTokens = 4 + 36 + 24 + 32 + 16 + 12 + 4;
   CopyDevice device;
   CHECK(device.copies.third_party_copy_page(device.lu(kSource))[kRemoteTokens] == 0);
   scsi::DeviceServer second({"iqn.2025-01.example:second", 1}, device.clock, nullptr, device.copies);

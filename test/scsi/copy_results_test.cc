@@ -11,15 +11,16 @@
 using namespace test;
 
 TEST_CASE("RECEIVE COPY STATUS(LID1) is 12 bytes") {
-  CHECK(scsi::encode_copy_status_lid1(scsi::CopyStatusLid1::completed_with_errors, true, 0x0102, 0x03040506) ==
-        hex("00 00 00 08 82 01 02 00 03 04 05 06"));
-  CHECK(scsi::encode_copy_status_lid1(scsi::CopyStatusLid1::in_progress, false, 0, 0) ==
-        hex("00 00 00 08 00 00 00 00 00 00 00 00"));
+  CHECK(scsi::encode_copy_status_lid1({.status = scsi::CopyStatusLid1::completed_with_errors,
+                                       .held_data_discarded = true,
+                                       .segments_processed = 0x0102,
+                                       .transfer_count = 0x03040506}) == hex("00 00 00 08 82 01 02 00 03 04 05 06"));
+  CHECK(scsi::encode_copy_status_lid1({}) == hex("00 00 00 08 00 00 00 00 00 00 00 00"));
 }
 
 TEST_CASE("a TRANSFER COUNT that 32 bits do not hold is given in the next larger unit, rounded down") {
   auto units = [](std::uint64_t bytes) {
-    Bytes data = scsi::encode_copy_status_lid1(scsi::CopyStatusLid1::completed, false, 1, bytes);
+    Bytes data = scsi::encode_copy_status_lid1({.transfer_count = bytes});
     return Bytes(data.begin() + 7, data.end());
   };
   CHECK(units(0xFFFFFFFF) == hex("00 FF FF FF FF"));
@@ -27,6 +28,8 @@ TEST_CASE("a TRANSFER COUNT that 32 bits do not hold is given in the next larger
   CHECK(units(0x1'0000'03FF) == hex("01 00 40 00 00"));
   CHECK(units(1ull << 42) == hex("02 00 40 00 00"));
   CHECK(units(~0ull) == hex("04 00 FF FF FF"));
+  CHECK(scsi::encode_copy_status_lid1({.units = tokens::TransferCountUnits::blocks, .transfer_count = 1ull << 32}) ==
+        hex("00 00 00 08 00 00 00 F1 FF FF FF FF"));
 }
 
 TEST_CASE("RECEIVE COPY DATA(LID1) is AVAILABLE DATA and the held data") {
@@ -58,8 +61,8 @@ TEST_CASE("RECEIVE COPY OPERATING PARAMETERS tells the profile's limits, 44 byte
   profile.inline_data_granularity_log2 = 0x17;
   profile.held_data_granularity_log2 = 0x18;
   CHECK(scsi::encode_copy_operating_parameters(profile) ==
-        hex("00 00 00 31 01 00 00 00 01 02 03 04 05 06 07 08 09 0A 0B 0C 0D 0E 0F 10 11 12 13 14 00 00 00 00"
-            "00 00 01 55 FF 16 17 18 00 00 00 09 02 07 0A 0D 16 BE BF E4 FE"));
+        hex("00 00 00 32 01 00 00 00 01 02 03 04 05 06 07 08 09 0A 0B 0C 0D 0E 0F 10 11 12 13 14 00 00 00 00"
+            "00 00 01 55 FF 16 17 18 00 00 00 0A 02 07 0A 0D 15 16 BE BF E4 FE"));
 }
 
 TEST_CASE("REPORT ALL ROD TOKENS is 8 bytes and the first 96 of each token, with its ROD TOKEN LENGTH as it was") {

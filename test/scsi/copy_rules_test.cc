@@ -438,7 +438,7 @@ TEST_CASE("a snapshot that could not be kept cancels its token") {
 
 TEST_CASE("an array without third-party copy knows none of the commands, one without ODX none of its own") {
   CopyDevice without_odx({.odx = false});
-  for (const Bytes& cdb : {out_cdb(0x10, 1, 0), out_cdb(0x11, 1, 0), in_cdb(7, 1, 36)})
+  for (const Bytes& cdb : {out_cdb(0x10, 1, 0), out_cdb(0x11, 1, 0)})
     check_refused(without_odx.run(cdb, {}, kSource),
                   illegal(AdditionalSense::invalid_command_operation_code, FieldPointer::cdb(1, 4)));
   CopyDevice device({.odx = false, .extended_copy = false});

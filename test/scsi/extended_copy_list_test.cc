@@ -318,8 +318,8 @@ TEST_CASE("without ROD types there are no ROD CSCD descriptors and no populating
   list.segments = {populate_one_segment(0, 1)};
   refuses(list, AdditionalSense::unsupported_segment_descriptor_type_code, FieldPointer::list(list.segment_at(0)),
           {.rod_types = {}});
-  CHECK(scsi::supported_descriptor_types({.rod_types = {}}) == List{0x02, 0x07, 0x0A, 0x0D, 0x16, 0xE4});
-  CHECK(scsi::supported_descriptor_types({}) == List{0x02, 0x07, 0x0A, 0x0D, 0x16, 0xBE, 0xBF, 0xE4, 0xFE});
+  CHECK(scsi::supported_descriptor_types({.rod_types = {}}) == List{0x02, 0x07, 0x0A, 0x0D, 0x15, 0x16, 0xE4});
+  CHECK(scsi::supported_descriptor_types({}) == List{0x02, 0x07, 0x0A, 0x0D, 0x15, 0x16, 0xBE, 0xBF, 0xE4, 0xFE});
   CHECK(scsi::supported_cscd_ids({.rod_types = {}}) == std::vector<std::uint16_t>{0xC000, 0xFFFF});
   CHECK(scsi::supported_cscd_ids({}) == std::vector<std::uint16_t>{0xC000, 0xF800, 0xFFFF});
 }
@@ -425,6 +425,14 @@ TEST_CASE("DESCRIPTOR LENGTH of a segment that is not its type's is refused at t
       refuses_field(list, list.segment_at(0) + 2);
     }
   }
+}
+
+TEST_CASE("TRANSPORTID LENGTH that is not what is left of its segment is refused at the field") {
+  CopyList list = two_units();
+  list.segments[0] = source_nexus_segment(24);
+  accepts(list);
+  list.segments[0][31] = 20;
+  refuses_field(list, list.segment_at(0) + 28);
 }
 
 TEST_CASE("a populating segment of one range may have room behind it, not less") {

@@ -134,6 +134,15 @@ inline List populate_one_segment(std::uint64_t lba, std::uint32_t blocks,
   return as_list(segment);
 }
 
+inline List source_nexus_segment(std::size_t transport_id_length, SegmentOptions options = {}) {
+  scsi::SourceNexusSegment segment{};
+  segment.header = segment_header(0x15, sizeof segment + transport_id_length, options);
+  segment.transport_id_length = static_cast<std::uint32_t>(transport_id_length);
+  List list = as_list(segment);
+  list.resize(list.size() + transport_id_length);
+  return list;
+}
+
 /// A parameter list in the making.
 struct CopyList {
   scsi::ListFormat format = scsi::ListFormat::lid1;
