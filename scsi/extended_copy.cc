@@ -48,9 +48,9 @@ std::expected<std::vector<ListRod>, Sense> judge_tokens(CopyManager& manager, co
   for (std::size_t i = 0; i < rods.size(); ++i) {
     const auto* rod = std::get_if<RodCscd>(&list.cscds[i].what);
     if (!rod || !rod->token) continue;
-    auto use = use_token(manager, *rod->token);
-    if (!use) return std::unexpected(token_sense(use.error(), rod->token_offset));
-    rods[i].use.emplace(std::move(*use));
+    auto judged = judge_token(manager, *rod->token);
+    if (!judged) return std::unexpected(token_sense(judged.error(), rod->token_offset));
+    rods[i].token.emplace(std::move(*judged));
   }
   return rods;
 }

@@ -65,7 +65,8 @@ base::Async<CopyJob::End> ExtendedCopy::run() {
   auto tokens = create_tokens();
   if (!tokens) co_return CopyJob::failed(outcome(tokens::CopyStatus::completed_with_errors), std::move(tokens.error()));
   for (std::size_t i = 0; i < rods_.size(); ++i)
-    if (rods_[i].use && std::get<RodCscd>(list_.cscds[i].what).delete_token) rods_[i].use->delete_by_client();
+    if (rods_[i].token && rods_[i].token->use && std::get<RodCscd>(list_.cscds[i].what).delete_token)
+      rods_[i].token->use->delete_by_client();
 
   tokens::CopyOutcome result = outcome(tokens::CopyStatus::completed);
   result.tokens = std::move(*tokens);
@@ -156,12 +157,19 @@ std::expected<ExtendedCopy::Party, Sense> ExtendedCopy::checked_block_length(Par
 std::expected<ExtendedCopy::Party, Sense> ExtendedCopy::find_rod(Party party, std::size_t index) {
   party.kind = Party::Kind::rod;
   party.rod = &rods_[index];
-  if (party.rod->use && party.rod->use->zero()) {
+  const std::optional<JudgedToken>& token = party.rod->token;
+  if (token && token->use && token->use->zero()) {
     party.block_length = std::max<std::uint32_t>(party.cscd->block_length, 1);
     party.size_bytes = std::numeric_limits<std::uint64_t>::max();
     return party;
   }
-  if (!party.rod->use && party.rod->ranges.empty())
+  if (token && !token->use) {
+    const tokens::RodToken& image = *std::get<RodCscd>(party.cscd->what).token;
+    party.block_length = std::max<std::uint32_t>(image.block_device.logical_block_length, 1);
+    party.size_bytes = size_of(*token, image);
+    return checked_block_length(std::move(party));
+  }
+  if (!token && party.rod->ranges.empty())
     return std::unexpected(
         aborted(AdditionalSense::copy_target_device_not_reachable, "the ROD has no data yet", pointer_to(party)));
   party.rod->closed = true;
@@ -175,7 +183,7 @@ std::expected<ExtendedCopy::Party, Sense> ExtendedCopy::find_rod(Party party, st
 /// The ROD that CSCD descriptor `index` stands for.
 tokens::RodRef ExtendedCopy::rod_of(std::size_t index) const {
   const ListRod& rod = rods_[index];
-  if (rod.use) return rod.use->rod();
+  if (rod.token) return rod.token->use->rod();
   handlers::SnapshotRef data;
   if (rod.captured.size() == 1) data = rod.captured.front();
   if (rod.captured.size() > 1) data = base::make_ref<const handlers::JoinedSnapshot>(rod.captured);
@@ -406,7 +414,8 @@ base::Async<ExtendedCopy::Outcome> ExtendedCopy::copy(const SegmentDescriptor& s
     CopyMoved moved = co_await write(*destination->lu, *flow, stream, from);
     bytes_written_ += moved.bytes;
     steps_ = static_cast<std::uint16_t>(steps_ + moved.steps);
-    if (moved.data_lost && source->rod && source->rod->use) source->rod->use->cancel();
+    if (moved.data_lost && source->rod && source->rod->token && source->rod->token->use)
+      source->rod->token->use->cancel();
     if (!moved.result) {
       bool reading = moved.data_lost || moved.result.error().code == AdditionalSense::unrecovered_read_error;
       Sense failure = forwarded(reading ? *source : *destination, std::move(moved.result.error()));
@@ -422,8 +431,13 @@ base::Async<ExtendedCopy::Outcome> ExtendedCopy::copy(const SegmentDescriptor& s
   co_return Outcome{};
 }
 
-/// What a source answered, or that there is no room to hold its data.
+/// What a source answered, or why it could not be asked.
 Sense ExtendedCopy::read_failure(const Party& source, Sense sense) const {
+  constexpr std::uint8_t kInvalidTokenOperation = 0x23;
+  if (sense.asc() == kInvalidTokenOperation) return sense;
+  if (sense.code == AdditionalSense::copy_target_device_not_reachable ||
+      sense.code == AdditionalSense::unreachable_copy_target)
+    return aborted(AdditionalSense::copy_target_device_not_reachable, std::move(sense.rule), pointer_to(source));
   if (sense.code == AdditionalSense::insufficient_resources)
     return aborted(AdditionalSense::insufficient_resources, std::move(sense.rule), pointer_to(source));
   return forwarded(source, std::move(sense));
@@ -435,8 +449,9 @@ base::Async<Captured> ExtendedCopy::open(const Party& source, const Flow& flow) 
     std::vector<ByteRange> ranges{{flow.source.at, flow.read}};
     co_return co_await capture(job_, *source.lu, std::move(ranges));
   }
-  if (!source.data) co_return handlers::SnapshotRef{};
-  co_return co_await data_of(job_, *source.data);
+  if (!source.rod->token) co_return co_await data_of(job_, *source.data);
+  const auto& cscd = std::get<RodCscd>(source.cscd->what);
+  co_return co_await data_of(job_, *source.rod->token, *cscd.token, cscd.token_offset);
 }
 
 /// Which bytes of the segment lie in memory already.

@@ -15,6 +15,7 @@
 #include "scsi/copy_data.h"
 #include "scsi/copy_job.h"
 #include "scsi/extended_copy_list.h"
+#include "scsi/token_commands.h"
 #include "tokens/rod.h"
 #include "tokens/token_manager.h"
 
@@ -24,7 +25,7 @@ class LogicalUnit;
 
 /// What a CSCD descriptor that is a ROD stands for.
 struct ListRod {
-  std::optional<tokens::TokenUse> use{};          ///< of the token in the inline data
+  std::optional<JudgedToken> token{};             ///< in the inline data
   std::vector<handlers::ByteRange> ranges{};      ///< populated so far, of the logical unit that processes the command
   std::vector<handlers::SnapshotRef> captured{};  ///< point in time: their data
   bool closed = false;                            ///< it was used: nothing more may be added
@@ -66,7 +67,7 @@ class ExtendedCopy {
     const CscdDescriptor* cscd = nullptr;  ///< null: named by an ID of its own
     LogicalUnit* lu = nullptr;             ///< Kind::logical_unit
     ListRod* rod = nullptr;                ///< Kind::rod
-    tokens::RodRef data{};                 ///< Kind::rod; null: zeros
+    tokens::RodRef data{};                 ///< Kind::rod of this array or of one beside it
     std::uint32_t block_length = 0;        ///< 0: a null logical unit has no blocks
     std::uint64_t size_bytes = 0;
     bool pad = false;

@@ -62,17 +62,6 @@ Body populate(CopyJob& job, PopulateTokenRequest request, tokens::NewToken token
                                 .tokens = {{.token = *made}}});
 }
 
-/// What a token stands for, once it was judged: where its data is, or how to ask for it.
-struct JudgedToken {
-  std::optional<tokens::TokenUse> use{};  ///< absent: another machine's token
-  RemoteRods* remote = nullptr;
-};
-
-/// The size of a token's ROD in bytes, as far as 64 bits tell.
-std::uint64_t size_of(const JudgedToken& judged, const tokens::RodToken& token) {
-  return judged.use ? judged.use->rod()->size_bytes() : token.number_of_bytes_represented.value();
-}
-
 /// How many bytes may be written: all that are asked for or, where the profile follows SBC-4 5.59, what the ROD still
 /// holds, in whole blocks of the destination, the last one padded with zeros.
 struct Extent {
@@ -133,29 +122,10 @@ CopyJob::End written(const CopyJob& job, CopyMoved moved, std::uint64_t asked) {
       std::move(sense));
 }
 
-std::expected<handlers::SnapshotRef, Sense> remote_refused(const CopyJob& job, const RemoteRods::Refusal& refusal) {
-  if (refusal.token) return std::unexpected(token_sense(*refusal.token, kToken));
-  if (!refusal.creator_known) return std::unexpected(token_sense(tokens::TokenError::remote_not_supported, kToken));
-  if (job.manager().profile().unreachable_refusal == UnreachableRefusal::remote_token_usage_not_supported)
-    return std::unexpected(token_sense(tokens::TokenError::remote_not_supported, kToken));
-  return std::unexpected(
-      plain(SenseKey::copy_aborted, AdditionalSense::copy_target_device_not_reachable, refusal.reason));
-}
-
-/// The data a token stands for.
-base::Async<Captured> data_of(CopyJob& job, const JudgedToken& judged, const tokens::RodToken& token) {
-  if (judged.use && judged.use->zero()) co_return handlers::SnapshotRef{};
-  if (judged.use) co_return co_await data_of(job, *judged.use->rod());
-  std::expected<handlers::SnapshotRef, RemoteRods::Refusal> opened{};
-  co_await job.elsewhere([&] { opened = judged.remote->open(token, job.stop_flag()); });
-  if (!opened) co_return remote_refused(job, opened.error());
-  co_return std::move(*opened);
-}
-
 Body write(CopyJob& job, WriteUsingTokenRequest request, JudgedToken judged, Extent extent) {
   CopyManager& manager = job.manager();
   CopySchedule schedule(manager.profile().copy_duration, manager.clock().now());
-  Captured data = co_await data_of(job, judged, request.token);
+  Captured data = co_await data_of(job, judged, request.token, kToken);
   if (!data) co_return CopyJob::failed(std::move(data.error()));
 
   std::vector<handlers::ByteRange> ranges = std::move(request.ranges.ranges);
@@ -179,25 +149,30 @@ Body write(CopyJob& job, WriteUsingTokenRequest request, JudgedToken judged, Ext
   co_return written(job, std::move(moved), asked);
 }
 
+std::expected<handlers::SnapshotRef, Sense> remote_refused(const CopyJob& job, const RemoteRods::Refusal& refusal,
+                                                           std::size_t byte) {
+  if (refusal.token) return std::unexpected(token_sense(*refusal.token, byte));
+  if (!refusal.creator_known) return std::unexpected(token_sense(tokens::TokenError::remote_not_supported, byte));
+  if (job.manager().profile().unreachable_refusal == UnreachableRefusal::remote_token_usage_not_supported)
+    return std::unexpected(token_sense(tokens::TokenError::remote_not_supported, byte));
+  return std::unexpected(
+      plain(SenseKey::copy_aborted, AdditionalSense::copy_target_device_not_reachable, refusal.reason));
+}
+
 /// Judges the token and what is asked of it, as far as that needs no waiting.
 std::expected<std::pair<JudgedToken, Extent>, Sense> judge(const CopyJob& job, const WriteUsingTokenRequest& request) {
   CopyManager& manager = job.manager();
-  JudgedToken judged;
-  auto use = use_token(manager, request.token);
-  if (use) {
-    judged.use.emplace(std::move(*use));
-    if (judged.use->zero()) return std::pair(std::move(judged), Extent{.data = request.ranges.total_bytes});
-  } else if (use.error() == tokens::TokenError::remote_not_supported && manager.profile().remote_tokens != 0) {
-    judged.remote = manager.fabric().remote_rods();
-  }
-  if (!judged.use && !judged.remote) return std::unexpected(token_sense(use.error(), kToken));
-  auto extent = extent_of(request, size_of(judged, request.token), job);
+  auto judged = judge_token(manager, request.token);
+  if (!judged) return std::unexpected(token_sense(judged.error(), kToken));
+  if (judged->use && judged->use->zero())
+    return std::pair(std::move(*judged), Extent{.data = request.ranges.total_bytes});
+  auto extent = extent_of(request, size_of(*judged, request.token), job);
   if (!extent) return std::unexpected(std::move(extent.error()));
-  if (judged.use) {
-    if (auto sense = unreachable(manager, judged.use->rod()->source().name, job.lu().config().name))
+  if (judged->use) {
+    if (auto sense = unreachable(manager, judged->use->rod()->source().name, job.lu().config().name))
       return std::unexpected(std::move(*sense));
   }
-  return std::pair(std::move(judged), *extent);
+  return std::pair(std::move(*judged), *extent);
 }
 
 }  // namespace
@@ -235,6 +210,33 @@ std::expected<tokens::TokenUse, tokens::TokenError> use_token(CopyManager& manag
   CopyManager* creator = manager.fabric().creator_of(token);
   if (!creator || manager.profile().remote_tokens == 0) return use;
   return creator->tokens().use(token);
+}
+
+std::expected<JudgedToken, tokens::TokenError> judge_token(CopyManager& manager, const tokens::RodToken& token) {
+  JudgedToken judged;
+  auto use = use_token(manager, token);
+  if (use) {
+    judged.use.emplace(std::move(*use));
+    return judged;
+  }
+  if (use.error() == tokens::TokenError::remote_not_supported && manager.profile().remote_tokens != 0)
+    judged.remote = manager.fabric().remote_rods();
+  if (!judged.remote) return std::unexpected(use.error());
+  return judged;
+}
+
+std::uint64_t size_of(const JudgedToken& judged, const tokens::RodToken& token) {
+  return judged.use ? judged.use->rod()->size_bytes() : token.number_of_bytes_represented.value();
+}
+
+base::Async<Captured> data_of(CopyJob& job, const JudgedToken& judged, const tokens::RodToken& token,
+                              std::size_t byte) {
+  if (judged.use && judged.use->zero()) co_return handlers::SnapshotRef{};
+  if (judged.use) co_return co_await data_of(job, *judged.use->rod());
+  std::expected<handlers::SnapshotRef, RemoteRods::Refusal> opened{};
+  co_await job.elsewhere([&] { opened = judged.remote->open(token, job.stop_flag()); });
+  if (!opened) co_return remote_refused(job, opened.error(), byte);
+  co_return std::move(*opened);
 }
 
 std::optional<Sense> unreachable(CopyManager& manager, const std::string& source, const std::string& destination) {

@@ -6,7 +6,9 @@
 
 #include <expected>
 
+#include "base/async.h"
 #include "scsi/command_table.h"
+#include "scsi/copy_data.h"
 #include "scsi/copy_fabric.h"
 #include "scsi/sense.h"
 #include "tokens/token_manager.h"
@@ -32,6 +34,18 @@ Sense token_sense(tokens::TokenError error, std::size_t byte);
 
 /// Judges a token for use by `manager`: its own, or of another array of the fabric.
 std::expected<tokens::TokenUse, tokens::TokenError> use_token(CopyManager& manager, const tokens::RodToken& token);
+
+/// What a token stands for, once it was judged: where its data is, or how to ask for it.
+struct JudgedToken {
+  std::optional<tokens::TokenUse> use{};  ///< absent: another machine's token
+  RemoteRods* remote = nullptr;
+};
+std::expected<JudgedToken, tokens::TokenError> judge_token(CopyManager& manager, const tokens::RodToken& token);
+/// The size of a token's ROD in bytes, as far as 64 bits tell.
+std::uint64_t size_of(const JudgedToken& judged, const tokens::RodToken& token);
+/// The data a token stands for, null for zeros; `byte` is where the token stands in the parameter list. Errors: those
+/// of data_of() of its ROD; of another machine's token 05/23/xx, and 0A/0D/02 where that cannot be reached.
+base::Async<Captured> data_of(CopyJob& job, const JudgedToken& judged, const tokens::RodToken& token, std::size_t byte);
 
 /// Why no data can move from logical unit `source` to `destination`; nothing when it can.
 std::optional<Sense> unreachable(CopyManager& manager, const std::string& source, const std::string& destination);

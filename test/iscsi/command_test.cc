@@ -58,6 +58,20 @@ TEST_SUITE("iscsi commands") {
     CHECK(joined == ByteVector(all.begin(), all.begin() + 4096));
   }
 
+  TEST_CASE("Sense data goes with GOOD where a command has some: EXTENDED COPY(LID4) with G_SENSE") {
+    Host host;
+    ByteVector list(48);
+    list[0] = 0x01;
+    list[3] = 0x20;
+    list[15] = 0x02;
+    list[16] = 0xFF;
+    host.peer.send_command({0x83, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 48, 0, 0}, kWrite, 48, list);
+    CHECK(host.peer.told() == Lines{"Response 00 itt=1 sense=0F/00/20"});
+    list[15] = 0;
+    host.peer.send_command({0x83, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 48, 0, 0}, kWrite, 48, list);
+    CHECK(host.peer.told() == Lines{"Response 00 itt=2"});
+  }
+
   TEST_CASE("Residuals compare what was expected with what the command moves") {
     struct Row {
       const char* what;

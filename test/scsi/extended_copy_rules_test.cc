@@ -5,6 +5,8 @@
 // were asked for; copy source or destination not authorized (26/15): there is no access control between logical units.
 #include <doctest/doctest.h>
 
+#include "handlers/memory_store.h"
+#include "scsi/copy_fabric.h"
 #include "scsi/copy_manager.h"
 #include "scsi/mode_pages.h"
 #include "test/scsi/extended_copy_fixture.h"
@@ -450,6 +452,65 @@ TEST_CASE("each wrong token in the inline data has its own qualifier, at the tok
     device.clock.advance(std::chrono::seconds(60));
     refuses(token, invalid_token_operation_token_expired);
   }
+}
+
+namespace {
+
+/// Another machine's array, for one token.
+class OtherMachine final : public scsi::RemoteRods {
+ public:
+  std::expected<handlers::SnapshotRef, Refusal> open(const tokens::RodToken&, const std::atomic<bool>&) override {
+    if (refusal) return std::unexpected(*refusal);
+    return data;
+  }
+  handlers::SnapshotRef data{};
+  std::optional<Refusal> refusal{};
+};
+
+}  // namespace
+
+TEST_CASE("a token of another machine in the inline data is copied from, or refused as that machine says") {
+  OtherMachine other;
+  ExtendedCopyDevice device({.remote_tokens = 4});
+  tokens::RodToken token = device.token_of({{0, 8}}, {}, kA);
+  token.creator_logical_unit_descriptor.designator[3] ^= 1;
+  CopyList list{.cscds = {device.cscd(kB), rod_cscd({.type = 0})},
+                .segments = {blocks_segment(4, 2, 0, {.source = 1, .destination = 0})},
+                .inline_data = as_list(token)};
+  FieldPointer at = FieldPointer::list(list.segment_at(1));
+  aborts(device, list,
+         {.code = invalid_token_operation_remote_token_usage_not_supported,
+          .field = at,
+          .key = SenseKey::illegal_request});
+
+  device.copies.fabric().set_remote_rods(&other);
+  handlers::MemoryStore elsewhere(4096);
+  elsewhere.write(0, ExtendedCopyDevice::pattern(4096, 9)).value();
+  handlers::ByteRange all{0, 4096};
+  other.data = elsewhere.capture({&all, 1}).value();
+  CHECK(device.copy(list).good());
+  Bytes expected = ExtendedCopyDevice::pattern(4096, 9);
+  CHECK(device.bytes(kB, 0, 2048) == Bytes(expected.begin() + 1024, expected.begin() + 3072));
+
+  other.refusal = scsi::RemoteRods::Refusal{.token = tokens::TokenError::expired, .creator_known = true, .reason = ""};
+  aborts(device, list, {.code = invalid_token_operation_token_expired, .field = at, .key = SenseKey::illegal_request});
+  other.refusal = scsi::RemoteRods::Refusal{.creator_known = true, .reason = "no route"};
+  aborts(device, list, {.code = copy_target_device_not_reachable, .field = FieldPointer::list(list.cscd_at(1))});
+  device.copies.fabric().set_remote_rods(nullptr);
+}
+
+TEST_CASE("a token by reference whose logical unit shrank is cancelled, one whose data is gone is not copied from") {
+  ExtendedCopyDevice device;
+  CopyList make{.cscds = {rod_cscd({.type = 0x00010000, .r_token = true})},
+                .segments = {populate_one_segment(100, 8, {.source = kThis, .destination = 0})}};
+  CHECK(device.copy(make, kSparse).good());
+  tokens::RodToken token = device.result(0x2C, kSparse).token.value();
+  device.store(kSparse).resize(104 * 512);
+  CopyList list{.cscds = {device.cscd(kB), rod_cscd({.type = 0})},
+                .segments = {blocks_segment(4, 0, 0, {.source = 1, .destination = 0})},
+                .inline_data = as_list(token)};
+  Command& command = device.copy(list);
+  CHECK(command.failed_with(SenseKey::illegal_request, invalid_token_operation_token_cancelled));
 }
 
 TEST_CASE("a ROD's producer that is another target's logical unit") {

@@ -393,6 +393,48 @@ TEST_CASE("IMMED=1 is answered first, goes on in the background, and can be abor
   CHECK(device.bytes(kB, 9 * 512, 512) == Bytes(512));
 }
 
+TEST_CASE("progress moves in bytes over all segments, and a stopped copy writes nothing more") {
+  using namespace std::chrono_literals;
+  ExtendedCopyDevice device({.copy_duration = {.latency_us = 500'000, .bytes_per_second = 512 * 100}});
+  device.fill_bytes(kA, 0, 1 << 16, 1);
+  CopyList list{.cscds = {device.cscd(kA), device.cscd(kB)},
+                .segments = {blocks_segment(10, 0, 0), blocks_segment(100, 10, 10)}};
+  Command& command = device.send(ExtendedCopyDevice::cdb(list.format, list.bytes().size()), list.bytes(), kA);
+  auto progress = [&] {
+    CopyStatusLid4 status = device.status();
+    CHECK(status.header.copy_operation_status == 0x11);
+    return std::pair(status.header.segments_processed.value(), status.header.transfer_count.value() / 512);
+  };
+  CHECK(progress() == std::pair<std::uint16_t, std::uint64_t>(0, 0));
+  device.pass(600ms);  // the latency, once, and the first segment
+  CHECK(progress() == std::pair<std::uint16_t, std::uint64_t>(1, 10));
+  device.pass(500ms);
+  CHECK(progress() == std::pair<std::uint16_t, std::uint64_t>(1, 60));
+  CHECK(device.receive_lid1(0x00, 0x2C, 12).data()[4] == 0x00);
+  CHECK(device.abort_copy(0x2C, kA).good());
+  CHECK(command.failed_with(SenseKey::copy_aborted, AdditionalSense::commands_cleared_by_device_server));
+  CHECK(device.status().header.copy_operation_status == 0x60);
+  device.pass(10s);
+  CHECK(device.bytes(kB, 0, 60 * 512) == device.bytes(kA, 0, 60 * 512));
+  CHECK(device.bytes(kB, 60 * 512, 50 * 512) == Bytes(50 * 512));
+}
+
+TEST_CASE("ABORT TASK stops an EXTENDED COPY; its results stay and say so") {
+  using namespace std::chrono_literals;
+  ExtendedCopyDevice device({.copy_duration = {.latency_us = 500'000}});
+  device.fill_bytes(kA, 0, 512, 1);
+  CopyList list{.cscds = {device.cscd(kA), device.cscd(kB)}, .segments = {blocks_segment(1, 0, 0)}};
+  Command& command = device.send(ExtendedCopyDevice::cdb(list.format, list.bytes().size()), list.bytes(), kA);
+  device.server.manage(scsi::TaskManagementFunction::abort_task, device.nexus, scsi::Lun{kA}, command.task.tag,
+                       [](auto) {});
+  device.pass(1s);
+  CHECK(command.status() == scsi::Status::task_aborted);
+  CHECK(device.bytes(kB, 0, 512) == Bytes(512));
+  CHECK(device.status().header.copy_operation_status == 0x60);
+  CHECK(device.receive_lid1(0x00, 0x2C, 12).data()[4] == 0x02);
+  CHECK(device.copies.operations().in_progress() == 0);
+}
+
 TEST_CASE("a ROD is populated in several steps, used as a copy source, and is as the data was then") {
   for (std::uint32_t type : {0x00010000u, 0x00800000u, 0x00800001u, 0x00800002u, 0x0080FFFFu}) {
     ExtendedCopyDevice device;
