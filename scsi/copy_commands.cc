@@ -88,6 +88,9 @@ Outcome copy_operation_abort(CommandContext& context) {
 bool offers_odx(const DeviceProfile& profile) { return profile.odx; }
 bool offers_third_party_copy(const DeviceProfile& profile) { return profile.third_party_copy(); }
 bool offers_extended_copy(const DeviceProfile& profile) { return profile.extended_copy; }
+bool offers_held_data(const DeviceProfile& profile) {
+  return profile.extended_copy && profile.held_data_limit_bytes > 0;
+}
 /// ROD tokens come from POPULATE TOKEN, and from EXTENDED COPY where it knows RODs.
 bool offers_tokens(const DeviceProfile& profile) {
   return profile.odx || (profile.extended_copy && !profile.rod_types.empty());
@@ -200,7 +203,7 @@ constexpr CommandDescriptor kRows[] = {
     results_row("RECEIVE COPY STATUS(LID1)", CopyInServiceAction::receive_copy_status_lid1, kCopyResultsLid1Usage,
                 receive_copy_status_lid1, offers_extended_copy),
     results_row("RECEIVE COPY DATA(LID1)", CopyInServiceAction::receive_copy_data_lid1, kCopyResultsLid1Usage,
-                receive_copy_data_lid1, offers_extended_copy),
+                receive_copy_data_lid1, offers_held_data),
     results_row("RECEIVE COPY OPERATING PARAMETERS", CopyInServiceAction::receive_copy_operating_parameters,
                 kNoListIdentifierUsage, receive_copy_operating_parameters, offers_extended_copy),
     results_row("RECEIVE COPY FAILURE DETAILS(LID1)", CopyInServiceAction::receive_copy_failure_details,
@@ -208,7 +211,7 @@ constexpr CommandDescriptor kRows[] = {
     results_row("RECEIVE COPY STATUS(LID4)", CopyInServiceAction::receive_copy_status_lid4, kCopyResultsUsage,
                 receive_copy_status, offers_third_party_copy),
     results_row("RECEIVE COPY DATA(LID4)", CopyInServiceAction::receive_copy_data_lid4, kCopyResultsUsage,
-                receive_copy_data_lid4, offers_extended_copy),
+                receive_copy_data_lid4, offers_held_data),
     results_row("RECEIVE ROD TOKEN INFORMATION", CopyInServiceAction::receive_rod_token_information, kCopyResultsUsage,
                 receive_rod_token_information, offers_tokens),
     results_row("REPORT ALL ROD TOKENS", CopyInServiceAction::report_all_rod_tokens, kNoListIdentifierUsage,

@@ -179,8 +179,9 @@ std::vector<std::uint8_t> CopyManager::third_party_copy_page(const LogicalUnit& 
                            .maximum_inline_data_length = profile.maximum_inline_data_bytes};
     page.supported_descriptors = supported_descriptor_types(profile);
     page.supported_cscd_ids = supported_cscd_ids(profile);
-    page.held_data = {.held_data_limit_bytes = profile.held_data_limit_bytes,
-                      .held_data_granularity_log2 = profile.held_data_granularity_log2};
+    if (profile.held_data_limit_bytes > 0)
+      page.held_data = {.held_data_limit_bytes = profile.held_data_limit_bytes,
+                        .held_data_granularity_log2 = profile.held_data_granularity_log2};
   }
   page.rod_token_features = {.remote_tokens = remote_tokens(),
                              .minimum_token_lifetime_s = profile.minimum_token_lifetime_s,

@@ -328,6 +328,11 @@ Parsed<SegmentBody> read_ranges(base::Bytes bytes, std::size_t at) {
   return populate;
 }
 
+Parsed<SegmentBody> read_register_key(base::Bytes bytes, std::size_t) {
+  auto layout = base::load<RegisterKeySegment>(bytes);
+  return ReservationKeys{layout.reservation_key, layout.service_action_reservation_key};
+}
+
 Parsed<SegmentBody> read_source_nexus(base::Bytes bytes, std::size_t at) {
   auto layout = base::load<SourceNexusSegment>(bytes);
   if (layout.transport_id_length != bytes.size() - sizeof layout)
@@ -355,6 +360,7 @@ constexpr SegmentRow kSegmentRows[] = {
      .fixed = true,
      .read = read_blocks,
      .holds = true},
+    {SegmentType::register_key, sizeof(RegisterKeySegment), true, read_register_key},
     {SegmentType::source_nexus, sizeof(SourceNexusSegment), false, read_source_nexus},
     {SegmentType::block_image_to_block_image, sizeof(BlockImageSegment), true, read_image},
     {.type = SegmentType::populate_rod_from_ranges,
@@ -371,9 +377,13 @@ constexpr SegmentRow kSegmentRows[] = {
 };
 static_assert(std::ranges::is_sorted(kSegmentRows, std::ranges::less{}, &SegmentRow::type));
 
+bool offered(const SegmentRow& row, const DeviceProfile& profile) {
+  return (!row.rods || offers_rods(profile)) && (!row.holds || profile.held_data_limit_bytes > 0);
+}
+
 const SegmentRow* find_row(std::uint8_t type, const DeviceProfile& profile) {
   auto row = std::ranges::find(kSegmentRows, static_cast<SegmentType>(type), &SegmentRow::type);
-  return row != std::end(kSegmentRows) && (!row->rods || offers_rods(profile)) ? &*row : nullptr;
+  return row != std::end(kSegmentRows) && offered(*row, profile) ? &*row : nullptr;
 }
 
 struct Frame {
@@ -466,7 +476,7 @@ Parsed<std::vector<SegmentDescriptor>> read_segments(base::Bytes list, const Ext
 std::vector<std::uint8_t> supported_descriptor_types(const DeviceProfile& profile) {
   std::vector<std::uint8_t> types;
   for (const SegmentRow& row : kSegmentRows)
-    if (!row.rods || offers_rods(profile)) types.push_back(static_cast<std::uint8_t>(row.type));
+    if (offered(row, profile)) types.push_back(static_cast<std::uint8_t>(row.type));
   types.push_back(kIdentificationCscd);
   if (offers_rods(profile)) types.push_back(kRodCscd);
   std::ranges::sort(types);

@@ -14,6 +14,7 @@
 #include "scsi/extended_copy_layouts.h"
 #include "scsi/io_error_sense.h"
 #include "scsi/logical_unit.h"
+#include "scsi/reservation_commands.h"
 #include "scsi/token_commands.h"
 
 namespace scsi {
@@ -83,6 +84,8 @@ base::Async<CopyJob::End> ExtendedCopy::run() {
 base::Async<ExtendedCopy::Outcome> ExtendedCopy::process(const SegmentDescriptor& segment) {
   if (const auto* check = std::get_if<VerifyCscd>(&segment.what)) co_return verify(segment, *check);
   if (const auto* ranges = std::get_if<PopulateRod>(&segment.what)) co_return co_await populate(segment, *ranges);
+  if (segment.type == SegmentType::register_key)
+    co_return register_key(segment, std::get<ReservationKeys>(segment.what));
   if (segment.type == SegmentType::source_nexus) co_return move_reservation(segment);
   co_return co_await copy(segment);
 }
@@ -110,6 +113,13 @@ Sense ExtendedCopy::forwarded(const Party& party, Sense answer) const {
                           describe(answer), answer.rule.empty() ? "" : ": ", answer.rule),
               pointer_to(party));
   sense.forwarded.push_back({party.role, Status::check_condition, encode_fixed(answer)});
+  return sense;
+}
+
+/// RESERVATION CONFLICT is a status; no sense data goes with it.
+Sense ExtendedCopy::reservation_conflict(const Party& party) const {
+  Sense sense = aborted(AdditionalSense::third_party_device_failure, "a logical unit is reserved", pointer_to(party));
+  sense.forwarded.push_back({party.role, Status::reservation_conflict, {}});
   return sense;
 }
 
@@ -211,6 +221,10 @@ ExtendedCopy::Outcome ExtendedCopy::check_parties(const SegmentDescriptor& segme
     if (party->lu && party->lu->stopped())
       return std::unexpected(forwarded(
           *party, {SenseKey::not_ready, AdditionalSense::logical_unit_not_ready_initializing_command_required}));
+  if (source.lu && !source.lu->reservations().may_read(source.lu->reservations().find(nexus_)))
+    return std::unexpected(reservation_conflict(source));
+  if (destination.lu && !destination.lu->reservations().may_write(destination.lu->reservations().find(nexus_)))
+    return std::unexpected(reservation_conflict(destination));
   std::string from = source.lu ? source.lu->config().name : source.data ? source.data->source().name : std::string();
   if (destination.lu && !from.empty() && unreachable(job_.manager(), from, destination.lu->config().name))
     return std::unexpected(aborted(AdditionalSense::copy_target_device_not_reachable,
@@ -592,6 +606,28 @@ ExtendedCopy::Outcome ExtendedCopy::verify(const SegmentDescriptor& segment, con
   if (verify.test_unit_ready && party->lu->stopped())
     return std::unexpected(forwarded(
         *party, {SenseKey::not_ready, AdditionalSense::logical_unit_not_ready_initializing_command_required}));
+  return {};
+}
+
+/// Type 14h: PERSISTENT RESERVE OUT with REGISTER, in the name of the I_T nexus that sent the command (SPC-4 6.4.6.17).
+ExtendedCopy::Outcome ExtendedCopy::register_key(const SegmentDescriptor& segment, const ReservationKeys& keys) {
+  auto destination = find(segment, From::copy_destination);
+  if (!destination) return std::unexpected(std::move(destination.error()));
+  if (destination->kind == Party::Kind::null) return std::unexpected(null_unit_error(From::copy_destination));
+  if (!destination->lu)
+    return std::unexpected(aborted(AdditionalSense::invalid_operation_for_copy_source_or_destination,
+                                   "a ROD has no registrations",
+                                   FieldPointer::segment(id_field(From::copy_destination))));
+  LogicalUnit& lu = *destination->lu;
+  bool attached = job_.server().nexuses().contains(job_.nexus());
+  auto done = lu.reservations().register_key({nexus_, attached ? job_.nexus() : NexusId::none}, keys.reservation_key,
+                                             keys.service_action_reservation_key);
+  if (!done && done.error() == ReservationError::too_many_registrants)
+    return std::unexpected(
+        forwarded(*destination, Sense::illegal_request(AdditionalSense::insufficient_registration_resources,
+                                                       "the limit on registered I_T nexuses is reached")));
+  if (!done) return std::unexpected(reservation_conflict(*destination));
+  announce(lu, *done);
   return {};
 }
 

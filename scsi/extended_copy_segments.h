@@ -14,6 +14,7 @@
 #include "base/async.h"
 #include "scsi/copy_data.h"
 #include "scsi/copy_job.h"
+#include "scsi/device_server.h"
 #include "scsi/extended_copy_list.h"
 #include "scsi/token_commands.h"
 #include "tokens/rod.h"
@@ -37,7 +38,7 @@ class ExtendedCopy {
 
   /// `rods` has an element for each CSCD descriptor.
   ExtendedCopy(CopyJob& job, ExtendedCopyList list, std::vector<ListRod> rods)
-      : job_(job), list_(std::move(list)), rods_(std::move(rods)) {}
+      : job_(job), nexus_(job.server().nexus(job.nexus())), list_(std::move(list)), rods_(std::move(rods)) {}
 
   /// All segments, and then the tokens. Errors, key COPY ABORTED with the segment's number:
   ///   08/04  a CSCD descriptor ID that names nothing          at the segment's field
@@ -108,6 +109,7 @@ class ExtendedCopy {
   base::Async<Outcome> process(const SegmentDescriptor& segment);
   base::Async<Outcome> copy(const SegmentDescriptor& segment);
   base::Async<Outcome> populate(const SegmentDescriptor& segment, const PopulateRod& populate);
+  Outcome register_key(const SegmentDescriptor& segment, const ReservationKeys& keys);
   Outcome move_reservation(const SegmentDescriptor& segment);
   Outcome verify(const SegmentDescriptor& segment, const VerifyCscd& verify);
 
@@ -143,6 +145,7 @@ class ExtendedCopy {
   // What goes wrong.
   Sense aborted(AdditionalSense code, std::string rule, FieldPointer pointer) const;
   Sense forwarded(const Party& party, Sense answer) const;
+  Sense reservation_conflict(const Party& party) const;
   Sense read_failure(const Party& source, Sense sense) const;
   Sense no_room_for_rod(const Party& source, Sense sense) const;
   Sense byte_offset_error(std::size_t field) const;
@@ -154,6 +157,7 @@ class ExtendedCopy {
   tokens::CopyOutcome outcome(tokens::CopyStatus status) const;
 
   CopyJob& job_;
+  const ITNexus nexus_;  ///< in whose name logical units are used; it may be gone before the operation is
   ExtendedCopyList list_;
   std::vector<ListRod> rods_;
   std::uint16_t segment_ = 0;  ///< being processed; those before it were

@@ -87,7 +87,7 @@ TEST_CASE("our VPD page 8Fh starts with Block Device ROD Limits of 36 bytes and 
                               "00 01 00 14 11 83 05 00 01 10 11 1C 84 08 00 01 03 04 05 06 07 08 00 00"
                               "00 04 00 1C 00 00 00 00 00 40 01 00 00 00 40 00 00 00 20 00"
                               "00 00 00 00 00 00 00 00 00 00 00 00"
-                              "00 08 00 0C 0A 02 07 0A 0D 15 16 BE BF E4 FE 00"
+                              "00 08 00 0C 0B 02 07 0A 0D 14 15 16 BE BF E4 FE"
                               "00 0C 00 08 00 06 C0 00 F8 00 FF FF"
                               "01 06 00 5C 00"));
   CHECK(page.size() == 0x2A4 + 4);

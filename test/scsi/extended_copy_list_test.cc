@@ -318,8 +318,8 @@ TEST_CASE("without ROD types there are no ROD CSCD descriptors and no populating
   list.segments = {populate_one_segment(0, 1)};
   refuses(list, AdditionalSense::unsupported_segment_descriptor_type_code, FieldPointer::list(list.segment_at(0)),
           {.rod_types = {}});
-  CHECK(scsi::supported_descriptor_types({.rod_types = {}}) == List{0x02, 0x07, 0x0A, 0x0D, 0x15, 0x16, 0xE4});
-  CHECK(scsi::supported_descriptor_types({}) == List{0x02, 0x07, 0x0A, 0x0D, 0x15, 0x16, 0xBE, 0xBF, 0xE4, 0xFE});
+  CHECK(scsi::supported_descriptor_types({.rod_types = {}}) == List{0x02, 0x07, 0x0A, 0x0D, 0x14, 0x15, 0x16, 0xE4});
+  CHECK(scsi::supported_descriptor_types({}) == List{0x02, 0x07, 0x0A, 0x0D, 0x14, 0x15, 0x16, 0xBE, 0xBF, 0xE4, 0xFE});
   CHECK(scsi::supported_cscd_ids({.rod_types = {}}) == std::vector<std::uint16_t>{0xC000, 0xFFFF});
   CHECK(scsi::supported_cscd_ids({}) == std::vector<std::uint16_t>{0xC000, 0xF800, 0xFFFF});
 }
@@ -413,8 +413,9 @@ TEST_CASE("segment types with nothing behind them are UNSUPPORTED SEGMENT DESCRI
 }
 
 TEST_CASE("DESCRIPTOR LENGTH of a segment that is not its type's is refused at the field") {
-  const List segments[] = {blocks_segment(1, 0, 0), blocks_segment(1, 0, 0, {}, 0x0D), bytes_segment({}),
-                           image_segment(1, 0, 0), verify_segment(false)};
+  const List segments[] = {blocks_segment(1, 0, 0), blocks_segment(1, 0, 0, {}, 0x0D),
+                           bytes_segment({}),       image_segment(1, 0, 0),
+                           verify_segment(false),   register_key_segment(1, 2)};
   for (const List& right : segments) {
     for (int change : {-1, 1}) {
       CopyList list = two_units();

@@ -134,6 +134,14 @@ inline List populate_one_segment(std::uint64_t lba, std::uint32_t blocks,
   return as_list(segment);
 }
 
+inline List register_key_segment(std::uint64_t key, std::uint64_t new_key, SegmentOptions options = {}) {
+  scsi::RegisterKeySegment segment{};
+  segment.header = segment_header(0x14, sizeof segment, options);
+  segment.reservation_key = key;
+  segment.service_action_reservation_key = new_key;
+  return as_list(segment);
+}
+
 inline List source_nexus_segment(std::size_t transport_id_length, SegmentOptions options = {}) {
   scsi::SourceNexusSegment segment{};
   segment.header = segment_header(0x15, sizeof segment + transport_id_length, options);

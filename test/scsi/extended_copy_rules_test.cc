@@ -9,6 +9,7 @@
 #include "scsi/copy_fabric.h"
 #include "scsi/copy_manager.h"
 #include "scsi/mode_pages.h"
+#include "scsi/reservations.h"
 #include "test/scsi/extended_copy_fixture.h"
 #include "tokens/copy_operation.h"
 
@@ -329,6 +330,72 @@ TEST_CASE("a byte offset beyond its block is refused at its field") {
          {.code = invalid_field_in_parameter_list, .field = FieldPointer::segment(30)});
 }
 
+namespace {
+
+/// A nexus reserves a logical unit.
+void reserve(ExtendedCopyDevice& device, scsi::NexusId holder, std::uint16_t number, scsi::ReservationType type) {
+  auto list = [](std::uint64_t key, std::uint64_t new_key) {
+    Bytes bytes;
+    base::ByteWriter writer(bytes);
+    writer.u64(key);
+    writer.u64(new_key);
+    writer.zeros(8);
+    return bytes;
+  };
+  device.run({0x5F, 0, 0, 0, 0, 0, 0, 0, 24, 0}, list(0, 0xBBBB), number, holder);
+  CHECK(device.run({0x5F, 1, static_cast<std::uint8_t>(type), 0, 0, 0, 0, 0, 24, 0}, list(0xBBBB, 0), number, holder)
+            .good());
+}
+
+Sense conflict(const CopyList& list, std::size_t cscd, ForwardedSense::From from, std::uint16_t segment = 0) {
+  Sense sense = sense_of(
+      {.code = third_party_device_failure, .field = FieldPointer::list(list.cscd_at(cscd)), .segment = segment});
+  sense.forwarded.push_back({from, scsi::Status::reservation_conflict, {}});
+  return sense;
+}
+
+}  // namespace
+
+TEST_CASE("another nexus's reservation is THIRD PARTY DEVICE FAILURE with RESERVATION CONFLICT forwarded") {
+  using enum scsi::ReservationType;
+  ExtendedCopyDevice device;
+  scsi::NexusId other = device.attach("iqn.2025-01.example:other");
+  CopyList list = list_of(device, {blocks_segment(1, 0, 0)});
+  reserve(device, other, kB, write_exclusive);
+  check_sense(device.copy(list, kWide).sense(), conflict(list, 1, kDestination));
+  std::swap(list.cscds[0], list.cscds[1]);  // reading passes write exclusive
+  CHECK(device.copy(list, kWide).good());
+  reserve(device, other, kA, exclusive_access);
+  list.segments = {blocks_segment(1, 0, 0, {.source = 1, .destination = kThis})};
+  check_sense(device.copy(list, kWide).sense(), conflict(list, 1, kSource));
+  CHECK(device.copy(list, kA).status() == scsi::Status::reservation_conflict);
+}
+
+TEST_CASE(
+    "type 14h registers the nexus that sent the command, so that registrants' reservations let its copy through") {
+  ExtendedCopyDevice device;
+  scsi::NexusId other = device.attach("iqn.2025-01.example:other");
+  reserve(device, other, kB, scsi::ReservationType::write_exclusive_registrants_only);
+  CopyList list = list_of(device, {blocks_segment(1, 0, 0)});
+  device.fill_bytes(kA, 0, 512, 1);
+  CHECK(device.copy(list).failed_with(SenseKey::copy_aborted, third_party_device_failure));
+  list.segments.insert(list.segments.begin(), register_key_segment(0, 0xAAAA));
+  CHECK(device.copy(list).good());
+  CHECK(device.bytes(kB, 0, 512) == device.bytes(kA, 0, 512));
+  // A wrong key, a ROD and a null logical unit; then the key is taken away again.
+  list.segments = {register_key_segment(0x1234, 1)};
+  check_sense(device.copy(list).sense(), conflict(list, 1, kDestination));
+  list.cscds.push_back(rod_cscd());
+  list.segments = {populate_one_segment(0, 1, {.source = kThis, .destination = 2}),
+                   register_key_segment(0, 1, {.destination = 2})};
+  aborts(device, list,
+         {.code = invalid_operation_for_copy_source_or_destination, .field = FieldPointer::segment(6), .segment = 1});
+  list.segments = {register_key_segment(0, 1, {.destination = 0xC000})};
+  aborts(device, list, {.code = copy_target_device_not_reachable, .field = FieldPointer::segment(6)});
+  list.segments = {register_key_segment(0xAAAA, 0), blocks_segment(1, 0, 0)};
+  check_sense(device.copy(list).sense(), conflict(list, 1, kDestination, 1));
+}
+
 TEST_CASE("a reservation is moved by sequential-access devices only") {
   ExtendedCopyDevice device;
   aborts(device, list_of(device, {source_nexus_segment(24)}),
@@ -646,6 +713,21 @@ TEST_CASE("EXTENDED COPY is there without ODX, and page 8Fh then begins with the
   CHECK(device.bytes(kB, 0, 512) == device.bytes(kA, 0, 512));
   CHECK(device.copies.third_party_copy_page(device.lu(kA))[5] == 0x01);
   CHECK(device.populate(1, {{0, 1}}, {}, kA).status() == scsi::Status::check_condition);
+}
+
+TEST_CASE("where no data is held there is no segment of type 0Dh, and nobody asks for held data") {
+  ExtendedCopyDevice device({.held_data_limit_bytes = 0});
+  CopyList list = list_of(device, {blocks_segment(1, 0, 0, {}, 0x0D)});
+  aborts(device, list,
+         {.code = unsupported_segment_descriptor_type_code,
+          .field = FieldPointer::list(list.segment_at(0)),
+          .key = SenseKey::illegal_request});
+  CHECK(device.receive_lid1(0x01, 0x2C, 4).failed_with(SenseKey::illegal_request, invalid_command_operation_code));
+  CHECK(device.run(in_cdb(0x06, 0x2C, 36), {}, kA)
+            .failed_with(SenseKey::illegal_request, invalid_command_operation_code));
+  Bytes page = device.copies.third_party_copy_page(device.lu(kA));
+  Bytes held = hex("C0 01 00 1C");
+  CHECK(std::search(page.begin(), page.end(), held.begin(), held.end()) == page.end());
 }
 
 TEST_CASE("without RODs and without ODX nobody receives tokens") {
