@@ -27,6 +27,7 @@ using Buffer = std::vector<std::uint8_t>;
 constexpr std::uint32_t kBlock = 512;
 constexpr std::uint64_t kFirstLba = 3;
 constexpr std::uint64_t kStepLba = 11;        ///< from one copy's place to the next one's
+constexpr std::uint8_t kDeleteToken = 0x02;   ///< DEL_TKN (SBC-4 5.59): thousands of tokens would reach their limit
 constexpr std::uint64_t kGranuleBlocks = 16;  ///< extents closer than this would touch
 constexpr std::uint32_t kReadBytes = 1 << 20;
 constexpr std::uint64_t kMostRead = 4ull << 30;  ///< of a larger range evenly spaced pieces are read
@@ -263,6 +264,7 @@ class CopyBench {
     host::PopulateTokenHeader populate;
     token_out(from, host::kPopulateTokenAction, populate, from_lba, blocks, populate_us_);
     host::WriteUsingTokenHeader write;
+    write.flags = options_.churn > 0 ? kDeleteToken : 0;
     write.token = receive_token(from);
     token_out(to, host::kWriteUsingTokenAction, write, to_lba, blocks, write_us_);
   }

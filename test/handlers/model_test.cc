@@ -19,11 +19,11 @@ using Op = std::array<std::uint32_t, 6>;
 /// Stores of all kinds, their model, and snapshots with theirs.
 class World {
  public:
-  World(std::uint64_t size, std::uint32_t alignment, bool with_file) : size_(size), alignment_(alignment) {
+  World(std::uint64_t size, std::uint32_t alignment, bool with_files) : size_(size), alignment_(alignment) {
     add(std::make_unique<MemoryStore>(size, pool_));
     add(std::make_unique<MemoryStore>(size, pool_));
     add(std::make_unique<MemoryStore>(size, other_pool_));
-    if (with_file) add(file_.make(size));
+    for (int i = 0; with_files && i < 2; ++i) add(file_.make(size));
   }
 
   void apply(const Op& op) {

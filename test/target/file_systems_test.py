@@ -74,8 +74,8 @@ class OnFileSystem:
     def test_sharing_holes_and_a_full_disk(self):
         self.doctest(TEST_FILE_SYSTEM)
 
-    def test_the_suite_of_all_stores(self):
-        self.doctest(TEST_HANDLERS, "--source-file=*store_suite_test*,*file_store_test*")
+    def test_the_suite_and_the_model_of_all_stores(self):
+        self.doctest(TEST_HANDLERS, "--source-file=*store_suite_test*,*file_store_test*,*model_test*")
 
     def test_a_crash_tears_no_block_and_loses_no_answered_write(self):
         print(f"\n{type(self).__name__}: ODX_SEED={SEED}")
