@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 # Seconds a layer should take on two cores, building not counted. Printed, never enforced.
-BUDGET_S = {"style": 10, "unit": 10, "system": 120, "interop": 180, "asan": 180, "fuzz": 60, "bench": 60}
+BUDGET_S = {"style": 10, "unit": 10, "sim": 60, "system": 120, "interop": 180, "asan": 180, "fuzz": 60, "bench": 60}
 FUZZ_SECONDS = 5
 
 # How the kinds of test programs we run say what they did.
@@ -113,6 +113,15 @@ def unit():
     return meson_tests("build", ["unit", "conversation"]) if build("build") else Tally(failed=1)
 
 
+def sim():
+    """The simulation, and which lines of the copy engine it and the unit tests reach."""
+    if not build("build"):
+        return Tally(failed=1)
+    total = run("test_sim", ["build/test/sim/test_sim"], 120, show=True)
+    total.add(run("scripts/coverage", ["scripts/coverage"], 1200, show=True))
+    return total
+
+
 def system():
     return meson_tests("build", ["system"]) if build("build") else Tally(failed=1)
 
@@ -128,7 +137,7 @@ def asan():
         return Tally(failed=1)
     # binutils' addr2line names the lines of a report; clang's own symbolizer is a package of 100 MB.
     os.environ.setdefault("ASAN_SYMBOLIZER_PATH", "/usr/bin/addr2line")
-    total = meson_tests("build-sanitize", ["unit", "conversation"])
+    total = meson_tests("build-sanitize", ["unit", "sim", "conversation"])
     total.add(meson_tests("build-sanitize", ["system"]))
     return total
 
@@ -151,7 +160,7 @@ def bench():
     return total
 
 
-LAYERS = {f.__name__: f for f in (style, unit, system, interop, asan, fuzz, bench)}
+LAYERS = {f.__name__: f for f in (style, unit, sim, system, interop, asan, fuzz, bench)}
 
 
 def main(names):

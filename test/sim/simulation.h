@@ -1,0 +1,200 @@
+// One seeded run: random operations of several I_T nexuses on the array of world.h, each judged by model.h.
+//
+// What a command must answer is foretold when the device server takes it up, from the model as it is then; where its
+// data comes from, or what it changes, is compared when it ends. That is enough for commands in flight: those that
+// share blocks must end in the order in which they began, and this is checked. Faults and aborts leave a choice (old or
+// new blocks); the model then looks which was taken, and allows nothing else. Thread: one.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <random>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "scsi/task.h"
+#include "test/sim/model.h"
+#include "test/sim/report.h"
+#include "test/sim/world.h"
+
+namespace sim {
+
+/// The array did something that the model does not allow.
+class Disagreement : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+enum class Kind : std::uint8_t {
+  read,
+  write,
+  unmap,
+  write_same,
+  compare_and_write,
+  populate_token,
+  write_using_token,
+  receive_rod_token_information,
+  receive_copy_status,
+};
+const char* name_of(Kind kind);
+
+class Simulation;
+
+/// A command on its way, and what has to become of it.
+class Operation final : public scsi::TaskObserver {
+ public:
+  Operation(Simulation& simulation, Kind its_kind) : kind(its_kind), simulation_(simulation) {}
+  void completed(scsi::Task& task) override;
+
+  Kind kind;
+  scsi::Task task{};
+  std::uint64_t number = 0;
+  std::size_t nexus = 0;
+  std::size_t lun = 0;
+  std::string text{};
+  Bytes data_out{};
+  bool waits_for_data = false;
+  std::uint64_t begun = 0;  ///< its place in the order of beginning; 0: it has not begun
+  bool completed_once = false;
+
+  std::optional<scsi::Sense> refusal{};  ///< what it must be refused with
+  bool aborted = false;                  ///< by task management
+  std::optional<Bytes> when_aborted{};   ///< what its ranges held then: a copy changes nothing afterwards
+
+  Ranges ranges{};       ///< what it reads, changes or captures
+  bool changes = false;  ///< its ranges
+  Bytes compared{};      ///< COMPARE AND WRITE
+  Bytes new_data{};      ///< what its ranges hold afterwards
+
+  CopyRequest request{};
+  std::uint32_t list_identifier = 0;
+  ResultRef result{};
+  TokenRef token{};                 ///< WRITE USING TOKEN: whose use ends with the command
+  bool reason_may_be_lost = false;  ///< of its token
+  bool next_to_a_limit = false;     ///< of its token
+  std::uint32_t allocation_length = 0;
+
+ private:
+  Simulation& simulation_;
+};
+
+struct RunOptions {
+  std::uint64_t seed = 1;
+  std::uint64_t steps = 4000;
+};
+
+class Simulation {
+ public:
+  Simulation(RunOptions options, Report& report);
+
+  /// Throws Disagreement.
+  void run();
+  /// The last things done, oldest first.
+  const std::deque<std::string>& last_events() const { return events_; }
+
+  /// A command has ended. A disagreement is thrown later, not through the device server.
+  void ended(Operation& operation);
+
+ private:
+  struct Nexus {
+    std::string initiator;
+    scsi::NexusId id{};
+    bool attached = false;
+    bool leaving = false;     ///< its tasks are being aborted
+    bool tasks_gone = false;  ///< they have been
+    std::uint32_t last_tag = 0;
+  };
+  struct Function {
+    std::string text;
+    std::vector<std::uint64_t> aborted{};  ///< numbers; when it is complete all of these have ended
+    bool done = false;
+  };
+
+  // simulation.cc: what happens.
+  void step();
+  void work_off(std::size_t at_most);
+  void pass_time();
+  void set_fault();
+  void end_token_early();
+  void finish_leaving();
+  void attach(std::size_t nexus);
+  void compare_all();
+  void check_end();
+  void note(std::string event);
+  void require(bool good, const std::string& what) const;
+  std::uint64_t pick(std::uint64_t below) { return random_() % below; }
+  bool one_in(std::uint64_t n) { return pick(n) == 0; }
+
+  // task_functions.cc: task management and I_T nexus loss.
+  void manage();
+  void lose_nexus();
+  bool over(const Function& function) const;
+  void complete(Function& function, bool as_expected);
+  void select(Function& function, const std::function<bool(const Operation&)>& selected);
+  void start(std::shared_ptr<Function> function, scsi::TaskManagementFunction code, std::size_t nexus, std::size_t lun,
+             std::uint32_t tag);
+
+  // operations.cc: what is sent.
+  void send_something();
+  void send(std::unique_ptr<Operation> operation);
+  void deliver(Operation& operation);
+  std::unique_ptr<Operation> make(Kind kind);
+  void make_block_command(Operation& operation);
+  void make_write_same(Operation& operation);
+  void make_compare_and_write(Operation& operation);
+  void make_unmap(Operation& operation);
+  void make_populate(Operation& operation);
+  void make_write_using(Operation& operation);
+  void make_receive(Operation& operation);
+  void spoil_list(Operation& operation, std::size_t length_field);
+  std::optional<tokens::RodToken> some_token(Operation& operation);
+  std::string alter(tokens::RodToken& token);
+  Ranges some_ranges(std::size_t lun, std::uint64_t longest);
+  Range some_range(std::size_t lun, std::uint64_t longest);
+  Bytes some_data(std::uint64_t size);
+  std::uint32_t some_list_identifier() { return static_cast<std::uint32_t>(pick(12)); }
+
+  // judge.cc: what must come back.
+  void settle(Operation& operation);
+  void judge_cdb(Operation& operation);
+  void begin(Operation& operation);
+  void begin_populate(Operation& operation);
+  void begin_write_using(Operation& operation);
+  void begin_receive(Operation& operation);
+  void settle_aborted(Operation& operation);
+  void settle_refused(Operation& operation, const scsi::Sense& expected);
+  void settle_failed(Operation& operation, const Failures& failures);
+  void settle_good(Operation& operation);
+  void settle_populate(Operation& operation);
+  void settle_short_write(Operation& operation, const scsi::Sense& sense, bool token_lost);
+  void settle_receive(Operation& operation);
+  void compare_result(Operation& operation, const Bytes& data, bool with_token);
+  void finish_result(Operation& operation, std::uint8_t status, std::uint64_t count,
+                     const std::optional<scsi::Sense>& sense);
+  void end_use(Operation& operation);
+  const Operation* in_the_way_of(const Operation& operation) const;
+  void adopt_old_or_new(Operation& operation, std::uint64_t unit);
+  void expect_sense(const Operation& operation, const scsi::Sense& expected) const;
+  std::string outcome_of(const Operation& operation) const;
+
+  RunOptions options_;
+  Report& report_;
+  std::mt19937_64 random_;
+  bool tight_;
+  std::deque<std::unique_ptr<Operation>> operations_{};
+  std::vector<Nexus> nexuses_{};
+  std::vector<Operation*> in_flight_{};  ///< in the order they were sent
+  std::vector<std::shared_ptr<Function>> functions_{};
+  std::deque<std::string> events_{};
+  std::optional<std::string> disagreement_{};  ///< found inside a call of the device server
+  std::uint64_t last_number_ = 0;
+  std::uint64_t last_begun_ = 0;
+  std::optional<std::size_t> full_{};  ///< a logical unit without room
+  TokenRef watched_token_{};           ///< its time was just moved next to a limit, or it was ended
+  World world_;                        ///< goes first: until then commands may end
+  Model model_;
+};
+
+}  // namespace sim
