@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <random>
 #include <string_view>
 #include <vector>
@@ -53,14 +54,17 @@ Options options_of(int argc, char** argv) {
 
 /// Whether the array and the model agreed to the end.
 bool run(sim::RunOptions options, sim::Report& report) {
-  sim::Simulation simulation(options, report);
+  auto simulation = std::make_unique<sim::Simulation>(options, report);
   try {
-    simulation.run();
+    simulation->run();
     return true;
   } catch (const std::exception& error) {
-    for (const std::string& event : simulation.last_events()) fmt::print("  {}\n", event);
+    for (const std::string& event : simulation->last_events()) fmt::print("  {}\n", event);
+    for (const std::string& operation : simulation->in_flight()) fmt::print("  in flight: {}\n", operation);
     fmt::print("seed {}: {}\nrun it again: test_sim --seed {} --steps {}\n", options.seed, error.what(), options.seed,
                options.steps);
+    // Never destroyed: what is in flight has no end that the array and the model agree on.
+    static_cast<void>(simulation.release());
     return false;
   }
 }

@@ -64,18 +64,6 @@ Bytes LogicalUnitModel::at(const Ranges& ranges) const {
   return data;
 }
 
-void LogicalUnitModel::put(const Ranges& ranges, const Bytes& data, unsigned depth) {
-  depths.resize(capacity());
-  auto from = data.begin();
-  for (const Range& range : ranges) {
-    auto length = static_cast<std::ptrdiff_t>(std::uint64_t{range.blocks} * block_length);
-    std::copy_n(from, length, bytes.begin() + static_cast<std::ptrdiff_t>(range.lba * block_length));
-    from += length;
-    std::fill_n(depths.begin() + static_cast<std::ptrdiff_t>(range.lba), range.blocks,
-                static_cast<std::uint16_t>(depth));
-  }
-}
-
 unsigned LogicalUnitModel::depth(const Ranges& ranges) const {
   unsigned deepest = 0;
   for (const Range& range : ranges)
@@ -110,11 +98,10 @@ std::size_t Model::valid_tokens() const {
       tokens_, [&](const TokenRef& token) { return token->state(clock_.now()) == TokenEnd::none; }));
 }
 
-TokenRef Model::create_token(std::size_t lun, Bytes bytes, std::uint32_t timeout_s, unsigned depth) {
+TokenRef Model::create_token(std::size_t lun, Bytes bytes, std::uint32_t timeout_s) {
   auto token = std::make_shared<TokenModel>();
   token->bytes = std::move(bytes);
   token->lun = lun;
-  token->depth = depth;
   token->created = token->last_used = clock_.now();
   token->lifetime = std::chrono::seconds(limits_.lifetime_s);
   token->inactivity_timeout = std::chrono::seconds(timeout_s == 0 ? limits_.default_inactivity_timeout_s : timeout_s);
@@ -126,6 +113,15 @@ TokenRef Model::create_token(std::size_t lun, Bytes bytes, std::uint32_t timeout
   if (static_cast<std::size_t>(std::ranges::count_if(tokens_, ended)) >= kReasonsPerToken * limits_.tokens)
     for (const TokenRef& it : tokens_) it->reason_may_be_lost |= ended(it);
   return token;
+}
+
+void Model::source_changes(std::size_t lun, std::uint64_t first, std::uint64_t end, bool surely) {
+  for (const TokenRef& token : tokens_) {
+    if (!token->vulnerable || token->lun != lun) continue;
+    bool hit = std::ranges::any_of(
+        token->source, [&](const Range& range) { return first < range.lba + range.blocks && range.lba < end; });
+    if (hit) (surely ? token->source_has_changed : token->source_may_have_changed) = true;
+  }
 }
 
 void Model::end_use(TokenModel& token) {
@@ -144,6 +140,7 @@ void Model::end(TokenModel& token, TokenEnd reason) const {
 }
 
 std::string Model::learn(TokenModel& token, const tokens::RodToken& image) {
+  if (image.rod_type != static_cast<std::uint32_t>(token.type)) return "ROD TYPE";
   if (image.rod_token_length != tokens::kRodTokenLength) return "ROD TOKEN LENGTH";
   if (image.number_of_bytes_represented != token.bytes.size()) return "NUMBER OF BYTES REPRESENTED";
   if (image.number_of_bytes_represented_high != 0) return "NUMBER OF BYTES REPRESENTED, high part";
@@ -242,8 +239,9 @@ std::optional<Sense> Model::judge_populate(std::size_t lun, const CopyRequest& r
   using Defect = CopyRequest::Defect;
   if (request.defect == Defect::list_too_short) return illegal(AdditionalSense::parameter_list_length_error);
   if (request.defect == Defect::data_length) return list_field(0);
-  static const std::set<std::uint32_t> kCreatable = {static_cast<std::uint32_t>(point_in_time_default),
-                                                     static_cast<std::uint32_t>(point_in_time_persistent)};
+  static const std::set<std::uint32_t> kCreatable = {
+      static_cast<std::uint32_t>(point_in_time_default), static_cast<std::uint32_t>(point_in_time_change_vulnerable),
+      static_cast<std::uint32_t>(point_in_time_persistent), static_cast<std::uint32_t>(point_in_time_any)};
   if ((request.flags & scsi::kRtv) && !kCreatable.contains(request.rod_type)) return list_field(kPopulateRodType);
   if (request.timeout_s > limits_.maximum_inactivity_timeout_s) return list_field(kPopulateTimeout);
   return judge_lists_end(lun, request, kPopulateDescriptorLength);

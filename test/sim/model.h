@@ -50,7 +50,7 @@ struct LogicalUnitModel {
   std::uint64_t capacity() const { return bytes.size() / block_length; }
   /// The bytes of the ranges, one after the other.
   Bytes at(const Ranges& ranges) const;
-  void put(const Ranges& ranges, const Bytes& data, unsigned depth);
+  std::uint8_t* block(std::uint64_t lba) { return bytes.data() + lba * block_length; }
   unsigned depth(const Ranges& ranges) const;
 };
 
@@ -64,6 +64,12 @@ struct TokenModel {
   base::Duration lifetime{}, inactivity_timeout{};
   unsigned commands_in_progress = 0;
   TokenEnd ended = TokenEnd::none;  ///< by what, when not by time
+  tokens::RodType type = tokens::RodType::point_in_time_default;
+  // Of a token that a change of its source cancels.
+  bool vulnerable = false;
+  Ranges source{};
+  std::uint64_t identifier = 0;  ///< known before a host has it
+  bool source_may_have_changed = false, source_has_changed = false;
   /// So many tokens had ended that why this one did may be forgotten before its time (a limit of the array's).
   bool reason_may_be_lost = false;
   std::optional<tokens::RodToken> image{};  ///< once a host has it
@@ -140,8 +146,10 @@ class Model {
 
   // Tokens.
   bool room_for_token() const;
-  TokenRef create_token(std::size_t lun, Bytes bytes, std::uint32_t timeout_s, unsigned depth);
+  TokenRef create_token(std::size_t lun, Bytes bytes, std::uint32_t timeout_s);
   void begin_use(TokenModel& token) { ++token.commands_in_progress; }
+  /// Blocks of a logical unit may be about to change, or have changed.
+  void source_changes(std::size_t lun, std::uint64_t first, std::uint64_t end, bool surely);
   void end_use(TokenModel& token);
   void end(TokenModel& token, TokenEnd reason) const;
   /// A host has read its token: what its bytes say must be true. Empty: it is.

@@ -79,6 +79,7 @@ std::unique_ptr<Operation> Simulation::make(Kind kind) {
     case Kind::write_using_token: make_write_using(*operation); break;
     case Kind::receive_rod_token_information:
     case Kind::receive_copy_status: make_receive(*operation); break;
+    case Kind::copy_operation_abort: make_abort(*operation); break;
   }
   return operation;
 }
@@ -93,12 +94,14 @@ void Simulation::send_something() {
                                                        {Kind::populate_token, 14},
                                                        {Kind::write_using_token, 24},
                                                        {Kind::receive_rod_token_information, 12},
-                                                       {Kind::receive_copy_status, 4}};
+                                                       {Kind::receive_copy_status, 4},
+                                                       {Kind::copy_operation_abort, 3}};
   unsigned sum = 0;
   for (auto [kind, weight] : kMix) sum += weight;
   std::uint64_t which = pick(sum);
   for (auto [kind, weight] : kMix) {
-    if (which < weight) return send(make(kind));
+    if (which < weight && (kind != Kind::copy_operation_abort || traits_.background)) return send(make(kind));
+    if (which < weight) return;
     which -= weight;
   }
 }
@@ -108,7 +111,7 @@ void Simulation::send(std::unique_ptr<Operation> owned) {
   Nexus& nexus = nexuses_[operation.nexus];
   if (!nexus.attached || nexus.leaving) return;
   operations_.push_back(std::move(owned));
-  if (operations_.size() > 4 * kInFlight && operations_.front()->completed_once) operations_.pop_front();
+  if (operations_.size() > 4 * kInFlight && operations_.front()->concluded) operations_.pop_front();
   operation.task.nexus = nexus.id;
   operation.task.lun = scsi::Lun{static_cast<std::uint16_t>(operation.lun)};
   operation.task.tag = ++nexus.last_tag;
@@ -135,6 +138,7 @@ void Simulation::deliver(Operation& operation) {
   operation.task.data_out = lent;
   world_.server.execute(operation.task);
   std::ranges::fill(lent, std::uint8_t{0xEE});
+  poll();
 }
 
 // ---- Block commands -------------------------------------------------------------------------------------------
@@ -244,12 +248,16 @@ void Simulation::make_populate(Operation& operation) {
     request.timeout_s = static_cast<std::uint32_t>(1 + pick(model_.limits().maximum_inactivity_timeout_s));
   if (one_in(50)) request.timeout_s = model_.limits().maximum_inactivity_timeout_s + 1;
   if (one_in(4)) {
+    using enum tokens::RodType;
     static constexpr tokens::RodType kTypes[] = {
-        tokens::RodType::point_in_time_default, tokens::RodType::point_in_time_persistent,
-        tokens::RodType::point_in_time_persistent, tokens::RodType::access_upon_reference};
-    request.flags = scsi::kRtv;
+        point_in_time_default,           point_in_time_persistent, point_in_time_change_vulnerable,
+        point_in_time_change_vulnerable, point_in_time_any,        access_upon_reference};
+    request.flags |= scsi::kRtv;
     request.rod_type = static_cast<std::uint32_t>(kTypes[pick(std::size(kTypes))]);
   }
+  bool vulnerable = traits_.source_write_cancels ||
+                    request.rod_type == static_cast<std::uint32_t>(tokens::RodType::point_in_time_change_vulnerable);
+  if (traits_.background && !vulnerable && one_in(4)) request.flags |= scsi::kImmed;
   operation.list_identifier = some_list_identifier();
   operation.data_out = test::populate_list(
       request.ranges, {.flags = request.flags, .timeout_s = request.timeout_s, .rod_type = request.rod_type});
@@ -309,7 +317,9 @@ void Simulation::make_write_using(Operation& operation) {
   request.token = some_token(operation).value_or(tokens::zero_token());
   std::uint64_t block = model_.logical_units[operation.lun].block_length;
   std::uint64_t in_token = request.token.number_of_bytes_represented / block;
-  if (one_in(3)) request.offset = pick(one_in(12) ? in_token + 3 : std::min<std::uint64_t>(in_token, 256) + 1);
+  bool zero = request.token.rod_type == static_cast<std::uint32_t>(tokens::RodType::block_device_zero);
+  if (zero && one_in(2)) request.offset = random_();  // means nothing there
+  if (!zero && one_in(3)) request.offset = pick(one_in(12) ? in_token + 3 : std::min<std::uint64_t>(in_token, 256) + 1);
   std::uint64_t left = in_token > request.offset ? in_token - request.offset : 0;
   // Mostly what the token holds, in as many ranges as it takes.
   request.ranges = some_ranges(operation.lun, kLongestTransfer);
@@ -319,7 +329,8 @@ void Simulation::make_write_using(Operation& operation) {
       left -= range.blocks;
     }
   }
-  if (one_in(8)) request.flags = scsi::kDelTkn;
+  if (one_in(8)) request.flags |= scsi::kDelTkn;
+  if (traits_.background && one_in(4)) request.flags |= scsi::kImmed;
   operation.list_identifier = some_list_identifier();
   operation.data_out = test::write_list(request.token, request.ranges, request.offset, request.flags);
   operation.text = fmt::format(" list {}{}{} offset {} flags {:02X}h", operation.list_identifier, operation.text,
@@ -343,6 +354,25 @@ void Simulation::make_receive(Operation& operation) {
   if (one_in(20)) operation.allocation_length = 0;
   put_cdb(operation, test::in_cdb(information ? 0x07 : 0x05, operation.list_identifier, operation.allocation_length));
   operation.text = fmt::format(" list {} allocation length {}", operation.list_identifier, operation.allocation_length);
+}
+
+/// Mostly of a copy that is being processed.
+void Simulation::make_abort(Operation& operation) {
+  operation.list_identifier = some_list_identifier();
+  std::vector<Operation*> copies;
+  std::ranges::copy_if(in_flight_, std::back_inserter(copies), [](const Operation* other) {
+    return other->result && other->begun != 0 && other->kind != Kind::copy_operation_abort;
+  });
+  if (!copies.empty() && !one_in(4)) {
+    const Operation& victim = *copies[pick(copies.size())];
+    operation.nexus = victim.nexus;
+    operation.lun = victim.lun;
+    operation.list_identifier = victim.list_identifier;
+  }
+  Bytes cdb = test::in_cdb(0x1C, operation.list_identifier, 0);
+  cdb[0] = scsi::kThirdPartyCopyOut;
+  put_cdb(operation, cdb);
+  operation.text = fmt::format(" list {}", operation.list_identifier);
 }
 
 }  // namespace sim

@@ -17,6 +17,28 @@ constexpr std::size_t kEventsKept = 60;
 constexpr std::size_t kInFlight = 24;
 constexpr std::uint64_t kStepsBetweenComparisons = 64;
 
+Traits some_traits(std::mt19937_64& random) {
+  using Completion = scsi::CopyDuration::Completion;
+  Traits traits;
+  traits.tight = random() % 3 == 0;
+  traits.source_write_cancels = random() % 4 == 0;
+  traits.background = random() % 3 != 0;
+  if (random() % 3 != 0) {
+    traits.copy_duration.completion = random() % 2 == 0 ? Completion::at_once : Completion::scheduled;
+    traits.copy_duration.latency_us = random() % 3 * 50'000;
+    traits.copy_duration.bytes_per_second = (1 + random() % 20) << 17;
+  }
+  if (random() % 3 == 0) traits.populate_duration.latency_us = 1 + random() % 100'000;
+  return traits;
+}
+
+/// Where copies may be unseen while they run, how many there are is not known well enough for a limit that is reached.
+Limits limits_of(const Traits& traits) {
+  Limits limits;
+  if (traits.background) limits.operations = 1000;
+  return limits;
+}
+
 }  // namespace
 
 const char* name_of(Kind kind) {
@@ -30,6 +52,7 @@ const char* name_of(Kind kind) {
     case Kind::write_using_token: return "WRITE USING TOKEN";
     case Kind::receive_rod_token_information: return "RECEIVE ROD TOKEN INFORMATION";
     case Kind::receive_copy_status: return "RECEIVE COPY STATUS";
+    case Kind::copy_operation_abort: return "COPY OPERATION ABORT";
   }
   return "";
 }
@@ -48,9 +71,9 @@ Simulation::Simulation(RunOptions options, Report& report)
     : options_(options),
       report_(report),
       random_(options.seed),
-      tight_(random_() % 3 == 0),
-      world_(options.seed, Limits{}, tight_),
-      model_(Limits{}, world_.clock) {
+      traits_(some_traits(random_)),
+      world_(options.seed, limits_of(traits_), traits_),
+      model_(limits_of(traits_), world_.clock) {
   for (std::size_t lun = 0; lun < world_.stores.size(); ++lun) {
     scsi::LogicalUnit& lu = world_.lu(lun);
     model_.logical_units.push_back({lu.config().name, lu.block_length(), lu.config().thin,
@@ -81,9 +104,12 @@ void Simulation::attach(std::size_t nexus) {
 void Simulation::run() {
   for (std::uint64_t i = 0; i < options_.steps; ++i) {
     step();
+    poll();
     if (disagreement_) throw Disagreement(*disagreement_);
+    require(world_.failures.empty(), "a store failed, and no command said so");
     finish_leaving();
     if (i % kStepsBetweenComparisons == 0) compare_all();
+    if (i % 8 == 0) compare_tokens();
   }
   check_end();
   report_.count("runs");
@@ -120,6 +146,7 @@ void Simulation::work_off(std::size_t at_most) {
       deliver(*hungry[which]);
     } else {
       world_.executor.step(which - hungry.size(), one_in(2));
+      poll();
     }
   }
 }
@@ -142,8 +169,26 @@ void Simulation::pass_time() {
       report_.count("moved next to a token's limit");
     }
   }
-  world_.clock.advance(by);
+  advance(by);
   note(fmt::format("{} us pass, it is {}", by.count(), world_.clock.now().time_since_epoch().count()));
+}
+
+/// Whether there was one that is due by then.
+bool Simulation::fire_next_timer(base::TimePoint until) {
+  base::TimerQueue& timers = world_.copies.timers();
+  auto next = timers.next();
+  if (!next || *next > until) return false;
+  if (*next > world_.clock.now()) world_.clock.advance(*next - world_.clock.now());
+  timers.run_due(world_.clock.now());
+  poll();
+  return true;
+}
+
+void Simulation::advance(base::Duration by) {
+  base::TimePoint until = world_.clock.now() + by;
+  while (fire_next_timer(until)) {
+  }
+  world_.clock.advance(until - world_.clock.now());
 }
 
 void Simulation::set_fault() {
@@ -182,12 +227,13 @@ void Simulation::end_token_early() {
   TokenRef token = known[pick(known.size())];
   tokens::TokenId id{token->image->copy_manager_rod_token_identifier.value()};
   bool revoke = one_in(2);
+  resolve_vulnerable();
   if (revoke) {
     world_.copies.tokens().revoke(id);
   } else {
     world_.copies.tokens().cancel(id);
   }
-  model_.end(*token, revoke ? TokenEnd::revoked : TokenEnd::cancelled);
+  end_token(*token, revoke ? TokenEnd::revoked : TokenEnd::cancelled);
   watched_token_ = token;
   note(fmt::format("token {:X} {}", static_cast<std::uint64_t>(id), revoke ? "revoked" : "cancelled"));
 }
@@ -198,6 +244,8 @@ void Simulation::finish_leaving() {
     if (it.leaving && it.tasks_gone) {
       world_.server.detach(it.id);
       model_.nexus_lost(nexus);
+      for (Operation* operation : in_flight_)
+        if (operation->nexus == nexus && operation->background) operation->unseen = true;
       model_.forget_unit_attentions(nexus);
       it.leaving = it.attached = it.tasks_gone = false;
       note(fmt::format("nexus {} detached", nexus));
@@ -230,12 +278,17 @@ void Simulation::compare_all() {
 
 void Simulation::check_end() {
   note("everything ends");
-  while (std::ranges::any_of(in_flight_, &Operation::waits_for_data) || world_.executor.held() > 0) work_off(1);
+  do {
+    work_off(1);
+  } while (std::ranges::any_of(in_flight_, &Operation::waits_for_data) || world_.executor.held() > 0 ||
+           fire_next_timer(base::TimePoint::max()));
+  poll();
   if (disagreement_) throw Disagreement(*disagreement_);
   finish_leaving();
   require(in_flight_.empty(), "a command never ended: " + (in_flight_.empty() ? "" : in_flight_.front()->text));
   for (const auto& function : functions_) require(function->done, function->text + " was never complete");
   compare_all();
+  resolve_vulnerable();
   for (std::size_t i = 0; i < kInFlight; ++i) world_.copies.tokens().sweep();
   require(world_.copies.tokens().tokens() == model_.valid_tokens(),
           fmt::format("{} tokens are left, the model has {}", world_.copies.tokens().tokens(), model_.valid_tokens()));
@@ -246,6 +299,14 @@ void Simulation::check_end() {
 void Simulation::note(std::string event) {
   events_.push_back(std::move(event));
   if (events_.size() > kEventsKept) events_.pop_front();
+}
+
+std::vector<std::string> Simulation::in_flight() const {
+  std::vector<std::string> lines;
+  for (const Operation* it : in_flight_)
+    lines.push_back(it->text + (it->begun == 0 ? ", not begun" : "") + (it->background ? ", in the background" : "") +
+                    (it->unseen ? ", unseen" : "") + (it->aborted || it->stopped ? ", stopped" : ""));
+  return lines;
 }
 
 void Simulation::require(bool good, const std::string& what) const {

@@ -10,14 +10,17 @@
 #include <functional>
 #include <memory>
 #include <random>
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "scsi/copy_job.h"
 #include "scsi/task.h"
 #include "test/sim/model.h"
 #include "test/sim/report.h"
 #include "test/sim/world.h"
+#include "tokens/copy_operation.h"
 
 namespace sim {
 
@@ -37,6 +40,7 @@ enum class Kind : std::uint8_t {
   write_using_token,
   receive_rod_token_information,
   receive_copy_status,
+  copy_operation_abort,
 };
 const char* name_of(Kind kind);
 
@@ -47,6 +51,13 @@ class Operation final : public scsi::TaskObserver {
  public:
   Operation(Simulation& simulation, Kind its_kind) : kind(its_kind), simulation_(simulation) {}
   void completed(scsi::Task& task) override;
+  /// Whether it is one of the copy manager's operations, being processed.
+  bool copies() const {
+    return begun != 0 && !refusal && !ranges.empty() &&
+           (kind == Kind::populate_token || kind == Kind::write_using_token);
+  }
+
+  const std::uint8_t* new_block(std::uint64_t lba, std::uint64_t block_length) const;
 
   Kind kind;
   scsi::Task task{};
@@ -58,10 +69,13 @@ class Operation final : public scsi::TaskObserver {
   bool waits_for_data = false;
   std::uint64_t begun = 0;  ///< its place in the order of beginning; 0: it has not begun
   bool completed_once = false;
+  bool concluded = false;  ///< and nothing of it moves any more
 
   std::optional<scsi::Sense> refusal{};  ///< what it must be refused with
-  bool aborted = false;                  ///< by task management
-  std::optional<Bytes> when_aborted{};   ///< what its ranges held then: a copy changes nothing afterwards
+  scsi::Status status{};                 ///< what it was answered, or what its result says
+  scsi::Sense sense{};
+  bool aborted = false;                 ///< by task management
+  std::optional<Bytes> when_aborted{};  ///< what its ranges held then: a copy changes nothing afterwards
 
   Ranges ranges{};       ///< what it reads, changes or captures
   bool changes = false;  ///< its ranges
@@ -71,9 +85,19 @@ class Operation final : public scsi::TaskObserver {
   CopyRequest request{};
   std::uint32_t list_identifier = 0;
   ResultRef result{};
-  TokenRef token{};                 ///< WRITE USING TOKEN: whose use ends with the command
-  bool reason_may_be_lost = false;  ///< of its token
-  bool next_to_a_limit = false;     ///< of its token
+  tokens::CopyOperationKey key{};
+  std::uint64_t target = 0;            ///< COPY OPERATION ABORT: the number of what it stops
+  bool late = false;                   ///< takes its turn when it has its data and its time, not in order of arrival
+  bool in_pieces = false;              ///< changes its blocks one after another, and lets others in between
+  bool background = false;             ///< was answered, and goes on
+  bool stopped = false;                ///< in another way than by an abort of its task
+  std::weak_ptr<scsi::CopyJob> job{};  ///< of one in the background: it is gone when it has ended
+  bool unseen = false;                 ///< nobody can ask for its result any more
+  base::TimePoint started{};
+  std::set<std::uint64_t> overwritten{};  ///< LBAs that others changed since it began
+  TokenRef token{};                       ///< WRITE USING TOKEN: whose use ends with the command
+  bool reason_may_be_lost = false;        ///< of its token
+  bool next_to_a_limit = false;           ///< of its token
   std::uint32_t allocation_length = 0;
 
  private:
@@ -93,6 +117,8 @@ class Simulation {
   void run();
   /// The last things done, oldest first.
   const std::deque<std::string>& last_events() const { return events_; }
+  /// What has not ended.
+  std::vector<std::string> in_flight() const;
 
   /// A command has ended. A disagreement is thrown later, not through the device server.
   void ended(Operation& operation);
@@ -116,6 +142,8 @@ class Simulation {
   void step();
   void work_off(std::size_t at_most);
   void pass_time();
+  void advance(base::Duration by);
+  bool fire_next_timer(base::TimePoint until);
   void set_fault();
   void end_token_early();
   void finish_leaving();
@@ -132,7 +160,8 @@ class Simulation {
   void lose_nexus();
   bool over(const Function& function) const;
   void complete(Function& function, bool as_expected);
-  void select(Function& function, const std::function<bool(const Operation&)>& selected);
+  void remember(Operation& operation);
+  void select(Function& function, bool resets, const std::function<bool(const Operation&)>& selected);
   void start(std::shared_ptr<Function> function, scsi::TaskManagementFunction code, std::size_t nexus, std::size_t lun,
              std::uint32_t tag);
 
@@ -148,6 +177,7 @@ class Simulation {
   void make_populate(Operation& operation);
   void make_write_using(Operation& operation);
   void make_receive(Operation& operation);
+  void make_abort(Operation& operation);
   void spoil_list(Operation& operation, std::size_t length_field);
   std::optional<tokens::RodToken> some_token(Operation& operation);
   std::string alter(tokens::RodToken& token);
@@ -156,14 +186,42 @@ class Simulation {
   Bytes some_data(std::uint64_t size);
   std::uint32_t some_list_identifier() { return static_cast<std::uint32_t>(pick(12)); }
 
-  // judge.cc: what must come back.
+  // background.cc: copies that go on after their commands were answered.
+  void poll();
+  std::vector<Operation*> unseen_copies() const;
+  void settle_background(Operation& operation, const tokens::CopyOperation* copy);
+  void resolve_vulnerable();
+  void compare_tokens();
+  void end_token(TokenModel& token, TokenEnd reason);
+
+  // settle.cc: what must have come back.
   void settle(Operation& operation);
+  void conclude(Operation& operation);
+  Failures take_failures(const Operation& operation);
+  void settle_stopped(Operation& operation);
+  enum class Content : std::uint8_t { of_model, of_operation, of_another, wrong };
+  Content look(const Operation& operation, std::uint64_t lba, const std::uint8_t* actual) const;
+  void observe(const Operation& operation);
+  bool could_match(const Operation& operation) const;
+  void write_model(Operation& operation, std::uint64_t lba, const std::uint8_t* data);
+  void adopt(Operation& operation);
+  bool written(const Operation& copy, std::uint64_t lba);
+  using EachBlock = std::function<void(std::uint64_t index, std::uint64_t lba, const std::uint8_t* actual)>;
+  void each_block(const Operation& operation, const EachBlock& visit);
+  void check_written(Operation& operation, std::uint64_t count, bool torn);
+  void adopt_end_of_token(Operation& operation);
+  void expect_good(const Operation& operation) const;
+  void watch_source(const Operation& operation, TokenModel& token);
+  void check_progress(const Operation& operation, const Bytes& data);
+  void check_time(const Operation& operation) const;
+
+  // judge.cc: what must come back.
   void judge_cdb(Operation& operation);
   void begin(Operation& operation);
   void begin_populate(Operation& operation);
   void begin_write_using(Operation& operation);
   void begin_receive(Operation& operation);
-  void settle_aborted(Operation& operation);
+  void begin_abort(Operation& operation);
   void settle_refused(Operation& operation, const scsi::Sense& expected);
   void settle_failed(Operation& operation, const Failures& failures);
   void settle_good(Operation& operation);
@@ -175,14 +233,13 @@ class Simulation {
                      const std::optional<scsi::Sense>& sense);
   void end_use(Operation& operation);
   const Operation* in_the_way_of(const Operation& operation) const;
-  void adopt_old_or_new(Operation& operation, std::uint64_t unit);
   void expect_sense(const Operation& operation, const scsi::Sense& expected) const;
   std::string outcome_of(const Operation& operation) const;
 
   RunOptions options_;
   Report& report_;
   std::mt19937_64 random_;
-  bool tight_;
+  Traits traits_;
   std::deque<std::unique_ptr<Operation>> operations_{};
   std::vector<Nexus> nexuses_{};
   std::vector<Operation*> in_flight_{};  ///< in the order they were sent

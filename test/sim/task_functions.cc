@@ -30,21 +30,32 @@ const char* name_of(TaskManagementFunction function) {
 
 /// Whether everything it ends has ended.
 bool Simulation::over(const Function& function) const {
-  return std::ranges::none_of(in_flight_, [&](const Operation* operation) {
+  auto ends = [&](const Operation* operation) {
     return std::ranges::find(function.aborted, operation->number) != function.aborted.end();
-  });
+  };
+  bool seen = std::ranges::any_of(in_flight_, [&](const Operation* it) { return !it->unseen && ends(it); });
+  // Of copies that nobody can ask for only their number is known.
+  auto hidden = unseen_copies();
+  auto others = std::ranges::count_if(in_flight_, [&](const Operation* it) { return it->copies() && !ends(it); });
+  return !seen &&
+         (std::ranges::none_of(hidden, ends) || world_.copies.running_jobs() <= static_cast<std::size_t>(others));
+}
+
+/// What a copy that is to stop has written by now: nothing may be added.
+void Simulation::remember(Operation& operation) {
+  bool copy = operation.kind == Kind::write_using_token && operation.begun != 0 && !operation.refusal;
+  if (copy && !operation.when_aborted) operation.when_aborted = world_.content(operation.lun, operation.ranges);
 }
 
 /// Marks what a function ends, before it does.
-void Simulation::select(Function& function, const std::function<bool(const Operation&)>& selected) {
+void Simulation::select(Function& function, bool resets, const std::function<bool(const Operation&)>& selected) {
   for (Operation* operation : in_flight_) {
-    if (!selected(*operation)) continue;
+    if (!selected(*operation) || (operation->background && !resets)) continue;
     function.aborted.push_back(operation->number);
-    if (operation->aborted) continue;
-    operation->aborted = true;
+    if (resets && operation->background) operation->unseen = true;
+    (operation->background ? operation->stopped : operation->aborted) = true;
     operation->waits_for_data = false;
-    bool copy = operation->kind == Kind::write_using_token && operation->begun != 0 && !operation->refusal;
-    if (copy) operation->when_aborted = world_.content(operation->lun, operation->ranges);
+    remember(*operation);
   }
 }
 
@@ -66,6 +77,7 @@ void Simulation::start(std::shared_ptr<Function> function, TaskManagementFunctio
 }
 
 void Simulation::complete(Function& function, bool as_expected) {
+  poll();
   auto wrong = [&](const char* what) {
     if (!disagreement_) disagreement_ = function.text + what;
   };
@@ -102,22 +114,23 @@ void Simulation::manage() {
   note(function->text);
   std::vector<std::size_t> reset;
   auto resets = [&](std::size_t number, AdditionalSense condition) {
-    select(*function, [&](const Operation& operation) { return operation.lun == number; });
+    select(*function, true, [&](const Operation& operation) { return operation.lun == number; });
     for (std::size_t other = 0; other < nexuses_.size(); ++other)
       if (nexuses_[other].attached) model_.establish(other, number, condition);
     reset.push_back(number);
   };
   switch (code) {
     case TaskManagementFunction::abort_task:
-      select(*function, [&](const Operation& it) { return it.lun == lun && it.nexus == nexus && it.task.tag == tag; });
+      select(*function, false,
+             [&](const Operation& it) { return it.lun == lun && it.nexus == nexus && it.task.tag == tag; });
       break;
     case TaskManagementFunction::abort_task_set:
-      select(*function, [&](const Operation& it) { return it.lun == lun && it.nexus == nexus; });
+      select(*function, false, [&](const Operation& it) { return it.lun == lun && it.nexus == nexus; });
       break;
     case TaskManagementFunction::clear_task_set:
-      select(*function, [&](const Operation& it) { return it.lun == lun; });
+      select(*function, false, [&](const Operation& it) { return it.lun == lun; });
       for (const Operation* it : in_flight_)
-        if (it->lun == lun && it->nexus != nexus)
+        if (it->lun == lun && it->nexus != nexus && !it->background)
           model_.establish(it->nexus, lun, AdditionalSense::commands_cleared_by_another_initiator);
       break;
     case TaskManagementFunction::logical_unit_reset:
@@ -144,7 +157,7 @@ void Simulation::lose_nexus() {
   auto function = std::make_shared<Function>();
   function->text = fmt::format("loss of nexus {}", nexus);
   note(function->text);
-  select(*function, [&](const Operation& operation) { return operation.nexus == nexus; });
+  select(*function, false, [&](const Operation& operation) { return operation.nexus == nexus; });
   functions_.push_back(function);
   world_.server.abort_all(it.id, [this, function, nexus] {
     complete(*function, true);

@@ -10,7 +10,7 @@ namespace {
 
 constexpr std::uint64_t kTightMemory = 160 << 10;
 
-scsi::DeviceProfile profile_of(const Limits& limits) {
+scsi::DeviceProfile profile_of(const Limits& limits, const Traits& traits) {
   scsi::DeviceProfile profile;
   profile.maximum_range_descriptors = static_cast<std::uint16_t>(limits.range_descriptors);
   profile.maximum_token_transfer_bytes = limits.transfer_bytes;
@@ -22,6 +22,10 @@ scsi::DeviceProfile profile_of(const Limits& limits) {
   profile.maximum_tokens = static_cast<std::uint32_t>(limits.tokens);
   profile.maximum_copy_operations = static_cast<std::uint32_t>(limits.operations);
   profile.maximum_copy_results = static_cast<std::uint32_t>(limits.results);
+  profile.background = traits.background;
+  profile.source_write_cancels = traits.source_write_cancels;
+  profile.copy_duration = traits.copy_duration;
+  profile.populate_duration = traits.populate_duration;
   return profile;
 }
 
@@ -30,26 +34,26 @@ scsi::DeviceProfile profile_of(const Limits& limits) {
 void RandomExecutor::step(std::size_t index, bool to_the_end) {
   Job job = std::move(jobs_.at(index));
   jobs_.erase(jobs_.begin() + static_cast<std::ptrdiff_t>(index));
-  failures_.clear();
   if (job.work) {
+    Failures before = std::exchange(failures_, {});
     job.work();
     job.work = nullptr;
-    job.failures = std::exchange(failures_, {});
+    job.failures = std::exchange(failures_, std::move(before));
     if (!to_the_end) {
       jobs_.insert(jobs_.begin() + static_cast<std::ptrdiff_t>(index), std::move(job));
       return;
     }
   }
-  failures_ = std::move(job.failures);
+  failures_.insert(failures_.end(), job.failures.begin(), job.failures.end());
   job.done();
 }
 
-World::World(std::uint64_t seed, const Limits& limits, bool tight)
+World::World(std::uint64_t seed, const Limits& limits, const Traits& traits)
     : entropy(seed),
-      copies(profile_of(limits), clock, entropy),
+      copies(profile_of(limits, traits), clock, entropy),
       server({"iqn.2025-01.example:target", 1}, clock, &executor, copies) {
   auto memory = handlers::MemoryPool::create();
-  auto old_data = handlers::MemoryPool::create(tight ? kTightMemory : handlers::MemoryBudget::kUnlimited);
+  auto old_data = handlers::MemoryPool::create(traits.tight ? kTightMemory : handlers::MemoryBudget::kUnlimited);
   auto in_memory = [&](std::uint64_t size) { return std::make_unique<handlers::MemoryStore>(size, memory); };
   auto in_file = [&](std::uint64_t size, std::uint32_t block_length) {
     handlers::FileStoreOptions options;
@@ -68,7 +72,7 @@ World::World(std::uint64_t seed, const Limits& limits, bool tight)
 
 void World::add(const std::string& name, std::uint32_t block_length, bool thin,
                 std::unique_ptr<handlers::BackingStore> store) {
-  auto watched = std::make_unique<WatchedStore>(std::move(store), failures);
+  auto watched = std::make_unique<WatchedStore>(std::move(store), stores.size(), failures);
   auto number = static_cast<std::uint16_t>(stores.size());
   stores.push_back(watched.get());
   scsi::LogicalUnitConfig config;

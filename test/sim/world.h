@@ -20,8 +20,18 @@
 
 namespace sim {
 
+/// What differs from run to run.
+struct Traits {
+  bool tight =
+      false;  ///< so little memory for old data of file stores that tokens are lost when their source is written
+  bool source_write_cancels = false;
+  bool background = false;  ///< IMMED may be one
+  scsi::CopyDuration copy_duration{}, populate_duration{};
+};
+
 /// An error that a store gave back.
 struct Failure {
+  std::size_t lun = 0;
   std::string call;
   handlers::IoError::Kind kind{};
 };
@@ -30,8 +40,8 @@ using Failures = std::vector<Failure>;
 /// Passes everything on and writes down which calls failed, so that a command's outcome can be foretold from them.
 class WatchedStore final : public handlers::BackingStore {
  public:
-  WatchedStore(std::unique_ptr<handlers::BackingStore> store, Failures& failures)
-      : fault_(std::move(store)), failures_(failures) {}
+  WatchedStore(std::unique_ptr<handlers::BackingStore> store, std::size_t lun, Failures& failures)
+      : fault_(std::move(store)), lun_(lun), failures_(failures) {}
 
   handlers::FaultStore& fault() { return fault_; }
   /// The store below all faults.
@@ -70,11 +80,12 @@ class WatchedStore final : public handlers::BackingStore {
  private:
   template <typename Result>
   Result seen(const char* call, Result result) {
-    if (!result) failures_.push_back({call, result.error().kind});
+    if (!result) failures_.push_back({lun_, call, result.error().kind});
     return result;
   }
 
   handlers::FaultStore fault_;
+  std::size_t lun_;
   Failures& failures_;
 };
 
@@ -102,10 +113,9 @@ class RandomExecutor final : public base::Executor {
 
 class World {
  public:
-  /// `tight`: so little memory for old data of file stores that tokens are lost when their source is written.
-  World(std::uint64_t seed, const Limits& limits, bool tight);
+  World(std::uint64_t seed, const Limits& limits, const Traits& traits);
 
-  Failures failures{};  ///< since the last completion
+  Failures failures{};  ///< that no command was blamed for yet
   base::VirtualClock clock{};
   base::SeededEntropy entropy;
   scsi::CopyManager copies;
