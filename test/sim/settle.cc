@@ -195,12 +195,13 @@ bool Simulation::written(const Operation& copy, std::uint64_t lba) {
 
 void Simulation::write_model(Operation& operation, std::uint64_t lba, const std::uint8_t* data) {
   LogicalUnitModel& lu = model_.logical_units[operation.lun];
+  bool changes = !std::equal(data, data + lu.block_length, lu.block(lba));
   std::copy_n(data, lu.block_length, lu.block(lba));
   lu.depths.resize(lu.capacity());
   lu.depths[lba] = static_cast<std::uint16_t>(operation.token ? operation.token->depth : 0);
   for (Operation* other : in_flight_)
     if (other != &operation && other->lun == operation.lun && other->copies()) other->overwritten.insert(lba);
-  model_.source_changes(operation.lun, lba, lba + 1, true);
+  if (changes) model_.source_changes(operation.lun, lba, lba + 1, true);
 }
 
 void Simulation::each_block(const Operation& operation, const EachBlock& visit) {
