@@ -43,6 +43,7 @@ struct IoError {
     medium_read,      ///< the data cannot be read
     medium_write,     ///< the data cannot be written
     snapshot_lost,    ///< a snapshot's old data could not be kept (its token is cancelled, 23h/08h)
+    unreachable,      ///< another array has a snapshot's data, and does not give it
     unavailable,      ///< the store is gone
   };
   Kind kind = Kind::unavailable;
@@ -69,7 +70,7 @@ class Snapshot : public base::RefCounted {
   virtual bool may_block() const { return false; }
 
   /// Appends `range` (offsets into the concatenation) to `out`. Errors: medium_read, snapshot_lost,
-  /// unavailable.
+  /// unreachable, unavailable.
   virtual IoResult<void> read(ByteRange range, base::Segments& out) const = 0;
 
   /// The run at `offset`, so that copies keep holes.

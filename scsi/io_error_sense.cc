@@ -14,6 +14,7 @@ std::pair<SenseKey, AdditionalSense> key_and_code(handlers::IoError::Kind kind) 
     case Kind::medium_write: return {SenseKey::medium_error, AdditionalSense::write_error};
     case Kind::snapshot_lost:
       return {SenseKey::illegal_request, AdditionalSense::invalid_token_operation_token_cancelled};
+    case Kind::unreachable: return {SenseKey::copy_aborted, AdditionalSense::copy_target_device_not_reachable};
     case Kind::unavailable: break;
   }
   // NOT READY is "the logical unit is not accessible; operator intervention may be required" (SPC-4 4.5.6), which

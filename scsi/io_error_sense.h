@@ -14,6 +14,7 @@ namespace scsi {
 ///   medium_read      03/11/00  UNRECOVERED READ ERROR
 ///   medium_write     03/0C/00  WRITE ERROR
 ///   snapshot_lost    05/23/08  INVALID TOKEN OPERATION, TOKEN CANCELLED: only copies read snapshots
+///   unreachable      0A/0D/02  COPY TARGET DEVICE NOT REACHABLE: the array that made a token
 ///   unavailable      02/04/00  LOGICAL UNIT NOT READY, CAUSE NOT REPORTABLE
 Sense io_error_sense(const handlers::IoError& error);
 

@@ -91,17 +91,21 @@ Peer::Answer<std::unique_lock<std::timed_mutex>> Peer::enter(const Stop& stop) {
 
 /// Data-in of a command that ends with GOOD; unit attentions before it are taken.
 Peer::Answer<std::vector<std::uint8_t>> Peer::command(int lun, initiator::Command command, const Stop& stop) {
-  command.timeout = config_.timeout;
-  command.stop = stop;
+  // A command that is given up costs the session and no more time; one that times out would be aborted first.
+  const base::TimePoint deadline = clock_.now() + config_.timeout;
+  command.timeout = 2 * config_.timeout;
+  command.stop = [this, &stop, deadline] { return stop() || clock_.now() >= deadline; };
   initiator::Result result;
   for (unsigned i = 0; i <= kUnitAttentions; ++i) {
     result = link_->execute(lun, command);
     if (!unit_attention(result)) break;
   }
-  if (result.transport == initiator::Transport::aborted) {
+  if (result.transport == initiator::Transport::aborted && stop()) {
     link_.reset();  // the session went with the command; the peer is as good as before
     return std::unexpected(Failure{.reason = "given up"});
   }
+  if (result.transport == initiator::Transport::aborted)
+    return std::unexpected(lost(fmt::format("no answer in {} s", config_.timeout.count())));
   if (result.transport != initiator::Transport::delivered) return std::unexpected(lost(std::move(result.reason)));
   if (result.good()) return std::move(result.data_in);
   return std::unexpected(Failure{.token = token_error_of(result.sense),

@@ -102,7 +102,7 @@ class RemoteSnapshot final : public handlers::Snapshot {
       return {};
     }
     // A token that ended meanwhile is one whose data could not be kept.
-    auto kind = data.error().token ? IoError::Kind::snapshot_lost : IoError::Kind::unavailable;
+    auto kind = data.error().token ? IoError::Kind::snapshot_lost : IoError::Kind::unreachable;
     return std::unexpected(IoError{kind, std::move(data.error().reason)});
   }
 

@@ -264,6 +264,7 @@ TEST_CASE("every IoError has its own sense data") {
       {IoError::Kind::medium_write, SenseKey::medium_error, AdditionalSense::write_error},
       {IoError::Kind::snapshot_lost, SenseKey::illegal_request,
        AdditionalSense::invalid_token_operation_token_cancelled},
+      {IoError::Kind::unreachable, SenseKey::copy_aborted, AdditionalSense::copy_target_device_not_reachable},
       {IoError::Kind::unavailable, SenseKey::not_ready, AdditionalSense::logical_unit_not_ready_cause_not_reportable},
   };
   for (const Case& wanted : cases) {

@@ -11,6 +11,7 @@ import signal
 import struct
 import sys
 import tempfile
+import threading
 import time
 import types
 import unittest
@@ -64,9 +65,9 @@ class BetweenArrays(unittest.TestCase):
                 if at is odxd:
                     session.close()
 
-    def session(self, odxd, target, luns=1):
+    def session(self, odxd, target, luns=1, **options):
         where = types.SimpleNamespace(host=odxd.host, port=odxd.port, iqn=f"iqn.2026-11.org.example:{target}", lun=int)
-        session = Session(where).clear_unit_attentions(*range(luns))
+        session = Session(where, **options).clear_unit_attentions(*range(luns))
         self.sessions.append((odxd, session))
         return session
 
@@ -82,9 +83,12 @@ class BetweenArrays(unittest.TestCase):
         self.assertEqual(session.command(write16(lba, blocks), data_out=data, lun=lun).status, GOOD)
         return data
 
+    @staticmethod
+    def read(session, lba, blocks, lun=0):
+        return session.command(read16(lba, blocks), data_in=blocks * BLOCK, lun=lun).data
+
     def assert_reads(self, session, lba, data, lun=0):
-        blocks = len(data) // BLOCK
-        self.assertEqual(session.command(read16(lba, blocks), data_in=len(data), lun=lun).data, data)
+        self.assertEqual(self.read(session, lba, len(data) // BLOCK, lun), data)
 
     @staticmethod
     def remote_tokens(session):
@@ -151,7 +155,8 @@ class OneProcess(BetweenArrays):
                 self.assertEqual(outcomes, expected, pairs)
 
     def test_the_refusal_is_the_profiles_of_the_array_that_is_written_to(self):
-        text = TWO_ARRAYS.replace('id = "w"\n', 'id = "w"\n[array.copy]\nrefusal = "copy-target-device-not-reachable"\n')
+        refusal = '[array.copy]\nrefusal = "copy-target-device-not-reachable"\n'
+        text = TWO_ARRAYS.replace('id = "w"\n', 'id = "w"\n' + refusal)
         with self.odxd(text + '[[unreachable]]\na = "east"\nb = "west"\n') as odxd:
             east, west = self.session(odxd, "east"), self.session(odxd, "west")
             self.assertEqual(self.write(west, token_of(east, 0, [(0, 8)])), DEVICE_NOT_REACHABLE)
@@ -258,8 +263,49 @@ class TwoProcesses(BetweenArrays):
             with self.odxd(self.NEAR + peer_table(far, "far", bad), "near") as near:
                 self.assertEqual(self.write(self.session(near, "near"), token), DEVICE_NOT_REACHABLE)
                 self.assertIn("cannot log in", near.log())
-        for name in ("far", "near"):
-            self.assertNotIn("secret", (self.folder / f"{name}.log").read_text().replace("CHAP secret", ""))
+        logs = "".join((self.folder / f"{name}.log").read_text() for name in ("far", "near"))
+        for secret in ("near-secret", "far-secret", "wrong-secret"):
+            self.assertNotIn(secret, logs)
+
+    def test_a_maker_that_does_not_answer_holds_nothing_up(self):
+        far = self.start(self.FAR, "far")
+        self.addCleanup(far.end, signal.SIGKILL)
+        with self.odxd(self.NEAR + peer_table(far, "far", "timeout_s = 2\n"), "near") as near:
+            here = self.session(near, "near")
+            token = token_of(self.session(far, "far"), 0, [(0, 8)])
+            self.assertEqual(self.write(here, token), "GOOD")
+            far.process.send_signal(signal.SIGSTOP)
+            begin = time.monotonic()
+            cdb, parameters = write_using_token(50, token, [(0, 8)])
+            waiting = threading.Thread(target=lambda: outcomes.append(self.write(other, token)))
+            outcomes, other = [], self.session(near, "near", initiator="iqn.2026-01.example.odx:other")
+            waiting.start()
+            self.assert_reads(here, 0, self.read(here, 0, 8))
+            self.assertFalse(outcomes)  # reads are served meanwhile
+            waiting.join()
+            self.assertEqual(outcomes, [DEVICE_NOT_REACHABLE])
+            self.assertLess(time.monotonic() - begin, 4)
+            # And for a second nobody waits for it again.
+            begin = time.monotonic()
+            self.assertEqual(here.command(cdb, data_out=parameters).key, DEVICE_NOT_REACHABLE)
+            self.assertLess(time.monotonic() - begin, 0.5)
+            far.process.send_signal(signal.SIGCONT)
+            deadline = time.monotonic() + 10
+            while (outcome := self.write(here, token)) == DEVICE_NOT_REACHABLE and time.monotonic() < deadline:
+                pass
+            self.assertEqual(outcome, "GOOD")
+
+    def test_odxd_ends_while_a_copy_waits_for_a_peer(self):
+        far = self.start(self.FAR, "far")
+        self.addCleanup(far.end, signal.SIGKILL)
+        near = self.start(self.NEAR + peer_table(far, "far", "timeout_s = 3600\n"), "near")
+        token = token_of(self.session(far, "far"), 0, [(0, 8)])
+        here = self.session(near, "near")
+        self.assertEqual(self.write(here, token), "GOOD")
+        far.process.send_signal(signal.SIGSTOP)
+        cdb, parameters = write_using_token(50, token, [(0, 8)])
+        here.send(here.command_pdu(cdb, parameters, immediate=8192))
+        self.assertEqual(near.end(), 0)
 
     def test_the_refusal_for_a_peer_that_is_not_there_is_configured(self):
         text = self.NEAR + '[copy]\nrefusal = "remote-token-usage-not-supported"\n'

@@ -46,6 +46,7 @@ struct ScriptedArray {
   bool reachable = true;
   int lost_at_copy = -1;  ///< the connection breaks at the EXTENDED COPY of this number
   std::uint32_t held_short_by = 0;
+  base::VirtualClock* silent = nullptr;  ///< no command is answered, however long it waits
 
   unsigned logins = 0;
   std::vector<std::pair<std::uint64_t, std::uint32_t>> copies{};  ///< first block and blocks
@@ -56,6 +57,8 @@ struct ScriptedArray {
   Result execute(int to, const Command& command) {
     if (command.stop && command.stop()) return {.transport = Transport::aborted, .reason = "given up"};
     if (!reachable) return {.transport = Transport::connection_lost, .reason = "the connection broke"};
+    for (; silent; silent->advance(std::chrono::milliseconds(100)))
+      if (command.stop()) return {.transport = Transport::aborted, .reason = "given up"};
     if (unit_attentions > 0) {
       --unit_attentions;
       return check_condition(scsi::SenseKey::unit_attention, 0x2900);
@@ -337,7 +340,7 @@ TEST_CASE("a connection that breaks is an error of the copy, and the next copy l
   base::Segments out;
   auto result = snapshot->read({0, 512}, out);
   REQUIRE_FALSE(result);
-  CHECK(result.error().kind == IoError::Kind::unavailable);
+  CHECK(result.error().kind == IoError::Kind::unreachable);
   world.array.lost_at_copy = -1;
   world.array.lun = 7;  // the peer came back with another map
   world.clock.advance(std::chrono::seconds(1));
@@ -361,6 +364,19 @@ TEST_CASE("a copy that is stopped asks for nothing more, and the peer is as good
   CHECK(world.array.copies.size() == copies);
   world.stopped = false;
   CHECK(world.open());
+}
+
+TEST_CASE("a peer that does not answer in its time is given up and left alone") {
+  World world(kMiB);
+  auto snapshot = world.snapshot();
+  world.array.silent = &world.clock;
+  base::Segments out;
+  auto result = snapshot->read({0, 512}, out);
+  REQUIRE_FALSE(result);
+  CHECK(result.error().reason.ends_with("no answer in 3 s"));
+  world.array.silent = nullptr;
+  CHECK(world.refusal().reason.ends_with("no answer in 3 s"));
+  CHECK(world.array.logins == 1);
 }
 
 TEST_CASE("held data that is short, no room for a token, and no room to hold are errors") {
