@@ -61,6 +61,7 @@ void Simulation::begin(Operation& operation) {
     case Kind::receive_rod_token_information:
     case Kind::receive_copy_status: begin_receive(operation); break;
     case Kind::copy_operation_abort: begin_abort(operation); break;
+    case Kind::persistent_reserve_out: begin_reservation(operation); break;
     default: break;
   }
   if (operation.refusal || !operation.changes || operation.ranges.empty()) return;
@@ -127,7 +128,7 @@ void Simulation::begin_abort(Operation& operation) {
   }
   for (Operation* copy : in_flight_) {
     if (copy->result != operation.result || !copy->copies()) continue;
-    operation.target = copy->number;
+    operation.targets.push_back(copy->number);
     copy->stopped = true;
     remember(*copy);
   }

@@ -327,7 +327,10 @@ namespace {
 /// By precedence (SAM-5 table 56); a reset stands for everything beside it.
 constexpr AdditionalSense kUnitAttentions[] = {AdditionalSense::power_on_reset_or_bus_device_reset_occurred,
                                                AdditionalSense::bus_device_reset_function_occurred,
-                                               AdditionalSense::commands_cleared_by_another_initiator};
+                                               AdditionalSense::commands_cleared_by_another_initiator,
+                                               AdditionalSense::registrations_preempted,
+                                               AdditionalSense::reservations_preempted,
+                                               AdditionalSense::reservations_released};
 constexpr std::size_t kResets = 2;
 
 }  // namespace

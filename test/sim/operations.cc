@@ -80,6 +80,7 @@ std::unique_ptr<Operation> Simulation::make(Kind kind) {
     case Kind::receive_rod_token_information:
     case Kind::receive_copy_status: make_receive(*operation); break;
     case Kind::copy_operation_abort: make_abort(*operation); break;
+    case Kind::persistent_reserve_out: make_reservation(*operation); break;
   }
   return operation;
 }
@@ -95,7 +96,8 @@ void Simulation::send_something() {
                                                        {Kind::write_using_token, 24},
                                                        {Kind::receive_rod_token_information, 12},
                                                        {Kind::receive_copy_status, 4},
-                                                       {Kind::copy_operation_abort, 3}};
+                                                       {Kind::copy_operation_abort, 3},
+                                                       {Kind::persistent_reserve_out, 2}};
   unsigned sum = 0;
   for (auto [kind, weight] : kMix) sum += weight;
   std::uint64_t which = pick(sum);
@@ -121,12 +123,14 @@ void Simulation::send(std::unique_ptr<Operation> owned) {
   note(operation.text);
 
   operation.refusal = model_.take_unit_attention(operation.nexus, operation.lun);
-  if (!operation.refusal) judge_cdb(operation);
-  if (!operation.refusal && operation.data_out.empty()) begin(operation);
+  operation.conflict = !operation.refusal && conflicts(operation);
+  if (!operation.refusal && !operation.conflict) judge_cdb(operation);
+  bool refused = operation.refusal || operation.conflict;
+  if (!refused && operation.data_out.empty()) begin(operation);
   in_flight_.push_back(&operation);
   world_.server.admit(operation.task);
   if (operation.completed_once || !operation.task.has_data_out()) return;
-  require(!operation.refusal, operation.text + " was not refused");
+  require(!refused, operation.text + " was not refused");
   operation.waits_for_data = one_in(8);
   if (!operation.waits_for_data) deliver(operation);
 }

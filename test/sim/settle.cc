@@ -74,6 +74,7 @@ std::string Simulation::outcome_of(const Operation& operation) const {
     case scsi::Status::check_condition:
       return fmt::format("{:X}/{:02X}/{:02X}", static_cast<unsigned>(operation.sense.key), operation.sense.asc(),
                          operation.sense.ascq());
+    case scsi::Status::reservation_conflict: return "conflict";
     default: return "another status";
   }
 }
@@ -121,6 +122,9 @@ void Simulation::conclude(Operation& operation) {
   report_.ended(fmt::format("{}{}", name_of(operation.kind), operation.background ? ", IMMED" : ""), outcome);
   for (const Failure& failure : failures) report_.call_failed(failure.call);
   if (operation.aborted || operation.stopped) return settle_stopped(operation);
+  if (operation.conflict)
+    return require(operation.status == scsi::Status::reservation_conflict,
+                   operation.text + " ended " + outcome + ", expected RESERVATION CONFLICT");
   if (operation.refusal) return settle_refused(operation, *operation.refusal);
   if (const Operation* other = in_the_way_of(operation))
     throw Disagreement(fmt::format("{} ended before {}, which began earlier", operation.text, other->text));
@@ -417,10 +421,12 @@ void Simulation::settle_good(Operation& operation) {
       settle_receive(operation);
       break;
     case Kind::copy_operation_abort:
+    case Kind::persistent_reserve_out:
       expect_good(operation);
       poll();
-      require(std::ranges::none_of(in_flight_, [&](auto* copy) { return copy->number == operation.target; }),
-              operation.text + " was complete before the copy had stopped");
+      for (const Operation* other : in_flight_)
+        require(std::ranges::find(operation.targets, other->number) == operation.targets.end(),
+                fmt::format("{} was complete before {} had stopped", operation.text, other->text));
       break;
   }
 }

@@ -53,6 +53,7 @@ const char* name_of(Kind kind) {
     case Kind::receive_rod_token_information: return "RECEIVE ROD TOKEN INFORMATION";
     case Kind::receive_copy_status: return "RECEIVE COPY STATUS";
     case Kind::copy_operation_abort: return "COPY OPERATION ABORT";
+    case Kind::persistent_reserve_out: return "PERSISTENT RESERVE OUT";
   }
   return "";
 }
@@ -79,6 +80,7 @@ Simulation::Simulation(RunOptions options, Report& report)
     model_.logical_units.push_back({lu.config().name, lu.block_length(), lu.config().thin,
                                     Bytes(world_.stores[lun]->size_bytes()), scsi::creator_descriptor(lu)});
   }
+  reservations_.resize(world_.stores.size());
   if (one_in(2)) {
     std::size_t a = pick(world_.stores.size()), b = pick(world_.stores.size());
     if (a != b) {

@@ -19,6 +19,7 @@
 #include "scsi/task.h"
 #include "test/sim/model.h"
 #include "test/sim/report.h"
+#include "test/sim/reservation_model.h"
 #include "test/sim/world.h"
 #include "tokens/copy_operation.h"
 
@@ -41,6 +42,7 @@ enum class Kind : std::uint8_t {
   receive_rod_token_information,
   receive_copy_status,
   copy_operation_abort,
+  persistent_reserve_out,
 };
 const char* name_of(Kind kind);
 
@@ -86,7 +88,12 @@ class Operation final : public scsi::TaskObserver {
   std::uint32_t list_identifier = 0;
   ResultRef result{};
   tokens::CopyOperationKey key{};
-  std::uint64_t target = 0;            ///< COPY OPERATION ABORT: the number of what it stops
+  std::vector<std::uint64_t> targets{};  ///< COPY OPERATION ABORT, PREEMPT AND ABORT: the numbers of what they stop
+  // PERSISTENT RESERVE OUT.
+  std::uint8_t action = 0, type = 0;
+  std::size_t victim = 0;
+  bool registers = false;
+  bool conflict = false;               ///< it must end with RESERVATION CONFLICT
   bool late = false;                   ///< takes its turn when it has its data and its time, not in order of arrival
   bool in_pieces = false;              ///< changes its blocks one after another, and lets others in between
   bool background = false;             ///< was answered, and goes on
@@ -160,6 +167,7 @@ class Simulation {
   void lose_nexus();
   bool over(const Function& function) const;
   void complete(Function& function, bool as_expected);
+  void stop(Operation& operation);
   void remember(Operation& operation);
   void select(Function& function, bool resets, const std::function<bool(const Operation&)>& selected);
   void start(std::shared_ptr<Function> function, scsi::TaskManagementFunction code, std::size_t nexus, std::size_t lun,
@@ -178,6 +186,10 @@ class Simulation {
   void make_write_using(Operation& operation);
   void make_receive(Operation& operation);
   void make_abort(Operation& operation);
+  // reservations.cc
+  void make_reservation(Operation& operation);
+  bool conflicts(const Operation& operation) const;
+  void begin_reservation(Operation& operation);
   void spoil_list(Operation& operation, std::size_t length_field);
   std::optional<tokens::RodToken> some_token(Operation& operation);
   std::string alter(tokens::RodToken& token);
@@ -242,7 +254,8 @@ class Simulation {
   Traits traits_;
   std::deque<std::unique_ptr<Operation>> operations_{};
   std::vector<Nexus> nexuses_{};
-  std::vector<Operation*> in_flight_{};  ///< in the order they were sent
+  std::vector<ReservationModel> reservations_{};  ///< by logical unit
+  std::vector<Operation*> in_flight_{};           ///< in the order they were sent
   std::vector<std::shared_ptr<Function>> functions_{};
   std::deque<std::string> events_{};
   std::optional<std::string> disagreement_{};  ///< found inside a call of the device server

@@ -41,6 +41,12 @@ bool Simulation::over(const Function& function) const {
          (std::ranges::none_of(hidden, ends) || world_.copies.running_jobs() <= static_cast<std::size_t>(others));
 }
 
+void Simulation::stop(Operation& operation) {
+  (operation.background ? operation.stopped : operation.aborted) = true;
+  operation.waits_for_data = false;
+  remember(operation);
+}
+
 /// What a copy that is to stop has written by now: nothing may be added.
 void Simulation::remember(Operation& operation) {
   bool copy = operation.kind == Kind::write_using_token && operation.begun != 0 && !operation.refusal;
@@ -53,9 +59,7 @@ void Simulation::select(Function& function, bool resets, const std::function<boo
     if (!selected(*operation) || (operation->background && !resets)) continue;
     function.aborted.push_back(operation->number);
     if (resets && operation->background) operation->unseen = true;
-    (operation->background ? operation->stopped : operation->aborted) = true;
-    operation->waits_for_data = false;
-    remember(*operation);
+    stop(*operation);
   }
 }
 
