@@ -8,6 +8,7 @@
 #include "scsi/copy_manager.h"
 #include "scsi/device_server.h"
 #include "scsi/io_error_sense.h"
+#include "scsi/work_queue.h"
 
 namespace scsi {
 namespace {
@@ -131,12 +132,6 @@ std::expected<std::vector<ByteRange>, Sense> unmapped_ranges(const LogicalUnit& 
     if (count.value != 0) ranges.push_back(lu.bytes(lba, count));
   }
   return ranges;
-}
-
-ByteRange hull(const std::vector<ByteRange>& ranges) {
-  std::uint64_t begin = std::ranges::min(ranges, {}, &ByteRange::offset).offset;
-  std::uint64_t end = std::ranges::max(ranges, {}, &ByteRange::end).end();
-  return {begin, end - begin};
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include "scsi/copy_manager.h"
 #include "scsi/io_error_sense.h"
 #include "scsi/logical_unit.h"
+#include "scsi/work_queue.h"
 
 namespace scsi {
 
@@ -41,7 +42,8 @@ std::vector<Piece> pieces_of(const CopySource& source, const std::vector<ByteRan
   std::uint64_t done = 0;
   for (ByteRange left : ranges) {
     while (left.length > 0) {
-      std::uint64_t length = std::min(left.length, most);
+      // Pieces end at multiples, so that a file system can share whole blocks of all but the ends.
+      std::uint64_t length = std::min(left.length, most - left.offset % most);
       pieces.push_back({{source.data, source.offset + done}, {left.offset, length}});
       left = {left.offset + length, left.length - length};
       done += length;
@@ -109,19 +111,6 @@ base::Async<CopyMoved> write_at_once(CopyJob& job, LogicalUnit& to, std::vector<
   co_return std::move(writer.moved);
 }
 
-std::vector<ByteRange> take(std::vector<ByteRange>& ranges, std::uint64_t bytes) {
-  std::vector<ByteRange> taken;
-  while (bytes > 0) {
-    ByteRange& first = ranges.front();
-    std::uint64_t length = std::min(bytes, first.length);
-    taken.push_back({first.offset, length});
-    first = {first.offset + length, first.length - length};
-    if (first.length == 0) ranges.erase(ranges.begin());
-    bytes -= length;
-  }
-  return taken;
-}
-
 std::uint32_t milliseconds_until(base::TimePoint when, base::TimePoint now) {
   auto left = std::chrono::ceil<std::chrono::milliseconds>(std::max(when - now, base::Duration::zero())).count();
   constexpr std::int64_t kLongest = 0xFFFF'FFFD;  // the two above say something else (SPC-4 6.24)
@@ -130,14 +119,17 @@ std::uint32_t milliseconds_until(base::TimePoint when, base::TimePoint now) {
 
 }  // namespace
 
-ByteRange hull(const std::vector<ByteRange>& ranges) {
-  ByteRange hull = ranges.empty() ? ByteRange{} : ranges.front();
-  for (const ByteRange& range : ranges) {
-    std::uint64_t end = std::max(hull.end(), range.end());
-    hull.offset = std::min(hull.offset, range.offset);
-    hull.length = end - hull.offset;
+std::vector<ByteRange> take_front(std::vector<ByteRange>& ranges, std::uint64_t bytes) {
+  std::vector<ByteRange> taken;
+  while (bytes > 0 && !ranges.empty()) {
+    ByteRange& first = ranges.front();
+    std::uint64_t length = std::min(bytes, first.length);
+    taken.push_back({first.offset, length});
+    first = {first.offset + length, first.length - length};
+    if (first.length == 0) ranges.erase(ranges.begin());
+    bytes -= length;
   }
-  return hull;
+  return taken;
 }
 
 base::Async<Captured> capture(CopyJob& job, LogicalUnit& lu, std::vector<ByteRange> ranges) {
@@ -174,7 +166,7 @@ base::Async<CopyMoved> move_data(CopyJob& job, LogicalUnit& to, CopySource sourc
   const std::uint64_t unit = in_bytes ? 1 : to.block_length();
   const std::uint64_t all = total(ranges);
   const bool waits = to.store().may_block() || (source.data && source.data->may_block());
-  const std::uint64_t most = waits ? kClonedPiece : std::numeric_limits<std::uint64_t>::max();
+  const std::uint64_t most = waits ? handlers::kClonePiece : std::numeric_limits<std::uint64_t>::max();
   while (moved.bytes < all && !job.stopping()) {
     std::uint64_t length = schedule.piece(all - moved.bytes, to.block_length());
     base::TimePoint end = schedule.due(all);
@@ -185,7 +177,7 @@ base::Async<CopyMoved> move_data(CopyJob& job, LogicalUnit& to, CopySource sourc
     co_await job.until(schedule.due(moved.bytes + length));
     if (job.stopping()) break;
     CopySource next{source.data, source.offset + moved.bytes};
-    CopyMoved part = co_await write_at_once(job, to, pieces_of(next, take(ranges, length), most));
+    CopyMoved part = co_await write_at_once(job, to, pieces_of(next, take_front(ranges, length), most));
     moved.bytes += part.bytes;
     moved.steps = static_cast<std::uint16_t>(moved.steps + part.steps);
     moved.result = std::move(part.result);

@@ -15,9 +15,6 @@
 
 namespace scsi {
 
-/// What one clone() moves at most where a store may block: the longest that a stop waits for.
-inline constexpr std::uint64_t kClonedPiece = 64ull << 20;
-
 using Captured = std::expected<handlers::SnapshotRef, Sense>;
 
 /// Captures `ranges` of `lu` under a barrier, so that the snapshot holds exactly the writes answered before it. Errors:
@@ -49,7 +46,7 @@ base::Async<CopyMoved> move_data(CopyJob& job, LogicalUnit& to, CopySource sourc
                                  std::vector<handlers::ByteRange> ranges, CopySchedule schedule,
                                  tokens::CopyProgress before = {});
 
-/// From the lowest first byte to the highest last one.
-handlers::ByteRange hull(const std::vector<handlers::ByteRange>& ranges);
+/// The first `bytes` of the ranges, taken off them; all there are when those are fewer.
+std::vector<handlers::ByteRange> take_front(std::vector<handlers::ByteRange>& ranges, std::uint64_t bytes);
 
 }  // namespace scsi

@@ -94,20 +94,6 @@ std::expected<Extent, Sense> extent_of(const WriteUsingTokenRequest& request, st
   return extent;
 }
 
-/// The first `bytes` of the ranges taken off them.
-std::vector<handlers::ByteRange> take_front(std::vector<handlers::ByteRange>& ranges, std::uint64_t bytes) {
-  std::vector<handlers::ByteRange> taken;
-  while (bytes > 0 && !ranges.empty()) {
-    handlers::ByteRange& first = ranges.front();
-    std::uint64_t length = std::min(bytes, first.length);
-    taken.push_back({first.offset, length});
-    first = {first.offset + length, first.length - length};
-    if (first.length == 0) ranges.erase(ranges.begin());
-    bytes -= length;
-  }
-  return taken;
-}
-
 /// SBC-4 4.28.2: what is said of a write that moved `moved` bytes of the `asked` ones.
 CopyJob::End written(const CopyJob& job, CopyMoved moved, std::uint64_t asked) {
   std::uint64_t blocks = moved.bytes / job.lu().block_length();

@@ -29,6 +29,16 @@ std::expected<void, Sense> perform(CommandContext::Work& work) {
   }
 }
 
+handlers::ByteRange hull(const std::vector<handlers::ByteRange>& ranges) {
+  handlers::ByteRange hull = ranges.empty() ? handlers::ByteRange{} : ranges.front();
+  for (const handlers::ByteRange& range : ranges) {
+    std::uint64_t end = std::max(hull.end(), range.end());
+    hull.offset = std::min(hull.offset, range.offset);
+    hull.length = end - hull.offset;
+  }
+  return hull;
+}
+
 bool WorkQueue::conflicts(Access access, handlers::ByteRange range) const {
   return std::ranges::any_of(entries_,
                              [&](const Entry& entry) { return conflict(entry.access, entry.range, access, range); });

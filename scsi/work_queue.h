@@ -9,6 +9,7 @@
 #include <functional>
 #include <list>
 #include <optional>
+#include <vector>
 
 #include "base/executor.h"
 #include "scsi/command_table.h"
@@ -17,6 +18,9 @@ namespace scsi {
 
 /// Does work; memory that runs out in it is 0B/55/03, and the process lives.
 std::expected<void, Sense> perform(CommandContext::Work& work);
+
+/// From the lowest first byte to the highest last one: what is asked for where several ranges are to be had together.
+handlers::ByteRange hull(const std::vector<handlers::ByteRange>& ranges);
 
 class LogicalUnit;
 
