@@ -616,6 +616,17 @@ TEST_CASE("no room for a token is INSUFFICIENT RESOURCES TO CREATE ROD TOKEN, an
   CHECK(device.run(in_cdb(0x08, 0, 4096), {}, kA).data() == hex("00 00 00 04 00 00 00 00"));
 }
 
+TEST_CASE("no room for a ROD's data is INSUFFICIENT RESOURCES TO CREATE ROD, and for a copy source's 55/03") {
+  ExtendedCopyDevice device;
+  device.store(kSparse).error = handlers::IoError{handlers::IoError::Kind::no_space, "no room to capture"};
+  CopyList list{.cscds = {rod_cscd()}, .segments = {populate_one_segment(0, 1, {.source = kThis, .destination = 0})}};
+  Command& command = device.copy(list, kSparse);
+  CHECK(command.failed_with(SenseKey::illegal_request, insufficient_resources_to_create_rod));
+  CHECK_FALSE(command.sense().field);
+  list = {.cscds = {device.cscd(kSparse), device.cscd(kB)}, .segments = {blocks_segment(1, 0, 0)}};
+  aborts(device, list, {.code = insufficient_resources, .field = FieldPointer::list(list.cscd_at(0))});
+}
+
 TEST_CASE("RECEIVE COPY FAILURE DETAILS tells status and sense of a failed EXTENDED COPY(LID1), once") {
   ExtendedCopyDevice device;
   CopyList list = list_of(device, {blocks_segment(1, 0, 0, {.source = 9})});
