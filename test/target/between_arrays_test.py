@@ -69,6 +69,7 @@ class BetweenArrays(unittest.TestCase):
         where = types.SimpleNamespace(host=odxd.host, port=odxd.port, iqn=f"iqn.2026-11.org.example:{target}", lun=int)
         session = Session(where, **options).clear_unit_attentions(*range(luns))
         self.sessions.append((odxd, session))
+        self.addCleanup(session.socket.close)  # of one whose odxd was killed
         return session
 
     def write(self, session, token, lun=0, lba=0, blocks=8, offset=0):
