@@ -16,6 +16,7 @@
 #include "base/bytes.h"
 #include "scsi/device_profile.h"
 #include "scsi/sense.h"
+#include "scsi/transport_id.h"
 #include "tokens/rod_token.h"
 
 namespace scsi {
@@ -112,10 +113,18 @@ struct VerifyCscd {
   bool test_unit_ready = false;
 };
 
-/// 14h, and 15h as far as anything looks at it.
+/// 14h.
 struct ReservationKeys {
   std::uint64_t reservation_key = 0;
   std::uint64_t service_action_reservation_key = 0;
+};
+
+/// 15h.
+struct ReservationMove {
+  ReservationKeys keys{};
+  bool unregister = false;
+  std::uint16_t relative_target_port_identifier = 0;
+  TransportId to{};  ///< one initiator port
 };
 
 /// BEh and BFh.
@@ -135,7 +144,7 @@ struct SegmentDescriptor {
   bool fast_copy_only = false;
   std::uint16_t source = 0;
   std::uint16_t destination = 0;
-  std::variant<CopyBlocks, CopyBytes, VerifyCscd, ReservationKeys, PopulateRod> what{};
+  std::variant<CopyBlocks, CopyBytes, VerifyCscd, ReservationKeys, ReservationMove, PopulateRod> what{};
 };
 
 struct ExtendedCopyList {

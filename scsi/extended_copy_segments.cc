@@ -32,11 +32,6 @@ constexpr std::uint8_t kCatBit = 0;
 
 std::uint64_t rounded_up(std::uint64_t bytes, std::uint64_t unit) { return (bytes + unit - 1) / unit * unit; }
 
-std::size_t id_field(From role) {
-  return role == From::copy_source ? offsetof(SegmentHeader, source_cscd_descriptor_id)
-                                   : offsetof(SegmentHeader, destination_cscd_descriptor_id);
-}
-
 /// The logical unit behind the same target that has the designator, or null. A nexus reaches no others
 /// (CVE-2020-28374), unless the profile says so.
 LogicalUnit* find_logical_unit(const CopyJob& job, const LogicalUnitCscd& cscd) {
@@ -56,13 +51,21 @@ Sense out_of_range(std::uint64_t lba, std::uint64_t count, std::uint64_t capacit
 
 }  // namespace
 
-base::Async<CopyJob::End> ExtendedCopy::run() {
+base::Async<ExtendedCopy::Outcome> ExtendedCopy::process_segments() {
   for (segment_ = 0; segment_ < list_.segments.size(); ++segment_) {
     job_.operation().report(progress());
     Outcome done = co_await process(list_.segments[segment_]);
-    if (job_.stopping()) co_return CopyJob::completed({});
-    if (!done) co_return CopyJob::failed(outcome(tokens::CopyStatus::completed_with_errors), std::move(done.error()));
+    if (!done || job_.stopping()) co_return done;
   }
+  co_return Outcome{};
+}
+
+base::Async<CopyJob::End> ExtendedCopy::run() {
+  Outcome done = co_await process_segments();
+  // Whatever happened: nobody is left with a reservation that was to be given back.
+  if (Outcome moved = move_reservations(); done) done = std::move(moved);
+  if (job_.stopping()) co_return CopyJob::completed({});
+  if (!done) co_return CopyJob::failed(outcome(tokens::CopyStatus::completed_with_errors), std::move(done.error()));
   auto tokens = create_tokens();
   if (!tokens) co_return CopyJob::failed(outcome(tokens::CopyStatus::completed_with_errors), std::move(tokens.error()));
   for (std::size_t i = 0; i < rods_.size(); ++i)
@@ -84,13 +87,20 @@ base::Async<CopyJob::End> ExtendedCopy::run() {
 base::Async<ExtendedCopy::Outcome> ExtendedCopy::process(const SegmentDescriptor& segment) {
   if (const auto* check = std::get_if<VerifyCscd>(&segment.what)) co_return verify(segment, *check);
   if (const auto* ranges = std::get_if<PopulateRod>(&segment.what)) co_return co_await populate(segment, *ranges);
-  if (segment.type == SegmentType::register_key)
-    co_return register_key(segment, std::get<ReservationKeys>(segment.what));
-  if (segment.type == SegmentType::source_nexus) co_return move_reservation(segment);
+  if (const auto* keys = std::get_if<ReservationKeys>(&segment.what)) co_return register_key(segment, *keys);
+  if (std::holds_alternative<ReservationMove>(segment.what)) {
+    moves_.push_back(segment_);
+    co_return Outcome{};
+  }
   co_return co_await copy(segment);
 }
 
 // What goes wrong.
+
+std::size_t ExtendedCopy::id_field(From role) {
+  return role == From::copy_source ? offsetof(SegmentHeader, source_cscd_descriptor_id)
+                                   : offsetof(SegmentHeader, destination_cscd_descriptor_id);
+}
 
 Sense ExtendedCopy::aborted(AdditionalSense code, std::string rule, FieldPointer pointer) const {
   Sense sense{SenseKey::copy_aborted, code, {}, pointer, fmt::format("segment {}: {}", segment_, rule)};
@@ -607,37 +617,6 @@ ExtendedCopy::Outcome ExtendedCopy::verify(const SegmentDescriptor& segment, con
     return std::unexpected(forwarded(
         *party, {SenseKey::not_ready, AdditionalSense::logical_unit_not_ready_initializing_command_required}));
   return {};
-}
-
-/// Type 14h: PERSISTENT RESERVE OUT with REGISTER, in the name of the I_T nexus that sent the command (SPC-4 6.4.6.17).
-ExtendedCopy::Outcome ExtendedCopy::register_key(const SegmentDescriptor& segment, const ReservationKeys& keys) {
-  auto destination = find(segment, From::copy_destination);
-  if (!destination) return std::unexpected(std::move(destination.error()));
-  if (destination->kind == Party::Kind::null) return std::unexpected(null_unit_error(From::copy_destination));
-  if (!destination->lu)
-    return std::unexpected(aborted(AdditionalSense::invalid_operation_for_copy_source_or_destination,
-                                   "a ROD has no registrations",
-                                   FieldPointer::segment(id_field(From::copy_destination))));
-  LogicalUnit& lu = *destination->lu;
-  bool attached = job_.server().nexuses().contains(job_.nexus());
-  auto done = lu.reservations().register_key({nexus_, attached ? job_.nexus() : NexusId::none}, keys.reservation_key,
-                                             keys.service_action_reservation_key);
-  if (!done && done.error() == ReservationError::too_many_registrants)
-    return std::unexpected(
-        forwarded(*destination, Sense::illegal_request(AdditionalSense::insufficient_registration_resources,
-                                                       "the limit on registered I_T nexuses is reached")));
-  if (!done) return std::unexpected(reservation_conflict(*destination));
-  announce(lu, *done);
-  return {};
-}
-
-/// Type 15h is for sequential-access devices only (SPC-4 6.4.6.18), and there are none.
-ExtendedCopy::Outcome ExtendedCopy::move_reservation(const SegmentDescriptor& segment) {
-  auto destination = find(segment, From::copy_destination);
-  if (!destination) return std::unexpected(std::move(destination.error()));
-  return std::unexpected(aborted(AdditionalSense::invalid_operation_for_copy_source_or_destination,
-                                 "only a sequential-access device's reservation is moved",
-                                 FieldPointer::segment(id_field(From::copy_destination))));
 }
 
 base::Async<ExtendedCopy::Outcome> ExtendedCopy::populate(const SegmentDescriptor& segment,

@@ -109,8 +109,13 @@ class ExtendedCopy {
   base::Async<Outcome> process(const SegmentDescriptor& segment);
   base::Async<Outcome> copy(const SegmentDescriptor& segment);
   base::Async<Outcome> populate(const SegmentDescriptor& segment, const PopulateRod& populate);
+  base::Async<Outcome> process_segments();
+
+  // Persistent reservations (extended_copy_reservations.cc).
   Outcome register_key(const SegmentDescriptor& segment, const ReservationKeys& keys);
-  Outcome move_reservation(const SegmentDescriptor& segment);
+  Outcome move_reservations();
+  Outcome move_reservation(const SegmentDescriptor& segment, const ReservationMove& move);
+  std::expected<Party, Sense> registrar(const SegmentDescriptor& segment);
   Outcome verify(const SegmentDescriptor& segment, const VerifyCscd& verify);
 
   // Copy sources and destinations.
@@ -151,6 +156,8 @@ class ExtendedCopy {
   Sense byte_offset_error(std::size_t field) const;
   Sense null_unit_error(From role) const;
   static FieldPointer pointer_to(const Party& party);
+  /// The field of a segment descriptor that names a copy source or destination.
+  static std::size_t id_field(From role);
 
   std::expected<std::vector<tokens::CreatedToken>, Sense> create_tokens();
   tokens::CopyProgress progress() const;
@@ -160,7 +167,8 @@ class ExtendedCopy {
   const ITNexus nexus_;  ///< in whose name logical units are used; it may be gone before the operation is
   ExtendedCopyList list_;
   std::vector<ListRod> rods_;
-  std::uint16_t segment_ = 0;  ///< being processed; those before it were
+  std::uint16_t segment_ = 0;           ///< being processed; those before it were
+  std::vector<std::uint16_t> moves_{};  ///< segments of type 15h that were met, and are carried out at the end
   Bytes source_residue_{};
   Bytes destination_residue_{};
   Bytes held_{};

@@ -290,19 +290,6 @@ Outcome conclude(CommandContext& context, const Reservations::Result& result) {
   return {};
 }
 
-/// The I_T nexuses a TransportID names: the port's, or of a device those that are attached (SPC-4 7.6.4.6).
-std::vector<Nexus> named_nexuses(const DeviceServer& server, const TransportId& id) {
-  std::vector<Nexus> named;
-  for (const auto& [nexus, name] : server.nexuses()) {
-    if (name.initiator_name == id.initiator_name && (!id.isid || name.isid == *id.isid)) named.push_back({name, nexus});
-  }
-  if (named.empty() && id.isid)
-    named.push_back(
-        {{id.initiator_name, *id.isid, server.config().target_name, server.config().target_portal_group_tag},
-         NexusId::none});
-  return named;
-}
-
 /// The TransportIDs of a REGISTER with SPEC_I_PT=1. 05/26/00 for one that is wrong or names nobody.
 std::expected<std::vector<Nexus>, Sense> specified_nexuses(const CommandContext& context, base::Bytes list) {
   base::ByteReader reader(list);
@@ -480,6 +467,18 @@ constexpr CommandDescriptor kRows[] = {
 };
 
 }  // namespace
+
+std::vector<Reservations::Nexus> named_nexuses(const DeviceServer& server, const TransportId& id) {
+  std::vector<Reservations::Nexus> named;
+  for (const auto& [nexus, name] : server.nexuses()) {
+    if (name.initiator_name == id.initiator_name && (!id.isid || name.isid == *id.isid)) named.push_back({name, nexus});
+  }
+  if (named.empty() && id.isid)
+    named.push_back(
+        {{id.initiator_name, *id.isid, server.config().target_name, server.config().target_portal_group_tag},
+         NexusId::none});
+  return named;
+}
 
 std::span<const CommandDescriptor> reservation_commands() { return kRows; }
 

@@ -8,6 +8,7 @@
 #include "base/bytes.h"
 #include "scsi/extended_copy_layouts.h"
 #include "scsi/extended_copy_list.h"
+#include "scsi/transport_id.h"
 #include "tokens/rod_token.h"
 
 namespace test {
@@ -142,12 +143,25 @@ inline List register_key_segment(std::uint64_t key, std::uint64_t new_key, Segme
   return as_list(segment);
 }
 
-inline List source_nexus_segment(std::size_t transport_id_length, SegmentOptions options = {}) {
+struct MoveOptions {
+  std::uint8_t flags = 0;
+  std::uint16_t port = 1;
+};
+
+inline List source_nexus_segment(std::uint64_t key, std::uint64_t new_key, const scsi::ITNexus& to,
+                                 MoveOptions move = {}, SegmentOptions options = {}) {
+  List transport_id;
+  base::ByteWriter writer(transport_id);
+  scsi::write_transport_id(writer, to);
   scsi::SourceNexusSegment segment{};
-  segment.header = segment_header(0x15, sizeof segment + transport_id_length, options);
-  segment.transport_id_length = static_cast<std::uint32_t>(transport_id_length);
+  segment.header = segment_header(0x15, sizeof segment + transport_id.size(), options);
+  segment.reservation_key = key;
+  segment.service_action_reservation_key = new_key;
+  segment.flags = move.flags;
+  segment.relative_target_port_identifier = move.port;
+  segment.transport_id_length = static_cast<std::uint32_t>(transport_id.size());
   List list = as_list(segment);
-  list.resize(list.size() + transport_id_length);
+  list.insert(list.end(), transport_id.begin(), transport_id.end());
   return list;
 }
 

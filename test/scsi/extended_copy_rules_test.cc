@@ -396,10 +396,41 @@ TEST_CASE(
   check_sense(device.copy(list).sense(), conflict(list, 1, kDestination, 1));
 }
 
-TEST_CASE("a reservation is moved by sequential-access devices only") {
+TEST_CASE("type 15h gives the reservation to another nexus when the copy is over, well or not") {
+  using enum scsi::ReservationType;
+  for (bool fails : {false, true}) {
+    ExtendedCopyDevice device;
+    scsi::NexusId app = device.attach("iqn.2025-01.example:app");
+    scsi::ITNexus to = device.server.nexus(app);
+    reserve(device, device.nexus, kB, exclusive_access);  // registers with key BBBBh
+    const auto& reservations = device.lu(kB).reservations();
+    CopyList list = list_of(device, {source_nexus_segment(0xBBBB, 0xCCCC, to, {.flags = 2}), blocks_segment(1, 0, 0)});
+    if (fails) list.segments[1] = blocks_segment(1, UINT32_MAX, 0);
+    CHECK(device.copy(list).good() == !fails);
+    REQUIRE(reservations.holder());
+    CHECK(reservations.holder()->first == to);
+    CHECK(reservations.holder()->second.key == 0xCCCC);
+    CHECK(reservations.registrations().size() == 1);  // UNREG took the mover's
+  }
+}
+
+TEST_CASE("type 15h without a reservation, a right key or a port of the target fails as the destination answers") {
   ExtendedCopyDevice device;
-  aborts(device, list_of(device, {source_nexus_segment(24)}),
-         {.code = invalid_operation_for_copy_source_or_destination, .field = FieldPointer::segment(6)});
+  scsi::NexusId app = device.attach("iqn.2025-01.example:app");
+  scsi::ITNexus to = device.server.nexus(app);
+  CopyList list = list_of(device, {source_nexus_segment(0xBBBB, 0xCCCC, to)});
+  check_sense(device.copy(list).sense(), conflict(list, 1, kDestination));  // not registered
+  reserve(device, device.nexus, kB, scsi::ReservationType::exclusive_access);
+  list.segments = {source_nexus_segment(0xAAAA, 0xCCCC, to)};
+  check_sense(device.copy(list).sense(), conflict(list, 1, kDestination));
+  list.segments = {source_nexus_segment(0xBBBB, 0xCCCC, to, {.port = 2})};
+  CHECK(device.copy(list).failed_with(SenseKey::copy_aborted, third_party_device_failure));
+  list.segments = {source_nexus_segment(0xBBBB, 0, to)};
+  CHECK(device.copy(list).failed_with(SenseKey::copy_aborted, third_party_device_failure));
+  list.segments = {source_nexus_segment(0xBBBB, 0xCCCC, to, {}, {.destination = 0xC000})};
+  check_sense(device.copy(list).sense(),
+              sense_of({.code = copy_target_device_not_reachable, .field = FieldPointer::segment(6)}));
+  CHECK(device.lu(kB).reservations().holder()->first == device.server.nexus(device.nexus));
 }
 
 TEST_CASE("granularities and MAXIMUM SEGMENT LENGTH are enforced as COPY SEGMENT GRANULARITY VIOLATION") {
