@@ -152,7 +152,7 @@ class OneProcess(BetweenArrays):
                     before = odxd.log().count("SIGUSR2: ")
                     odxd.process.send_signal(signal.SIGUSR2)
                     odxd.wait_for_log("SIGUSR2: ", count=before + 1)
-                outcomes = [self.write(east, token, 1), self.write(west, token, 0), self.write(west, token, 1)]
+                outcomes = [self.write(*to) for to in ((east, token, 1), (west, token, 0), (west, token, 1))]
                 self.assertEqual(outcomes, expected, pairs)
 
     def test_the_refusal_is_the_profiles_of_the_array_that_is_written_to(self):
