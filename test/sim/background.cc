@@ -56,6 +56,20 @@ void Simulation::compare_tokens() {
   }
 }
 
+/// Whether the captured data of every token is what it was.
+void Simulation::compare_token_data() {
+  world_.copies.tokens().for_each([&](const tokens::TokenManager::Description& description) {
+    auto id = static_cast<std::uint64_t>(description.id);
+    auto known = std::ranges::find(model_.tokens(), id, [](const TokenRef& token) { return token->identifier; });
+    if (known == model_.tokens().end() || !description.rod.data()) return;
+    base::Segments out;
+    auto read = description.rod.data()->read({0, description.rod.size_bytes()}, out);
+    bool lost = !read && read.error().kind == handlers::IoError::Kind::snapshot_lost && traits_.tight;
+    require(lost || (read && out.to_vector() == (*known)->bytes), fmt::format("token {:X} has other data now", id));
+    report_.count("bytes of tokens compared", out.size());
+  });
+}
+
 /// A token that a change of its source has ended already keeps that reason.
 void Simulation::end_token(TokenModel& token, TokenEnd reason) {
   resolve_vulnerable();

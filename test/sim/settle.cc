@@ -53,6 +53,8 @@ constexpr std::uint8_t kCompleted = 0x01, kFailed = 0x02, kPartial = 0x03, kTerm
 constexpr std::uint8_t kInBackground = 0x12;
 constexpr std::uint8_t kCheckCondition = 0x02, kTaskAborted = 0x40;
 constexpr std::uint64_t kSector = 512;
+/// By Simulation::Content.
+constexpr const char* kContents[] = {"what the model does", "its own data", "what another writes", "nobody's data"};
 
 }  // namespace
 
@@ -175,17 +177,24 @@ void Simulation::finish_result(Operation& operation, std::uint8_t status, std::u
 
 // ---- What is on the medium ------------------------------------------------------------------------------------
 
+/// Whether something in flight may have written this to a block.
+bool Simulation::another_writes(const Operation& operation, std::uint64_t lba, const std::uint8_t* actual) const {
+  std::uint64_t length = model_.logical_units[operation.lun].block_length;
+  return std::ranges::any_of(in_flight_, [&](const Operation* other) {
+    bool may_write = other != &operation && other->lun == operation.lun && other->begun != 0 && other->changes &&
+                     !other->refusal && !other->conflict;
+    const std::uint8_t* data = may_write ? other->new_block(lba, length) : nullptr;
+    return data && std::equal(data, data + length, actual);
+  });
+}
+
 /// Whose data a block holds.
 Simulation::Content Simulation::look(const Operation& operation, std::uint64_t lba, const std::uint8_t* actual) const {
   const LogicalUnitModel& lu = model_.logical_units[operation.lun];
   auto same = [&](const std::uint8_t* data) { return data && std::equal(data, data + lu.block_length, actual); };
   if (same(lu.bytes.data() + lba * lu.block_length)) return Content::of_model;
   if (same(operation.new_block(lba, lu.block_length))) return Content::of_operation;
-  bool another = std::ranges::any_of(in_flight_, [&](const Operation* other) {
-    bool may_write = other->lun == operation.lun && other->begun != 0 && other->changes && !other->refusal;
-    return may_write && same(other->new_block(lba, lu.block_length));
-  });
-  return another ? Content::of_another : Content::wrong;
+  return another_writes(operation, lba, actual) ? Content::of_another : Content::wrong;
 }
 
 /// Whether a copy that is being processed has written a block, as far as others have not overwritten it.
@@ -194,7 +203,7 @@ bool Simulation::written(const Operation& copy, std::uint64_t lba) {
   Bytes actual = world_.content(copy.lun, {lba * lu.block_length, lu.block_length});
   const std::uint8_t* data = copy.new_block(lba, lu.block_length);
   if (std::equal(actual.begin(), actual.end(), data)) return true;
-  return copy.overwritten.contains(lba) || look(copy, lba, actual.data()) == Content::of_another;
+  return copy.overwritten.contains(lba) || another_writes(copy, lba, actual.data());
 }
 
 void Simulation::write_model(Operation& operation, std::uint64_t lba, const std::uint8_t* data) {
@@ -266,10 +275,11 @@ void Simulation::check_written(Operation& operation, std::uint64_t count, bool t
     const std::uint8_t* data = operation.new_block(lba, lu.block_length);
     if (index < count) {
       bool there = std::equal(data, data + lu.block_length, actual);
-      bool overwritten = may_be_overwritten &&
-                         (operation.overwritten.contains(lba) || look(operation, lba, actual) == Content::of_another);
+      bool overwritten =
+          may_be_overwritten && (operation.overwritten.contains(lba) || another_writes(operation, lba, actual));
       require(there || (overwritten && look(operation, lba, actual) != Content::wrong),
-              fmt::format("{}: its block {} is not written", operation.text, lba));
+              fmt::format("{}: its block {} is not written, and holds {}", operation.text, lba,
+                          kContents[static_cast<std::size_t>(look(operation, lba, actual))]));
       return write_model(operation, lba, actual);
     }
     Content content = look(operation, lba, actual);

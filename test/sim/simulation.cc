@@ -112,6 +112,7 @@ void Simulation::run() {
     finish_leaving();
     if (i % kStepsBetweenComparisons == 0) compare_all();
     if (i % 8 == 0) compare_tokens();
+    if (i % 8 == 0) compare_token_data();
   }
   check_end();
   report_.count("runs");
@@ -257,10 +258,23 @@ void Simulation::finish_leaving() {
   }
 }
 
+/// What is not mapped reads as zeros.
+void Simulation::check_holes(std::size_t lun, const Bytes& actual) {
+  for (std::uint64_t at = 0; at < actual.size();) {
+    auto run = world_.stores[lun]->bare().provisioning(at);
+    require(run && run->length > 0, fmt::format("LUN {} has no provisioning status at byte {}", lun, at));
+    std::uint64_t end = std::min<std::uint64_t>(actual.size(), at + run->length);
+    for (; at < end && !run->mapped; ++at)
+      require(actual[at] == 0, fmt::format("LUN {} has data at byte {}, which is said to be unmapped", lun, at));
+    at = end;
+  }
+}
+
 void Simulation::compare_all() {
   for (std::size_t lun = 0; lun < model_.logical_units.size(); ++lun) {
     LogicalUnitModel& lu = model_.logical_units[lun];
     Bytes actual = world_.content(lun, {0, lu.bytes.size()});
+    check_holes(lun, actual);
     std::uint64_t blocks = lu.capacity();
     for (std::uint64_t lba = 0; lba < blocks; ++lba) {
       bool in_doubt = std::ranges::any_of(in_flight_, [&](const Operation* operation) {

@@ -155,6 +155,7 @@ class Simulation {
   void end_token_early();
   void finish_leaving();
   void attach(std::size_t nexus);
+  void check_holes(std::size_t lun, const Bytes& actual);
   void compare_all();
   void check_end();
   void note(std::string event);
@@ -204,6 +205,7 @@ class Simulation {
   void settle_background(Operation& operation, const tokens::CopyOperation* copy);
   void resolve_vulnerable();
   void compare_tokens();
+  void compare_token_data();
   void end_token(TokenModel& token, TokenEnd reason);
 
   // settle.cc: what must have come back.
@@ -213,6 +215,7 @@ class Simulation {
   void settle_stopped(Operation& operation);
   enum class Content : std::uint8_t { of_model, of_operation, of_another, wrong };
   Content look(const Operation& operation, std::uint64_t lba, const std::uint8_t* actual) const;
+  bool another_writes(const Operation& operation, std::uint64_t lba, const std::uint8_t* actual) const;
   void observe(const Operation& operation);
   bool could_match(const Operation& operation) const;
   void write_model(Operation& operation, std::uint64_t lba, const std::uint8_t* data);
