@@ -33,7 +33,7 @@ Sense sense_of(handlers::IoError::Kind kind) {
     case Kind::medium_write: return made(SenseKey::medium_error, AdditionalSense::write_error);
     case Kind::snapshot_lost:
       return made(SenseKey::illegal_request, AdditionalSense::invalid_token_operation_token_cancelled);
-    case Kind::unreachable:  // other machines are not simulated
+    case Kind::unreachable:  // of another machine's tokens only
     case Kind::unavailable: break;
   }
   return made(SenseKey::not_ready, AdditionalSense::logical_unit_not_ready_cause_not_reportable);

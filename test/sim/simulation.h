@@ -155,7 +155,8 @@ class Simulation {
   void end_token_early();
   void finish_leaving();
   void attach(std::size_t nexus);
-  void check_holes(std::size_t lun, const Bytes& actual);
+  void compare_everything();
+  void check_holes(std::size_t lun);
   void compare_all();
   void check_end();
   void note(std::string event);
