@@ -13,7 +13,8 @@ bool JoinedSnapshot::may_block() const {
   return std::ranges::any_of(parts_, [](const SnapshotRef& part) { return part->may_block(); });
 }
 
-IoResult<void> JoinedSnapshot::read(ByteRange range, base::Segments& out) const {
+IoResult<void> JoinedSnapshot::visit(
+    ByteRange range, const std::function<IoResult<void>(const Snapshot& part, ByteRange range)>& visit) const {
   for (const SnapshotRef& part : parts_) {
     if (range.length == 0) break;
     std::uint64_t size = part->size_bytes();
@@ -22,10 +23,14 @@ IoResult<void> JoinedSnapshot::read(ByteRange range, base::Segments& out) const 
       continue;
     }
     std::uint64_t length = std::min(range.length, size - range.offset);
-    if (auto done = part->read({range.offset, length}, out); !done) return done;
+    if (auto done = visit(*part, {range.offset, length}); !done) return done;
     range = {0, range.length - length};
   }
   return {};
+}
+
+IoResult<void> JoinedSnapshot::read(ByteRange range, base::Segments& out) const {
+  return visit(range, [&](const Snapshot& part, ByteRange within) { return part.read(within, out); });
 }
 
 IoResult<ProvisioningRun> JoinedSnapshot::provisioning(std::uint64_t offset) const {

@@ -3,6 +3,7 @@
 // Thread: that of its parts.
 #pragma once
 
+#include <functional>
 #include <vector>
 
 #include "handlers/backing_store.h"
@@ -18,6 +19,10 @@ class JoinedSnapshot final : public Snapshot {
   IoResult<void> read(ByteRange range, base::Segments& out) const override;
   IoResult<ProvisioningRun> provisioning(std::uint64_t offset) const override;
   void count_memory(MemoryUsage& usage) const override;
+
+  /// Calls `visit` with each part that `range` touches and the range in it, in order; stops at the first error.
+  IoResult<void> visit(ByteRange range,
+                       const std::function<IoResult<void>(const Snapshot& part, ByteRange range)>& visit) const;
 
  private:
   std::vector<SnapshotRef> parts_;

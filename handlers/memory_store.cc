@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "handlers/copy_from_snapshot.h"
+#include "handlers/joined_snapshot.h"
 #include "handlers/memory_usage.h"
 
 namespace handlers {
@@ -124,6 +125,17 @@ IoResult<SnapshotRef> MemoryStore::capture(std::span<const ByteRange> ranges) {
 
 IoResult<void> MemoryStore::clone(const Snapshot& snapshot, ByteRange range, std::uint64_t offset,
                                   std::uint64_t* copied) {
+  if (auto* joined = dynamic_cast<const JoinedSnapshot*>(&snapshot)) {
+    std::uint64_t done = 0;
+    auto result = joined->visit(range, [&](const Snapshot& part, ByteRange within) {
+      std::uint64_t of_part = 0;
+      auto cloned = clone(part, within, offset + done, &of_part);
+      done += cloned ? within.length : of_part;
+      return cloned;
+    });
+    if (copied) *copied = done;
+    return result;
+  }
   auto* memory = dynamic_cast<const MemorySnapshot*>(&snapshot);
   if (!memory || &memory->pool() != &*pool_) return copy_from_snapshot(*this, snapshot, range, offset, copied);
   reclaim_some();

@@ -103,11 +103,15 @@ base::Async<CopyMoved> write_at_once(CopyJob& job, LogicalUnit& to, std::vector<
   for (const Piece& piece : pieces) ranges.push_back(piece.to);
   // One lock over all ranges and what lies between: it cannot deadlock with a command that names the same ranges in
   // another order. The source needs none: its snapshot never changes.
-  Outcome done = co_await job.work(to, Access::exclusive, hull(ranges), [&writer, &pieces]() -> Outcome {
+  bool written = false;
+  Outcome done = co_await job.work(to, Access::exclusive, hull(ranges), [&]() -> Outcome {
     writer.write(pieces);
+    written = true;
     return {};
   });
-  if (!done) writer.moved = {.result = std::move(done)};  // WCE is zero and what was written did not reach the medium
+  // WCE is zero and what was written did not reach the medium: nothing counts. Memory that ran out leaves the count.
+  if (!done && written) writer.moved = {};
+  if (!done) writer.moved.result = std::move(done);
   co_return std::move(writer.moved);
 }
 
@@ -167,8 +171,12 @@ base::Async<CopyMoved> move_data(CopyJob& job, LogicalUnit& to, CopySource sourc
   const std::uint64_t all = total(ranges);
   const bool waits = to.store().may_block() || (source.data && source.data->may_block());
   const std::uint64_t most = waits ? handlers::kClonePiece : std::numeric_limits<std::uint64_t>::max();
+  job.use(to);
   while (moved.bytes < all && !job.stopping()) {
     std::uint64_t length = schedule.piece(all - moved.bytes, to.block_length());
+    // What has to be waited for moves in bounded pieces, each with a turn of its own, so that nobody waits for all of
+    // it.
+    if (waits && !schedule.at_once()) length = std::min(length, most - ranges.front().offset % most);
     base::TimePoint end = schedule.due(all);
     job.operation().report({.transfer_count = before.transfer_count + moved.bytes / unit,
                             .operation_counter = static_cast<std::uint16_t>(before.operation_counter + moved.steps),

@@ -41,7 +41,8 @@ CopyJob::CopyJob(const CommandContext& context, tokens::CopyOperationGuard guard
       lu_(*context.lu),
       nexus_(context.task.nexus),
       guard_(std::move(guard)),
-      task_(&context.task) {}
+      task_(&context.task),
+      uses_{context.lu} {}
 
 CopyJob::~CopyJob() = default;
 
@@ -69,7 +70,6 @@ CopyJob::Outcome CopyJob::start(CommandContext& context, Body body, bool immedia
   driver_ = drive(self, std::move(body)).handle();
   context.defer(*this);
   if (immediate) {
-    background_ = true;
     guard_.continue_in_background();
     server_.finish(*std::exchange(task_, nullptr), {});
   }
@@ -132,6 +132,7 @@ void CopyJob::abandon() {
 }
 
 CopyJob::StoreWork CopyJob::work(LogicalUnit& lu, Access access, handlers::ByteRange range, CommandContext::Work work) {
+  use(lu);
   return {server_.executor(), lu, access, range, std::move(work)};
 }
 
@@ -160,12 +161,21 @@ CopyJob::Elsewhere CopyJob::elsewhere(std::move_only_function<void()> work) {
   return {server_.executor(), std::move(work)};
 }
 
+/// Memory that runs out on a worker is told to the coroutine; the process lives.
+void CopyJob::Elsewhere::run() noexcept {
+  try {
+    work_();
+  } catch (const std::bad_alloc&) {
+    out_of_memory_ = true;
+  }
+}
+
 bool CopyJob::Elsewhere::await_suspend(std::coroutine_handle<> waiting) {
   if (!executor_) {
-    work_();
+    run();
     return false;
   }
-  executor_->post([this] { work_(); }, [waiting] { waiting.resume(); });
+  executor_->post([this] { run(); }, [waiting] { waiting.resume(); });
   return true;
 }
 

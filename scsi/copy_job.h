@@ -11,7 +11,9 @@
 #include <expected>
 #include <functional>
 #include <memory>
+#include <new>
 #include <optional>
+#include <set>
 #include <vector>
 
 #include "base/async.h"
@@ -68,7 +70,9 @@ class CopyJob final : public Abortable, public std::enable_shared_from_this<Copy
   LogicalUnit& lu() const { return lu_; }
   NexusId nexus() const { return nexus_; }
   const tokens::CopyOperationKey& key() const { return guard_.operation().key(); }
-  bool background() const { return background_; }
+  /// Says that it reads or writes `lu`: what happens to that concerns it from now on.
+  void use(const LogicalUnit& lu) { uses_.insert(&lu); }
+  bool uses(const LogicalUnit& lu) const { return uses_.contains(&lu); }
   tokens::CopyOperationGuard& operation() { return guard_; }
 
   /// Whether it is to end as soon as it can, writing nothing more. Any thread.
@@ -112,7 +116,7 @@ class CopyJob final : public Abortable, public std::enable_shared_from_this<Copy
   const NexusId nexus_;
   tokens::CopyOperationGuard guard_;
   Task* task_;  ///< null once it is answered
-  bool background_ = false;
+  std::set<const LogicalUnit*> uses_;
   std::atomic<bool> stopping_{false};
   std::coroutine_handle<> driver_;
   std::coroutine_handle<> paused_;
@@ -157,14 +161,18 @@ class CopyJob::Elsewhere {
  public:
   bool await_ready() const { return false; }
   bool await_suspend(std::coroutine_handle<> waiting);
-  void await_resume() const {}
+  void await_resume() const {
+    if (out_of_memory_) throw std::bad_alloc();
+  }
 
  private:
   friend class CopyJob;
+  void run() noexcept;
   Elsewhere(base::Executor* executor, std::move_only_function<void()> work)
       : executor_(executor), work_(std::move(work)) {}
   base::Executor* executor_;
   std::move_only_function<void()> work_;
+  bool out_of_memory_ = false;
 };
 
 /// WINDOWS: 0B/55/03 is the only code that becomes STATUS_INSUFFICIENT_RESOURCES (classpnp). SPC-4 names 55h/0Ch and

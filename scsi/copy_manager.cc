@@ -79,9 +79,16 @@ CopyManager::CopyManager(DeviceProfile profile, const base::Clock& clock, base::
 }
 
 CopyManager::~CopyManager() {
-  // Operations that wait end where they are; their commands are not answered any more.
-  for (auto jobs = std::move(impl_->jobs); auto& [job, owned] : jobs) job->abandon();
+  abandon_jobs();
   impl_->fabric.remove(*this);
+}
+
+void CopyManager::abandon_jobs() {
+  for (auto jobs = std::move(impl_->jobs); auto& [job, owned] : jobs) job->abandon();
+}
+
+void CopyManager::stop_all(const std::shared_ptr<Rendezvous>& waiter) {
+  stop_jobs([](const CopyJob&) { return true; }, waiter);
 }
 
 const std::string& CopyManager::array_name() const { return impl_->array_name; }
@@ -109,37 +116,49 @@ void CopyManager::remove(CopyJob& job) { impl_->jobs.erase(&job); }
 CopyJob* CopyManager::find_job(const tokens::CopyOperationKey& key) const {
   const tokens::CopyOperation* operation = impl_->operations.find(key);
   if (!operation || !tokens::in_progress(operation->status())) return nullptr;
-  auto found = std::ranges::find_if(impl_->jobs, [&](const auto& job) { return job.first->key() == key; });
+  auto found = std::ranges::find_if(impl_->jobs,
+                                    [&](const auto& job) { return &job.first->operation().operation() == operation; });
   return found == impl_->jobs.end() ? nullptr : found->first;
+}
+
+bool ends_by_change(const DeviceProfile& profile, tokens::RodType type) {
+  return type == tokens::RodType::point_in_time_change_vulnerable ||
+         (profile.source_write_cancels && type == tokens::RodType::point_in_time_default);
 }
 
 std::size_t CopyManager::running_jobs() const { return impl_->jobs.size(); }
 
 void CopyManager::nexus_lost(NexusId nexus) { impl_->operations.nexus_lost(static_cast<std::uint32_t>(nexus)); }
 
-void CopyManager::stop_background(const LogicalUnit& lu, NexusId nexus, const std::shared_ptr<Rendezvous>& waiter) {
+void CopyManager::stop_jobs(const std::function<bool(const CopyJob&)>& selected,
+                            const std::shared_ptr<Rendezvous>& waiter) {
   std::vector<std::shared_ptr<CopyJob>> stopped;
   for (auto& [job, owned] : impl_->jobs)
-    if (job->background() && &job->lu() == &lu && (nexus == NexusId::none || job->nexus() == nexus))
-      stopped.push_back(owned);
+    if (selected(*job)) stopped.push_back(owned);
   for (const auto& job : stopped) job->stop(waiter);
+}
+
+void CopyManager::stop_using(const LogicalUnit& lu, NexusId nexus, const std::shared_ptr<Rendezvous>& waiter) {
+  stop_jobs([&](const CopyJob& job) { return job.uses(lu) && (nexus == NexusId::none || job.nexus() == nexus); },
+            waiter);
 }
 
 void CopyManager::logical_unit_reset(const LogicalUnit& lu, const std::shared_ptr<Rendezvous>& waiter) {
   impl_->operations.logical_unit_reset(lu.identity().naa);
-  stop_background(lu, NexusId::none, waiter);
+  stop_using(lu, NexusId::none, waiter);
 }
 
 void CopyManager::logical_unit_shrunk(const LogicalUnit& lu) {
   std::uint64_t size = lu.store().size_bytes();
   impl_->tokens.cancel_if([&](const tokens::Rod& rod) {
-    bool vulnerable = !rod.data() || rod.type() == tokens::RodType::point_in_time_change_vulnerable;
+    bool vulnerable = !rod.data() || ends_by_change(impl_->profile, rod.type());
     return vulnerable && rod.source().logical_unit == lu.identity().naa &&
            std::ranges::any_of(rod.source().ranges, [&](const auto& range) { return range.end() > size; });
   });
 }
 
-void CopyManager::logical_unit_removed(LogicalUnit& lu) {
+void CopyManager::logical_unit_removed(LogicalUnit& lu, const std::shared_ptr<Rendezvous>& waiter) {
+  stop_using(lu, NexusId::none, waiter);
   impl_->tokens.cancel_if([&](const tokens::Rod& rod) { return rod.source().logical_unit == lu.identity().naa; });
   impl_->fabric.remove(lu);
   lu.work().watch(nullptr);
@@ -197,8 +216,7 @@ std::vector<std::uint8_t> CopyManager::third_party_copy_page(const LogicalUnit& 
   page.general_copy_operations = {.total_concurrent_copies = profile.maximum_copy_operations,
                                   .maximum_identified_concurrent_copies = profile.maximum_copy_operations,
                                   .maximum_segment_length_bytes = profile.maximum_segment_bytes,
-                                  .data_segment_granularity_log2 = profile.data_segment_granularity_log2,
-                                  .inline_data_granularity_log2 = profile.inline_data_granularity_log2};
+                                  .data_segment_granularity_log2 = profile.data_segment_granularity_log2};
   return encode(page);
 }
 

@@ -31,6 +31,9 @@ class CopyJob;
 class LogicalUnit;
 class Rendezvous;
 
+/// Whether a change of its source ends a token of this type.
+bool ends_by_change(const DeviceProfile& profile, tokens::RodType type);
+
 class CopyManager {
  public:
   /// `clock` is the array clock, and `timers` whatever runs by it: without, copies that are to take time never end
@@ -60,19 +63,25 @@ class CopyManager {
 
   /// I_T nexus loss: results are dropped; operations being processed in the background go on (SPC-4 5.17.5).
   void nexus_lost(NexusId nexus);
-  /// Logical unit reset (SPC-4 5.17.4.3, 5.17.5): results are dropped and background operations stopped; the device
-  /// server has aborted the commands. `waiter` is held until nothing moves any more. Tokens live on.
+  /// Logical unit reset (SPC-4 5.17.4.3, 5.17.5): results are dropped and the operations that use the logical unit
+  /// stopped; the device server has aborted its commands. `waiter` is held until nothing moves any more. Tokens live
+  /// on.
   void logical_unit_reset(const LogicalUnit& lu, const std::shared_ptr<Rendezvous>& waiter);
-  /// Stops what `nexus` has running in the background on `lu`: its reservation was preempted with PREEMPT AND ABORT
-  /// (SPC-4 5.12.11.2.6). What is stopped has status 60h.
-  void stop_background(const LogicalUnit& lu, NexusId nexus, const std::shared_ptr<Rendezvous>& waiter);
+  /// Stops what `nexus` copies from or to `lu`, whichever logical unit processes it: its registration was preempted
+  /// with PREEMPT AND ABORT (SPC-4 5.12.11.2.6). NexusId::none: whoever's. What is stopped has status 60h.
+  void stop_using(const LogicalUnit& lu, NexusId nexus, const std::shared_ptr<Rendezvous>& waiter);
+  /// Stops everything, as COPY OPERATION ABORT does: the array is about to end.
+  void stop_all(const std::shared_ptr<Rendezvous>& waiter);
+  /// Drops what waits where it is: nothing is answered any more. For arrays that end together, before the first does.
+  void abandon_jobs();
 
   // What becomes of the source of tokens. Tokens end as cancelled (23h/08h).
   /// Fewer blocks: tokens that address lost ones by reference, or that may end by a change, are cancelled; captured
   /// data is kept.
   void logical_unit_shrunk(const LogicalUnit& lu);
-  /// All its tokens are cancelled, and nothing finds it any more.
-  void logical_unit_removed(LogicalUnit& lu);
+  /// Copies that use it are stopped, all its tokens cancelled, and nothing finds it any more. It may go when `waiter`
+  /// is let go of.
+  void logical_unit_removed(LogicalUnit& lu, const std::shared_ptr<Rendezvous>& waiter);
 
   /// Cancels the token when any of its source's bytes change (ROD type 0080 0001h, or a profile that says so).
   void watch(LogicalUnit& lu, const std::vector<handlers::ByteRange>& ranges, tokens::TokenId token);
@@ -85,6 +94,7 @@ class CopyManager {
 
  private:
   friend class CopyJob;
+  void stop_jobs(const std::function<bool(const CopyJob&)>& selected, const std::shared_ptr<Rendezvous>& waiter);
   void add(std::shared_ptr<CopyJob> job);
   void remove(CopyJob& job);
 

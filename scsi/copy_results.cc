@@ -194,7 +194,6 @@ std::vector<std::uint8_t> encode_copy_operating_parameters(const DeviceProfile& 
   body.total_concurrent_copies = saturated<std::uint16_t>(profile.maximum_copy_operations);
   body.maximum_concurrent_copies = saturated<std::uint8_t>(profile.maximum_copy_operations);
   body.data_segment_granularity = profile.data_segment_granularity_log2;
-  body.inline_data_granularity = profile.inline_data_granularity_log2;
   body.held_data_granularity = profile.held_data_granularity_log2;
   std::vector<std::uint8_t> data;
   base::ByteWriter writer(data);

@@ -17,6 +17,9 @@ class CopySchedule {
   /// Whether a copy of `bytes` takes no time at all.
   bool instant() const { return duration_.latency_us == 0 && duration_.bytes_per_second == 0; }
 
+  /// Whether all blocks are to change together.
+  bool at_once() const { return !instant() && duration_.completion == CopyDuration::Completion::at_once; }
+
   /// When `bytes` from the start are done, to the microsecond.
   base::TimePoint due(std::uint64_t bytes) const {
     constexpr std::uint64_t kMicroseconds = 1'000'000;

@@ -207,7 +207,7 @@ tokens::RodRef ExtendedCopy::rod_of(std::size_t index) const {
   handlers::SnapshotRef data;
   if (rod.captured.size() == 1) data = rod.captured.front();
   if (rod.captured.size() > 1) data = base::make_ref<const handlers::JoinedSnapshot>(rod.captured);
-  return base::make_ref<const tokens::Rod>(made_type(type_of(index)), std::move(data),
+  return base::make_ref<const tokens::Rod>(made_type(job_.manager().profile(), type_of(index)), std::move(data),
                                            tokens::RodSource{.name = job_.lu().config().name,
                                                              .block_length = job_.lu().block_length(),
                                                              .logical_unit = job_.lu().identity().naa,
@@ -495,6 +495,12 @@ ExtendedCopy::Stream ExtendedCopy::divide(const Flow& flow) const {
   return stream;
 }
 
+ExtendedCopy::Outcome ExtendedCopy::residue_fits(std::uint64_t bytes) {
+  if (bytes <= kMaximumResidue) return {};
+  return std::unexpected(
+      out_of_resources(fmt::format("{} bytes of residual data, at most {} are kept", bytes, kMaximumResidue)));
+}
+
 /// Brings into memory what does not go to the destination now: residual data, and data held for the application client.
 base::Async<std::expected<void, Sense>> ExtendedCopy::keep(const SegmentDescriptor& segment, const Flow& flow,
                                                            Stream& stream, const CopySource& from) {
@@ -506,9 +512,7 @@ base::Async<std::expected<void, Sense>> ExtendedCopy::keep(const SegmentDescript
   std::uint64_t written_fresh = flow.written > stream.head.size() ? flow.written - stream.head.size() : 0;
   if (flow.keep_destination || flow.pads) {
     std::uint64_t from_head = std::min<std::uint64_t>(flow.written, stream.head.size());
-    if (stream.fresh - written_fresh > kMaximumResidue)
-      co_return std::unexpected(out_of_resources(fmt::format("{} bytes of residual data, at most {} are kept",
-                                                             stream.fresh - written_fresh, kMaximumResidue)));
+    if (auto fits = residue_fits(stream.head.size() - from_head + stream.fresh - written_fresh); !fits) co_return fits;
     auto rest = co_await bytes_of(from, written_fresh, stream.fresh - written_fresh);
     if (!rest) co_return std::unexpected(std::move(rest.error()));
     stream.destination_left.assign(stream.head.begin() + static_cast<std::ptrdiff_t>(from_head), stream.head.end());
@@ -519,6 +523,7 @@ base::Async<std::expected<void, Sense>> ExtendedCopy::keep(const SegmentDescript
     stream.padded.resize(stream.padded.size() + flow.padding);
   }
   if (flow.keep_source) {
+    if (auto fits = residue_fits(stream.source_left.size() + flow.read - stream.fresh); !fits) co_return fits;
     auto rest = co_await bytes_of(from, stream.fresh, flow.read - stream.fresh);
     if (!rest) co_return std::unexpected(std::move(rest.error()));
     stream.source_left.insert(stream.source_left.end(), rest->begin(), rest->end());

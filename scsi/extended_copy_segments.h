@@ -141,6 +141,7 @@ class ExtendedCopy {
   base::Async<Captured> open(const Party& source, const Flow& flow);
   Stream divide(const Flow& flow) const;
   base::Async<Outcome> keep(const SegmentDescriptor& segment, const Flow& flow, Stream& stream, const CopySource& from);
+  static Outcome residue_fits(std::uint64_t bytes);
   base::Async<Outcome> hold(const Stream& stream, const CopySource& from);
   base::Async<std::expected<Bytes, Sense>> bytes_of(const CopySource& source, std::uint64_t offset,
                                                     std::uint64_t length);

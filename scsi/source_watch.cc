@@ -1,27 +1,13 @@
 #include "scsi/source_watch.h"
 
 #include <algorithm>
-#include <boost/icl/interval_map.hpp>
-#include <set>
+#include <bit>
 
 namespace scsi {
 
-namespace {
-
-using Interval = boost::icl::right_open_interval<std::uint64_t>;
-
-Interval interval_of(handlers::ByteRange range) { return {range.offset, range.end()}; }
-
-}  // namespace
-
-struct SourceWatch::Intervals {
-  boost::icl::interval_map<std::uint64_t, std::set<tokens::TokenId>, boost::icl::partial_absorber, std::less,
-                           boost::icl::inplace_plus, boost::icl::inter_section, Interval>
-      map;
-};
-
-SourceWatch::SourceWatch() : intervals_(std::make_unique<Intervals>()) {}
-SourceWatch::~SourceWatch() = default;
+std::set<SourceWatch::Entry>& SourceWatch::entries_for(handlers::ByteRange range) {
+  return by_length_[static_cast<std::size_t>(std::bit_width(range.length) - 1)];
+}
 
 void SourceWatch::add(const std::vector<handlers::ByteRange>& ranges, tokens::TokenId token,
                       const std::function<bool(tokens::TokenId)>& valid) {
@@ -32,22 +18,26 @@ void SourceWatch::add(const std::vector<handlers::ByteRange>& ranges, tokens::To
     for (tokens::TokenId id : stale) drop(id);
     sweep_at_ = std::max<std::size_t>(64, 2 * tokens_.size());
   }
-  for (const handlers::ByteRange& range : ranges)
-    intervals_->map.add({interval_of(range), std::set<tokens::TokenId>{token}});
+  for (const handlers::ByteRange& range : ranges) entries_for(range).insert({range.offset, range.end(), token});
   tokens_[token] = ranges;
 }
 
 void SourceWatch::drop(tokens::TokenId token) {
   auto found = tokens_.find(token);
-  for (const handlers::ByteRange& range : found->second)
-    intervals_->map.subtract({interval_of(range), std::set<tokens::TokenId>{token}});
+  for (const handlers::ByteRange& range : found->second) entries_for(range).erase({range.offset, range.end(), token});
   tokens_.erase(found);
 }
 
 std::vector<tokens::TokenId> SourceWatch::take(handlers::ByteRange range) {
   std::set<tokens::TokenId> hit;
-  auto [first, last] = intervals_->map.equal_range(interval_of(range));
-  for (; first != last; ++first) hit.insert(first->second.begin(), first->second.end());
+  for (std::size_t length = 0; length < by_length_.size(); ++length) {
+    const std::set<Entry>& entries = by_length_[length];
+    if (entries.empty()) continue;
+    const std::uint64_t longest = (std::uint64_t{2} << length) - 1;
+    const Entry from{range.offset > longest ? range.offset - longest : 0, 0, tokens::TokenId{}};
+    for (auto at = entries.lower_bound(from); at != entries.end() && at->start < range.end(); ++at)
+      if (at->end > range.offset) hit.insert(at->token);
+  }
   for (tokens::TokenId id : hit) drop(id);
   return {hit.begin(), hit.end()};
 }

@@ -3,10 +3,12 @@
 // Knows ranges and identifiers, no token. Thread: the loop's.
 #pragma once
 
+#include <array>
+#include <compare>
 #include <cstdint>
 #include <functional>
 #include <map>
-#include <memory>
+#include <set>
 #include <vector>
 
 #include "handlers/backing_store.h"
@@ -16,9 +18,6 @@ namespace scsi {
 
 class SourceWatch {
  public:
-  SourceWatch();
-  ~SourceWatch();
-
   /// `valid` tells which tokens are still to be watched: entries of others are dropped now and then.
   void add(const std::vector<handlers::ByteRange>& ranges, tokens::TokenId token,
            const std::function<bool(tokens::TokenId)>& valid);
@@ -31,8 +30,16 @@ class SourceWatch {
  private:
   void drop(tokens::TokenId token);
 
-  struct Intervals;  // boost::icl, kept out of this header
-  std::unique_ptr<Intervals> intervals_;
+  struct Entry {
+    std::uint64_t start;
+    std::uint64_t end;
+    tokens::TokenId token;
+    auto operator<=>(const Entry&) const = default;
+  };
+  std::set<Entry>& entries_for(handlers::ByteRange range);
+
+  /// By the power of two below a range's length, so that what reaches into a place begins not far before it.
+  std::array<std::set<Entry>, 64> by_length_;
   std::map<tokens::TokenId, std::vector<handlers::ByteRange>> tokens_;
   std::size_t sweep_at_ = 64;  ///< at how many tokens stale entries are looked for next
 };

@@ -113,7 +113,7 @@ void DeviceServer::abort_preempted(LogicalUnit& lu, const std::vector<NexusId>& 
   auto rendezvous = std::make_shared<Rendezvous>(std::move(done));
   for (NexusId nexus : nexuses) {
     abort_tasks(lu, tasks_of_nexus, nexus, 0, rendezvous);
-    copy_manager().stop_background(lu, nexus, rendezvous);
+    copy_manager().stop_using(lu, nexus, rendezvous);
   }
 }
 

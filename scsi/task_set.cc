@@ -41,7 +41,8 @@ void TaskSet::sleep(Task& task) {
 Task* TaskSet::next_to_begin() {
   for (Task* task = oldest_; task; task = task->younger) {
     bool ordered = task->attribute == TaskAttribute::ordered;
-    if (task->dormant && (!ordered || task == oldest_)) {
+    bool aborted = task->abort_requested.load(std::memory_order_relaxed);  // its end is near, and it does not begin
+    if (task->dormant && !aborted && (!ordered || task == oldest_)) {
       task->dormant = false;
       --dormant_;
       return task;

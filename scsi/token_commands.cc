@@ -31,18 +31,12 @@ Sense plain(SenseKey key, AdditionalSense code, std::string rule) { return {key,
 
 std::uint32_t list_identifier(const CommandContext& context) { return context.cdb_as<TokenOutCdb>().list_identifier; }
 
-/// Whether a change of its source ends a token of this type.
-bool ends_by_change(const DeviceProfile& profile, RodType type) {
-  return type == RodType::point_in_time_change_vulnerable ||
-         (profile.source_write_cancels && type == RodType::point_in_time_default);
-}
-
 Body populate(CopyJob& job, PopulateTokenRequest request, tokens::NewToken token) {
   CopyManager& manager = job.manager();
   CopySchedule schedule(manager.profile().populate_duration, manager.clock().now());
   // Captured when the time is over: the token holds the writes answered before this command is.
   co_await job.until(schedule.due(request.ranges.total_bytes));
-  RodType type = made_type(request.rod_type);
+  RodType type = made_type(manager.profile(), request.rod_type);
   handlers::SnapshotRef data;
   if (type != RodType::access_upon_reference && !job.stopping()) {
     Captured captured = co_await capture(job, job.lu(), request.ranges.ranges);
@@ -246,9 +240,14 @@ std::optional<Sense> unreachable(CopyManager& manager, const std::string& source
   return plain(SenseKey::illegal_request, AdditionalSense::unreachable_copy_target, std::move(rule));
 }
 
-RodType made_type(RodType asked) {
-  // The persistent one is always possible here.
-  return asked == RodType::point_in_time_any ? RodType::point_in_time_persistent : asked;
+RodType made_type(const DeviceProfile& profile, RodType asked) {
+  if (asked != RodType::point_in_time_any) return asked;
+  // Persistent if it can be, else change vulnerable (SPC-4 table 110), else what POPULATE TOKEN makes.
+  for (RodType type : {RodType::point_in_time_persistent, RodType::point_in_time_change_vulnerable}) {
+    const auto* row = tokens::find_rod_type(profile.rod_types, static_cast<std::uint32_t>(type));
+    if (row && row->token_in) return type;
+  }
+  return profile.populate_token_type;
 }
 
 std::expected<tokens::RodToken, tokens::TokenError> create_token(CopyJob& job, tokens::NewToken token) {

@@ -51,7 +51,7 @@ base::Async<Captured> data_of(CopyJob& job, const JudgedToken& judged, const tok
 std::optional<Sense> unreachable(CopyManager& manager, const std::string& source, const std::string& destination);
 
 /// The ROD type that is made when `asked` for.
-tokens::RodType made_type(tokens::RodType asked);
+tokens::RodType made_type(const DeviceProfile& profile, tokens::RodType asked);
 
 /// Creates a token whose ROD is of the job's logical unit, and lets a change of its source end it where its type or the
 /// profile says so. Errors: too_many_tokens.

@@ -10,6 +10,7 @@
 #include "handlers/memory_pool.h"
 #include "scsi/copy_manager.h"
 #include "scsi/logical_unit.h"
+#include "scsi/task_set.h"
 #include "tokens/token_manager.h"
 
 namespace target {
@@ -52,7 +53,15 @@ Arrays::Arrays(const Config& config, const base::Clock& array_clock, base::Timer
   set_unreachable(config.unreachable);
 }
 
-Arrays::~Arrays() = default;
+Arrays::~Arrays() {
+  // A copy may use a token of another array: none goes before all copies have.
+  for (const auto& array : arrays_) array->copy_manager().abandon_jobs();
+}
+
+void Arrays::stop_copies() {
+  auto nobody = std::make_shared<scsi::Rendezvous>([] {});
+  for (const auto& array : arrays_) array->copy_manager().stop_all(nobody);
+}
 
 void Arrays::advertise(const std::vector<iscsi::PortalAddress>& portals) {
   for (iscsi::TargetNode& node : directory_.targets) node.portals = portals;

@@ -37,6 +37,9 @@ class Arrays {
   /// When reclaim() has something to do at the latest though nothing happens: tokens end.
   base::TimePoint next_reclaim() const;
 
+  /// Stops every copy that is being processed; workers end with the piece they are at.
+  void stop_copies();
+
   /// Makes everything written durable. Returns what could not be, one line for each logical unit.
   std::vector<std::string> flush();
 

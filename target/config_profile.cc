@@ -192,7 +192,7 @@ void read_copy(const TableReader& parent, DeviceProfile& profile) {
       parent.table("copy", {"extended_copy", "background", "refusal", "latency_ms", "rate", "completion",
                             "maximum_operations", "maximum_cscd_descriptors", "maximum_segment_descriptors",
                             "maximum_descriptor_list", "maximum_inline_data", "maximum_segment", "segment_granularity",
-                            "inline_data_granularity", "held_data_limit", "held_data_granularity", "across_targets"});
+                            "held_data_limit", "held_data_granularity", "across_targets"});
   if (!table) return;
   table->flag_into("extended_copy", profile.extended_copy);
   table->flag_into("background", profile.background);
@@ -205,7 +205,7 @@ void read_copy(const TableReader& parent, DeviceProfile& profile) {
   u32_size_into(*table, "maximum_inline_data", 0, 0xFFFF, profile.maximum_inline_data_bytes);
   limit_into(*table, "maximum_segment", kSmallestTransfer, profile.maximum_segment_bytes);
   power_of_two_into(*table, "segment_granularity", profile.data_segment_granularity_log2);
-  power_of_two_into(*table, "inline_data_granularity", profile.inline_data_granularity_log2);
+  power_of_two_into(*table, profile.inline_data_granularity_log2);
   u32_size_into(*table, "held_data_limit", 0, 1 << 30, profile.held_data_limit_bytes);
   power_of_two_into(*table, "held_data_granularity", profile.held_data_granularity_log2);
   table->flag_into("across_targets", profile.extended_copy_across_targets);

@@ -25,7 +25,7 @@ namespace {
 namespace log = base::log;
 
 constexpr unsigned kWorkers = 4;          // for stores that wait for a device
-constexpr unsigned kWorkersForPeers = 8;  // more, so that a peer that does not answer keeps no store waiting
+constexpr unsigned kWorkersForPeers = 8;  // more: copies that wait for a peer hold a worker each
 constexpr std::chrono::seconds kLogoutGrace{3};
 
 /// Each connection and each file takes a descriptor.
@@ -163,6 +163,7 @@ ExitCode serve(const CommandLine& line) {
   announce(arrays, config, server, line.json);
   loop.run();
 
+  arrays.stop_copies();
   loop.finish_posted_work();
   auto failures = arrays.flush();
   for (const std::string& failure : failures) log::error("{}", failure);

@@ -4,6 +4,15 @@
 
 namespace tokens {
 
+namespace {
+
+/// The bytes that a result keeps beyond the few of every one.
+std::size_t weight(const CopyOutcome& outcome) {
+  return outcome.held_data.size() + outcome.tokens.size() * sizeof(CreatedToken);
+}
+
+}  // namespace
+
 CopyOperationGuard::~CopyOperationGuard() {
   if (operation_) finish({.status = CopyStatus::terminated, .completion_status = kTaskAbortedStatus});
 }
@@ -56,8 +65,7 @@ void CopyOperations::discard(const CopyOperationKey& key, CopyResultPart part) {
   if (found == by_key_.end() || tokens::in_progress(found->second->status())) return;
   CopyOperation& operation = *found->second;
   operation.discarded_ |= static_cast<std::uint8_t>(1u << static_cast<unsigned>(part));
-  if (part == CopyResultPart::rod_token_information) operation.outcome_.tokens.clear();
-  if (part == CopyResultPart::held_data) drop_held_data(operation);
+  drop(operation, part);
 }
 
 void CopyOperations::finish(CopyOperation& operation, CopyOutcome outcome) {
@@ -67,29 +75,32 @@ void CopyOperations::finish(CopyOperation& operation, CopyOutcome outcome) {
   if (!operation.listed_) return;
   operation.finished_ = ++finished_count_;
   by_age_.emplace(operation.finished_, operation.key_);
-  held_bytes_ += operation.outcome_.held_data.size();
+  held_bytes_ += weight(operation.outcome_);
   if (by_age_.size() > limits_.results) unlist(by_key_.find(by_age_.begin()->second));
   limit_held_data();
 }
 
-void CopyOperations::drop_held_data(CopyOperation& operation) {
-  held_bytes_ -= operation.outcome_.held_data.size();
-  operation.outcome_.held_data = {};
+void CopyOperations::drop(CopyOperation& operation, CopyResultPart part) {
+  CopyOutcome& outcome = operation.outcome_;
+  held_bytes_ -= weight(outcome);
+  if (part == CopyResultPart::rod_token_information) outcome.tokens = {};
+  if (part == CopyResultPart::held_data) outcome.held_data = {};
+  held_bytes_ += weight(outcome);
 }
 
 void CopyOperations::limit_held_data() {
   for (auto at = by_age_.begin(); held_bytes_ > limits_.held_bytes && at != by_age_.end(); ++at) {
     CopyOperation& operation = *by_key_.find(at->second)->second;
-    if (operation.outcome_.held_data.empty()) continue;
-    drop_held_data(operation);
-    operation.outcome_.held_data_discarded = true;
+    if (!operation.outcome_.held_data.empty()) operation.outcome_.held_data_discarded = true;
+    drop(operation, CopyResultPart::held_data);
+    if (!operation.outcome_.tokens.empty()) discard(operation.key_, CopyResultPart::rod_token_information);
   }
 }
 
 CopyOperations::ByKey::iterator CopyOperations::unlist(ByKey::iterator at) {
   CopyOperation& operation = *at->second;
   operation.listed_ = false;
-  if (!tokens::in_progress(operation.status())) drop_held_data(operation);
+  if (!tokens::in_progress(operation.status())) held_bytes_ -= weight(operation.outcome_);
   by_age_.erase(operation.finished_);
   return by_key_.erase(at);
 }

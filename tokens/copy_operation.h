@@ -155,7 +155,8 @@ class CopyOperations {
   struct Limits {
     std::size_t operations = 1024;  ///< being processed; beyond: CopyStartError::too_many_operations
     std::size_t results = 65536;    ///< finished and kept; beyond, the one that finished first goes
-    /// Held data of all results; beyond, that of the operation that finished first goes (SPC-4 6.21, HDD).
+    /// Held data and tokens of all results; beyond, those of the operation that finished first go (SPC-4 5.17.4.3; of
+    /// held data HDD says so).
     std::size_t held_bytes = 64u << 20;
   };
   explicit CopyOperations(Limits limits) : limits_(limits) {}
@@ -189,7 +190,7 @@ class CopyOperations {
 
   void finish(CopyOperation& operation, CopyOutcome outcome);
   ByKey::iterator unlist(ByKey::iterator at);
-  void drop_held_data(CopyOperation& operation);
+  void drop(CopyOperation& operation, CopyResultPart part);
   void limit_held_data();
 
   Limits limits_;

@@ -1,6 +1,7 @@
 // What only memory stores promise: what they cost, what they share, and their limit.
 // Not tested, and why: time (test/bench/store_bench.cc prints it), the kernel refusing to map memory.
 #include "handlers/memory_store.h"
+#include "handlers/joined_snapshot.h"
 
 #include <doctest/doctest.h>
 
@@ -399,4 +400,22 @@ TEST_CASE("fetch() brings a file's snapshot into the pool, holes as holes, witho
   auto full = store.fetch(**snapshot, all);
   REQUIRE_FALSE(full);
   CHECK(full.error().kind == IoError::Kind::no_space);
+}
+
+TEST_CASE("a snapshot of several parts is shared part by part, not copied") {
+  auto pool = MemoryPool::create();
+  MemoryStore store(64 << 20, pool);
+  std::vector<std::uint8_t> data(1 << 20, 7);
+  REQUIRE(store.write(0, data));
+  REQUIRE(store.write(8 << 20, data));
+  const ByteRange first{0, 1 << 20}, second{8 << 20, 1 << 20};
+  std::vector<SnapshotRef> parts{store.capture({&first, 1}).value(), store.capture({&second, 1}).value()};
+  JoinedSnapshot joined(std::move(parts));
+  std::uint64_t before = pool->budget().used(), copied = 0;
+  REQUIRE(store.clone(joined, {512, (2 << 20) - 1024}, 16 << 20, &copied));
+  CHECK(copied == (2 << 20) - 1024);
+  CHECK(pool->budget().used() - before < 64 << 10);
+  base::Segments out;
+  REQUIRE(store.read({16 << 20, (2 << 20) - 1024}, out));
+  CHECK(out.to_vector() == std::vector<std::uint8_t>((2 << 20) - 1024, 7));
 }

@@ -356,3 +356,63 @@ TEST_CASE("pieces of a schedule are whole blocks, at least one, and the last is 
   scsi::CopySchedule huge({.bytes_per_second = scsi::CopyDuration::kHighestRate}, base::TimePoint(0us));
   CHECK(huge.due(scsi::CopyDuration::kHighestRate * 1000 + 1) == base::TimePoint(1'000'000'000us));
 }
+
+TEST_CASE("an aborted command that waits behind an ORDERED one does not begin, not even in the background") {
+  SlowCopy copy({.copy_duration = {.latency_us = 1000}});
+  copy.device.store(kDestination).blocking = true;
+  copy.device.send({0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0}, {}, kDestination);
+  copy.device.send({0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0}, {}, kDestination, scsi::NexusId::none,
+                   scsi::TaskAttribute::ordered);
+  Command& dormant = copy.send(1, kImmed);
+  REQUIRE_FALSE(dormant.done());
+  CHECK(copy.manage(TaskManagementFunction::abort_task_set) == TaskManagementResponse::function_complete);
+  CHECK(dormant.status() == scsi::Status::task_aborted);
+  CHECK(copy.device.copies.running_jobs() == 0);
+  copy.device.pass(10s);
+  CHECK(copy.arrived() == 0);
+}
+
+TEST_CASE("arrays that end together drop their copies before the first of them goes") {
+  base::VirtualClock clock;
+  base::SeededEntropy entropy{7};
+  scsi::CopyFabric fabric;
+  base::TimerQueue timers;
+  auto one = std::make_unique<scsi::CopyManager>(scsi::DeviceProfile{}, clock, entropy, &timers, &fabric, "one");
+  auto two = std::make_unique<scsi::CopyManager>(slow(), clock, entropy, &timers, &fabric, "two");
+  auto unit = [](const char* name, std::uint8_t number) {
+    scsi::LogicalUnitConfig config;
+    config.name = name;
+    config.identity.naa = {0x60, number};
+    return std::make_shared<scsi::LogicalUnit>(config, std::make_unique<SparseStore>(1 << 20));
+  };
+  scsi::DeviceServer first({"iqn.2025-01.example:one", 1}, clock, nullptr, *one);
+  scsi::DeviceServer second({"iqn.2025-01.example:two", 1}, clock, nullptr, *two);
+  first.add(scsi::Lun{0}, unit("source", 1));
+  second.add(scsi::Lun{0}, unit("destination", 2));
+  auto send = [](scsi::DeviceServer& server, scsi::NexusId nexus, Command& command, const Bytes& cdb, Bytes list) {
+    command.task.nexus = nexus;
+    command.task.observer = &command;
+    std::copy(cdb.begin(), cdb.end(), command.task.cdb.begin());
+    server.admit(command.task);
+    if (command.done() || list.empty()) return;
+    command.task.data_out = list;
+    server.execute(command.task);
+  };
+  scsi::NexusId to_one = first.attach({"iqn.2025-01.example:host", {}, "iqn.2025-01.example:one", 1});
+  scsi::NexusId to_two = second.attach({"iqn.2025-01.example:host", {}, "iqn.2025-01.example:two", 1});
+  Command attentions[2], populate, receive, copy;
+  send(first, to_one, attentions[0], {0, 0, 0, 0, 0, 0}, {});
+  send(second, to_two, attentions[1], {0, 0, 0, 0, 0, 0}, {});
+  Bytes list = populate_list({{0, 8}});
+  send(first, to_one, populate, out_cdb(0x10, 1, list.size()), list);
+  send(first, to_one, receive, in_cdb(0x07, 1, 805), {});
+  tokens::RodToken token = CopyResult(receive.data()).token.value();
+  list = write_list(token, {{0, 8}}, 0, kImmed);
+  send(second, to_two, copy, out_cdb(0x11, 2, list.size()), list);
+  REQUIRE(copy.good());
+  REQUIRE(two->running_jobs() == 1);
+  two->abandon_jobs();
+  one->abandon_jobs();
+  CHECK(two->running_jobs() == 0);
+  CHECK(timers.size() == 0);
+}

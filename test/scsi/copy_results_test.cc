@@ -58,7 +58,6 @@ TEST_CASE("RECEIVE COPY OPERATING PARAMETERS tells the profile's limits, 44 byte
   profile.held_data_limit_bytes = 0x11121314;
   profile.maximum_copy_operations = 0x0155;
   profile.data_segment_granularity_log2 = 0x16;
-  profile.inline_data_granularity_log2 = 0x17;
   profile.held_data_granularity_log2 = 0x18;
   CHECK(scsi::encode_copy_operating_parameters(profile) ==
         hex("00 00 00 33 01 00 00 00 01 02 03 04 05 06 07 08 09 0A 0B 0C 0D 0E 0F 10 11 12 13 14 00 00 00 00"

@@ -5,6 +5,7 @@
 
 #include "scsi/copy_manager.h"
 #include "scsi/source_watch.h"
+#include "scsi/task_set.h"
 #include "test/scsi/copy_fixture.h"
 
 using namespace test;
@@ -129,7 +130,9 @@ TEST_CASE("a logical unit that is removed takes all its tokens with it: cancelle
   CopyDevice device;
   tokens::RodToken gone = device.token_of({{0, 8}});
   tokens::RodToken other = device.token_of({{0, 8}}, {}, kDestination);
-  device.copies.logical_unit_removed(device.lu(kSource));
+  bool may_go = false;
+  device.copies.logical_unit_removed(device.lu(kSource), std::make_shared<scsi::Rendezvous>([&] { may_go = true; }));
+  CHECK(may_go);
   CHECK(cancelled(device.write_using(1, gone, {{0, 8}})));
   CHECK(device.write_using(2, other, {{8, 8}}).good());
 }
@@ -181,4 +184,60 @@ TEST_CASE("a watch finds every token a change touches, once, and forgets what en
   for (std::uint64_t id = 0; id < 64; ++id) watch.add({{id, 1}}, tokens::TokenId{id}, valid);
   watch.add({{1000, 1}}, tokens::TokenId{64}, [](tokens::TokenId id) { return id == tokens::TokenId{7}; });
   CHECK(watch.take({0, 64}) == std::vector{tokens::TokenId{7}});
+}
+
+TEST_CASE("a token of any type is change vulnerable where persistent ones are not supported") {
+  scsi::DeviceProfile profile;
+  std::erase_if(profile.rod_types, [](const auto& row) { return row.type == RodType::point_in_time_persistent; });
+  CopyDevice device(profile);
+  tokens::RodToken token = typed(device, RodType::point_in_time_any);
+  CHECK(token.rod_type == static_cast<std::uint32_t>(RodType::point_in_time_change_vulnerable));
+  CHECK(device.write_using(1, token, {{0, 8}}).good());
+  host_write(device, 3, 9);
+  CHECK(cancelled(device.write_using(2, token, {{0, 8}})));
+}
+
+TEST_CASE("a profile without the zero token refuses it as an unsupported type, at the token") {
+  scsi::DeviceProfile profile;
+  std::erase_if(profile.rod_types, [](const auto& row) { return row.type == RodType::block_device_zero; });
+  CopyDevice device(profile);
+  CHECK(device.write_using(1, tokens::zero_token(), {{0, 8}}).sense() ==
+        scsi::Sense::illegal_request(AdditionalSense::invalid_token_operation_unsupported_token_type, "",
+                                     scsi::FieldPointer::list(16)));
+}
+
+TEST_CASE("an unreachable pair is refused as its cut says, else as the profile does") {
+  using enum scsi::UnreachableRefusal;
+  CopyDevice device({.unreachable_refusal = copy_target_device_not_reachable});
+  tokens::RodToken token = device.token_of({{0, 8}});
+  std::string source = device.lu(kSource).config().name, destination = device.lu(kDestination).config().name;
+  device.copies.reachability().set({{source, destination, {}}});
+  CHECK(device.write_using(1, token, {{0, 8}})
+            .failed_with(SenseKey::copy_aborted, AdditionalSense::copy_target_device_not_reachable));
+  device.copies.reachability().set({{destination, source, remote_token_usage_not_supported}});
+  CHECK(device.write_using(2, token, {{0, 8}}).sense() ==
+        scsi::Sense::illegal_request(AdditionalSense::invalid_token_operation_remote_token_usage_not_supported, "",
+                                     scsi::FieldPointer::list(16)));
+  device.copies.reachability().set({});
+  CHECK(device.write_using(3, token, {{0, 8}}).good());
+}
+
+TEST_CASE("a destination that is software write protected is 07/27/02, and the refusal leaves a result") {
+  CopyDevice device;
+  tokens::RodToken token = device.token_of({{0, 8}});
+  Bytes select = hex("00 00 00 00 0A 0A 02 00 08 00 00 00 00 00 00 00");
+  REQUIRE(device.run({0x15, 0x10, 0, 0, 16, 0}, select, kDestination).good());
+  CHECK(device.write_using(1, token, {{0, 8}})
+            .failed_with(SenseKey::data_protect, AdditionalSense::logical_unit_software_write_protected));
+  CHECK(device.result(1, kDestination).header.copy_operation_status == 0x02);
+}
+
+TEST_CASE("many nested ranges are watched in bounded time and memory") {
+  scsi::SourceWatch watch;
+  auto valid = [](tokens::TokenId) { return true; };
+  constexpr std::uint64_t kTokens = 20'000;
+  for (std::uint64_t i = 0; i < kTokens; ++i) watch.add({{i, 2 * (kTokens - i)}}, tokens::TokenId{i}, valid);
+  CHECK(watch.take({2 * kTokens + 1, 1}).empty());
+  CHECK(watch.take({kTokens - 1, 1}).size() == kTokens);
+  CHECK(watch.empty());
 }

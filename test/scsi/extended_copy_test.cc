@@ -548,3 +548,64 @@ TEST_CASE("logical unit reset and I_T nexus loss discard results and held data")
   CHECK(unknown(device.receive_lid1(0x01, 0x2C, 12)));
   CHECK(unknown(device.receive_lid1(0x04, 0x2C, 100)));
 }
+
+TEST_CASE("residual data of all segments together is bounded") {
+  ExtendedCopyDevice device;
+  CopyList list{.cscds = {device.cscd(kA), device.cscd(kB)}};
+  SegmentOptions to_null{.flags = scsi::kCat, .destination = scsi::kNullBlockDevice};
+  list.segments = {blocks_segment(8192, 0, 0, to_null), verify_segment(false)};  // 4 MiB; the last would discard it
+  CHECK(device.copy(list).good());
+  list.segments.insert(list.segments.begin(), blocks_segment(1, 0, 0, to_null));
+  Command& more = device.copy(list);
+  CHECK(more.failed_with(SenseKey::copy_aborted, AdditionalSense::insufficient_resources));
+}
+
+TEST_CASE("a reset of the destination stops a copy that another logical unit processes, before it completes") {
+  ExtendedCopyDevice device({.copy_duration = {.latency_us = 1000}});
+  device.fill_bytes(kA, 0, 512, 1);
+  CopyList list{.format = ListFormat::lid4,
+                .g_sense_immed = scsi::kExtendedCopyImmed,
+                .cscds = {device.cscd(kA), device.cscd(kB)},
+                .segments = {blocks_segment(1, 0, 0)}};
+  REQUIRE(device.copy(list).good());
+  bool complete = false;
+  device.server.manage(scsi::TaskManagementFunction::logical_unit_reset, device.nexus, scsi::Lun{kB}, 0,
+                       [&](scsi::TaskManagementResponse) { complete = true; });
+  CHECK(complete);
+  CHECK(device.status().header.copy_operation_status == 0x60);
+  device.pass(std::chrono::seconds(1));
+  CHECK(device.bytes(kB, 0, 512) == Bytes(512));
+}
+
+TEST_CASE("PREEMPT AND ABORT of a nexus on the destination stops its copies there, whoever processes them") {
+  ExtendedCopyDevice device({.copy_duration = {.latency_us = 1000}});
+  device.fill_bytes(kA, 0, 512, 1);
+  CopyList list{.cscds = {device.cscd(kA), device.cscd(kB)}, .segments = {blocks_segment(1, 0, 0)}};
+  List bytes = list.bytes();
+  Command& copy = device.send(device.cdb(list.format, bytes.size()), bytes, kA);
+  scsi::NexusId mine = device.nexus, other = device.attach("iqn.2025-01.example:other");
+  bool complete = false;
+  device.server.abort_preempted(device.lu(kB), {other}, [&] { complete = true; });
+  CHECK(complete);
+  CHECK_FALSE(copy.done());
+  complete = false;
+  device.server.abort_preempted(device.lu(kB), {mine}, [&] { complete = true; });
+  CHECK(complete);
+  CHECK(copy.failed_with(SenseKey::copy_aborted, AdditionalSense::commands_cleared_by_device_server));
+  device.pass(std::chrono::seconds(1));
+  CHECK(device.bytes(kB, 0, 512) == Bytes(512));
+}
+
+TEST_CASE("COPY OPERATION ABORT of list identifier 0 does not mean an operation that has none") {
+  ExtendedCopyDevice device({.copy_duration = {.latency_us = 1000}});
+  CopyList list{.list_identifier = 0,
+                .usage = scsi::ListIdUsage::none,
+                .cscds = {device.cscd(kA), device.cscd(kB)},
+                .segments = {blocks_segment(1, 0, 0)}};
+  List bytes = list.bytes();
+  Command& unnamed = device.send(device.cdb(list.format, bytes.size()), bytes, kA);
+  CHECK_FALSE(unnamed.done());
+  CHECK(unknown(device.abort_copy(0, kA)));
+  device.pass(std::chrono::milliseconds(1));
+  CHECK(unnamed.good());
+}

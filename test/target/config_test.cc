@@ -447,7 +447,6 @@ maximum_descriptor_list = 1024
 maximum_inline_data = 0
 maximum_segment = "16M"
 segment_granularity = 4096
-inline_data_granularity = 4
 held_data_limit = "64K"
 held_data_granularity = 512
 across_targets = true
@@ -502,7 +501,6 @@ TEST_CASE("every limit of EXTENDED COPY and of VPD B0h is taken over") {
   CHECK(profile.maximum_inline_data_bytes == 0);
   CHECK(profile.maximum_segment_bytes == 16u << 20);
   CHECK(profile.data_segment_granularity_log2 == 12);
-  CHECK(profile.inline_data_granularity_log2 == 2);
   CHECK(profile.held_data_limit_bytes == 64u << 10);
   CHECK(profile.held_data_granularity_log2 == 9);
   CHECK(profile.maximum_transfer_bytes == 4u << 20);
