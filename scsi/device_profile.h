@@ -79,7 +79,7 @@ struct DeviceProfile {
   std::uint32_t maximum_inline_data_bytes = 8192;       ///< beyond: 05/26/0B
   std::uint32_t maximum_segment_bytes = 0;              ///< 0: not limited; beyond: 0A/26/0D
   std::uint8_t data_segment_granularity_log2 = 0;       ///< bytes; else: 0A/26/0D
-  std::uint32_t held_data_limit_bytes = 4u << 20;  ///< for each operation; more is dropped (HDD); 0: none is held
+  std::uint32_t held_data_limit_bytes = 4u << 20;       ///< for each operation; more is dropped (HDD); 0: none is held
   std::uint8_t held_data_granularity_log2 = 0;
   /// Whether EXTENDED COPY finds logical units of the array's other targets, to which its I_T nexus has no path
   /// (CVE-2020-28374).

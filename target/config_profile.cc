@@ -205,7 +205,6 @@ void read_copy(const TableReader& parent, DeviceProfile& profile) {
   u32_size_into(*table, "maximum_inline_data", 0, 0xFFFF, profile.maximum_inline_data_bytes);
   limit_into(*table, "maximum_segment", kSmallestTransfer, profile.maximum_segment_bytes);
   power_of_two_into(*table, "segment_granularity", profile.data_segment_granularity_log2);
-  power_of_two_into(*table, profile.inline_data_granularity_log2);
   u32_size_into(*table, "held_data_limit", 0, 1 << 30, profile.held_data_limit_bytes);
   power_of_two_into(*table, "held_data_granularity", profile.held_data_granularity_log2);
   table->flag_into("across_targets", profile.extended_copy_across_targets);

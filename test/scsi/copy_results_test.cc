@@ -61,7 +61,7 @@ TEST_CASE("RECEIVE COPY OPERATING PARAMETERS tells the profile's limits, 44 byte
   profile.held_data_granularity_log2 = 0x18;
   CHECK(scsi::encode_copy_operating_parameters(profile) ==
         hex("00 00 00 33 01 00 00 00 01 02 03 04 05 06 07 08 09 0A 0B 0C 0D 0E 0F 10 11 12 13 14 00 00 00 00"
-            "00 00 01 55 FF 16 17 18 00 00 00 0B 02 07 0A 0D 14 15 16 BE BF E4 FE"));
+            "00 00 01 55 FF 16 00 18 00 00 00 0B 02 07 0A 0D 14 15 16 BE BF E4 FE"));
 }
 
 TEST_CASE("REPORT ALL ROD TOKENS is 8 bytes and the first 96 of each token, with its ROD TOKEN LENGTH as it was") {
