@@ -264,7 +264,10 @@ void Simulation::adopt(Operation& operation) {
     Content content = look(operation, lba, actual);
     require(content != Content::wrong && (may_change || content != Content::of_operation),
             fmt::format("{}: its block {} is neither old nor new", operation.text, lba));
-    if (content == Content::of_operation) write_model(operation, lba, actual);
+    // What it writes may be what was there: it was written over others' data all the same.
+    const std::uint8_t* data = operation.new_block(lba, model_.logical_units[operation.lun].block_length);
+    bool new_there = data && std::equal(data, data + model_.logical_units[operation.lun].block_length, actual);
+    if (content == Content::of_operation || (may_change && new_there)) write_model(operation, lba, actual);
   });
 }
 
