@@ -128,6 +128,7 @@ void CopyJob::go_on() {
 
 void CopyJob::abandon() {
   manager_.timers().cancel(std::exchange(timer_, base::TimerQueue::Id::none));
+  for (const auto& waiter : waiters_) waiter->dismiss();
   if (auto driver = std::exchange(driver_, nullptr)) driver.destroy();
 }
 

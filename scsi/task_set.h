@@ -20,7 +20,11 @@ class Rendezvous {
   explicit Rendezvous(std::move_only_function<void()> then) : then_(std::move(then)) {}
   Rendezvous(const Rendezvous&) = delete;
   Rendezvous& operator=(const Rendezvous&) = delete;
-  ~Rendezvous() { then_(); }
+  ~Rendezvous() {
+    if (then_) then_();
+  }
+  /// There is nobody left for whom it is to be done.
+  void dismiss() { then_ = nullptr; }
 
  private:
   std::move_only_function<void()> then_;

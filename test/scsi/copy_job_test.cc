@@ -4,6 +4,7 @@
 // Copy operations while they are processed: in the background, in their time, and when they are stopped.
 #include <doctest/doctest.h>
 
+#include <memory>
 #include <optional>
 
 #include "scsi/copy_manager.h"
@@ -338,12 +339,17 @@ TEST_CASE("other commands are served while a copy takes its time") {
   CHECK(copy.arrived() == 10);
 }
 
-TEST_CASE("a copy manager may go while copies wait") {
-  std::optional<SlowCopy> copy(std::in_place);
+TEST_CASE("a copy manager may go while copies wait, and commands that wait for them") {
+  auto copy = std::make_unique<SlowCopy>(scsi::DeviceProfile{});
+  copy->device.store(kDestination).blocking = true;
+  REQUIRE(copy->send(2, kImmed).good());
+  Command& abort = copy->device.send(abort_cdb(2), {}, kDestination);
+  CHECK_FALSE(abort.done());
+  copy.reset();
+  copy = std::make_unique<SlowCopy>();
   copy->send(1);
   REQUIRE(copy->send(2, kImmed).good());
   copy->device.pass(400ms);
-  copy.reset();
 }
 
 TEST_CASE("pieces of a schedule are whole blocks, at least one, and the last is due at the end") {

@@ -16,8 +16,9 @@
 
 namespace {
 
-/// Seeds that every run begins with; a fresh one follows.
-constexpr std::uint64_t kSeeds[] = {1, 2, 3, 4, 5};
+/// What is run when no seed is named. Fresh ones are for whoever asks for them (--seconds): what they find needs a
+/// person.
+constexpr std::uint64_t kSeeds[] = {1, 2, 3, 4, 5, 6};
 constexpr std::uint64_t kSteps = 6000;
 
 struct Options {
@@ -79,10 +80,7 @@ int main(int argc, char** argv) {
   auto run_one = [&](std::uint64_t seed) { ++(run({seed, options.steps}, report) ? passed : failed); };
 
   std::random_device fresh;
-  if (options.seeds.empty()) {
-    options.seeds.assign(std::begin(kSeeds), std::end(kSeeds));
-    options.seeds.push_back(fresh());
-  }
+  if (options.seeds.empty()) options.seeds.assign(std::begin(kSeeds), std::end(kSeeds));
   for (std::uint64_t seed : options.seeds) run_one(seed);
   auto end = std::chrono::steady_clock::now() + std::chrono::seconds(options.seconds);
   while (std::chrono::steady_clock::now() < end && failed == 0) run_one(fresh());
