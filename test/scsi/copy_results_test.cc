@@ -80,7 +80,7 @@ TEST_CASE("REPORT ALL ROD TOKENS is 8 bytes and the first 96 of each token, with
 
 TEST_CASE("VPD page 8Fh's Held Data descriptor is the last, 32 bytes") {
   scsi::ThirdPartyCopyPage page;
-  page.general_copy_operations.emplace();
+  page.general_copy_operations = scsi::ThirdPartyCopyPage::GeneralCopyOperations{};
   page.held_data = {.held_data_limit_bytes = 0x01020304, .held_data_granularity_log2 = 5};
   Bytes data = scsi::encode(page);
   CHECK(data.size() == 4 + 36 + 32);
