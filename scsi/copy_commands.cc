@@ -63,15 +63,9 @@ Outcome receive_copy_status(CommandContext& context) {
   return {};
 }
 
-/// A command that waits for another one's end, which is near; it cannot be had sooner.
-class Patient final : public Abortable {
-  void abort() override {}
-};
-
 /// SPC-4 6.3. Equals ABORT TASK for the operation of that name: complete when nothing of it moves any more. 05/24/00
 /// when none is being processed.
 Outcome copy_operation_abort(CommandContext& context) {
-  static Patient patient;
   std::uint32_t list_identifier = context.cdb_as<CopyResultsCdb>().list_identifier;
   CopyJob* job =
       context.server.copy_manager().find_job(copy_operation_key(context.task.nexus, *context.lu, list_identifier));
@@ -79,7 +73,7 @@ Outcome copy_operation_abort(CommandContext& context) {
     return std::unexpected(Sense::invalid_field_in_cdb(
         offsetof(CopyResultsCdb, list_identifier), {},
         fmt::format("no operation with list identifier {} is being processed", list_identifier)));
-  context.defer(patient);
+  context.defer(waits_for_others);
   job->stop(
       std::make_shared<Rendezvous>([&server = context.server, task = &context.task] { server.finish(*task, {}); }));
   return {};

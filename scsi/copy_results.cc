@@ -7,6 +7,7 @@
 
 #include "base/bytes.h"
 #include "scsi/copy_layouts.h"
+#include "scsi/extended_copy_layouts.h"
 #include "scsi/extended_copy_list.h"
 
 namespace scsi {
@@ -35,29 +36,6 @@ struct FailureDetailsData {
 };
 static_assert(sizeof(FailureDetailsData) == 60 - 4 && offsetof(FailureDetailsData, sense_data_length) == 58 - 4);
 
-/// After AVAILABLE DATA (SPC-4 6.22), before the descriptor type codes' length.
-struct OperatingParametersData {
-  std::uint8_t snlid = 0;
-  std::array<std::uint8_t, 3> reserved_5{};
-  base::be16 maximum_cscd_descriptor_count;
-  base::be16 maximum_segment_descriptor_count;
-  base::be32 maximum_descriptor_list_length;
-  base::be32 maximum_segment_length;
-  base::be32 maximum_inline_data_length;
-  base::be32 held_data_limit;
-  base::be32 maximum_stream_device_transfer_size;
-  base::be16 reserved_32;
-  base::be16 total_concurrent_copies;
-  std::uint8_t maximum_concurrent_copies = 0;
-  std::uint8_t data_segment_granularity = 0;
-  std::uint8_t inline_data_granularity = 0;
-  std::uint8_t held_data_granularity = 0;
-  std::array<std::uint8_t, 3> reserved_40{};
-};
-static_assert(sizeof(OperatingParametersData) == 43 - 4 &&
-              offsetof(OperatingParametersData, maximum_segment_length) == 16 - 4 &&
-              offsetof(OperatingParametersData, held_data_limit) == 24 - 4 &&
-              offsetof(OperatingParametersData, maximum_concurrent_copies) == 36 - 4);
 constexpr std::uint8_t kSnlid = 0x01;
 
 /// What a narrower field says of a figure it cannot hold.

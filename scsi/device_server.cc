@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "scsi/block_layouts.h"
 #include "scsi/command_table.h"
+#include "scsi/copy_layouts.h"
 #include "scsi/copy_manager.h"
 #include "scsi/io_error_sense.h"
 #include "scsi/logical_unit.h"
@@ -36,9 +37,6 @@ void keep_data_out(Task& task) {
   task.data_out = copy->bytes();
   task.data_out_owner = copy;
 }
-
-constexpr std::uint8_t kThirdPartyCopyOut = 0x83;
-constexpr std::uint8_t kThirdPartyCopyIn = 0x84;
 
 /// An operation code without row, or a service action without row.
 Sense unsupported(const CommandLookup& lookup, const Task& task) {

@@ -210,4 +210,28 @@ struct PopulateRodFromOneRangeSegment {
 };
 static_assert(sizeof(PopulateRodFromOneRangeSegment) == 20 && offsetof(PopulateRodFromOneRangeSegment, lba) == 8);
 
+/// RECEIVE COPY OPERATING PARAMETERS (SPC-4 6.22) after AVAILABLE DATA, before the descriptor type codes' length.
+struct OperatingParametersData {
+  std::uint8_t snlid = 0;
+  std::array<std::uint8_t, 3> reserved_5{};
+  base::be16 maximum_cscd_descriptor_count;
+  base::be16 maximum_segment_descriptor_count;
+  base::be32 maximum_descriptor_list_length;
+  base::be32 maximum_segment_length;
+  base::be32 maximum_inline_data_length;
+  base::be32 held_data_limit;
+  base::be32 maximum_stream_device_transfer_size;
+  base::be16 reserved_32;
+  base::be16 total_concurrent_copies;
+  std::uint8_t maximum_concurrent_copies = 0;
+  std::uint8_t data_segment_granularity = 0;
+  std::uint8_t inline_data_granularity = 0;
+  std::uint8_t held_data_granularity = 0;
+  std::array<std::uint8_t, 3> reserved_40{};
+};
+static_assert(sizeof(OperatingParametersData) == 43 - 4 &&
+              offsetof(OperatingParametersData, maximum_segment_length) == 16 - 4 &&
+              offsetof(OperatingParametersData, held_data_limit) == 24 - 4 &&
+              offsetof(OperatingParametersData, maximum_concurrent_copies) == 36 - 4);
+
 }  // namespace scsi

@@ -7,6 +7,7 @@
 
 #include "scsi/device_server.h"
 #include "scsi/logical_unit.h"
+#include "scsi/task_set.h"
 #include "scsi/transport_id.h"
 #include "scsi/unit_attentions.h"
 
@@ -371,11 +372,6 @@ Outcome pr_preempt(CommandContext& context) {
   return conclude(context, preempt(context, *list));
 }
 
-/// A PREEMPT AND ABORT that is itself aborted waits for the others all the same.
-struct Preempting final : Abortable {
-  void abort() override {}
-} preempting;
-
 /// Answered when no task of a preempted nexus can change data any more (SPC-4 5.12.11.5).
 Outcome pr_preempt_and_abort(CommandContext& context) {
   auto list = out_list(context);
@@ -383,7 +379,7 @@ Outcome pr_preempt_and_abort(CommandContext& context) {
   auto result = preempt(context, *list);
   if (!result) return fail(context, result.error());
   announce(*context.lu, *result);
-  context.defer(preempting);
+  context.defer(waits_for_others);
   context.server.abort_preempted(*context.lu, result->preempted,
                                  [&task = context.task] { task.server->finish(task, {}); });
   return {};

@@ -30,6 +30,12 @@ class Rendezvous {
   std::move_only_function<void()> then_;
 };
 
+/// The runner of a command that waits for others to stop, which is near: aborted, it still waits for them.
+class WaitsForOthers final : public Abortable {
+  void abort() override {}
+};
+inline WaitsForOthers waits_for_others;
+
 class TaskSet {
  public:
   /// Adds a task: the youngest, or the oldest when its attribute is HEAD OF QUEUE.

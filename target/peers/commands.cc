@@ -17,8 +17,6 @@ using initiator::Command;
 
 constexpr std::uint8_t kInquiry = 0x12;
 constexpr std::uint8_t kReportLuns = 0xA0;
-constexpr std::uint8_t kThirdPartyCopyOut = 0x83;
-constexpr std::uint8_t kThirdPartyCopyIn = 0x84;
 constexpr std::uint8_t kExtendedCopyLid4 = 0x01;
 constexpr std::uint8_t kReceiveCopyOperatingParameters = 0x03;
 constexpr std::uint8_t kReceiveCopyDataLid4 = 0x06;
@@ -37,7 +35,7 @@ std::vector<std::uint8_t> bytes_of(const T& layout) {
 
 Command copy_in(std::uint8_t service_action, std::uint32_t list_identifier, std::uint32_t length) {
   scsi::CopyResultsCdb cdb{};
-  cdb.operation_code = kThirdPartyCopyIn;
+  cdb.operation_code = scsi::kThirdPartyCopyIn;
   cdb.service_action = service_action;
   cdb.list_identifier = list_identifier;
   cdb.allocation_length = length;
@@ -65,29 +63,6 @@ struct InquiryCdb {
   std::uint8_t control = 0;
 };
 static_assert(sizeof(InquiryCdb) == 6 && offsetof(InquiryCdb, allocation_length) == 3);
-
-/// RECEIVE COPY OPERATING PARAMETERS (SPC-4 6.23), up to what is used of it.
-struct OperatingParameters {
-  base::be32 available_data;
-  std::uint8_t snlid;
-  std::array<std::uint8_t, 3> reserved_5;
-  base::be16 maximum_cscd_descriptor_count;
-  base::be16 maximum_segment_descriptor_count;
-  base::be32 maximum_descriptor_list_length;
-  base::be32 maximum_segment_length;
-  base::be32 maximum_inline_data_length;
-  base::be32 held_data_limit;
-  base::be32 maximum_stream_device_transfer_size;
-  base::be16 reserved_32;
-  base::be16 total_concurrent_copies;
-  std::uint8_t maximum_concurrent_copies;
-  std::uint8_t data_segment_granularity_log2;
-  std::uint8_t inline_data_granularity_log2;
-  std::uint8_t held_data_granularity_log2;
-};
-static_assert(sizeof(OperatingParameters) == 40 && offsetof(OperatingParameters, maximum_segment_length) == 16 &&
-              offsetof(OperatingParameters, held_data_limit) == 24 &&
-              offsetof(OperatingParameters, data_segment_granularity_log2) == 37);
 
 }  // namespace
 
@@ -141,10 +116,12 @@ std::vector<Naa> designators_of(base::Bytes page) {
 Command receive_copy_operating_parameters() { return copy_in(kReceiveCopyOperatingParameters, 0, kParametersLength); }
 
 std::optional<CopyLimits> copy_limits_of(base::Bytes answer) {
-  if (answer.size() < sizeof(OperatingParameters)) return std::nullopt;
-  auto parameters = base::load<OperatingParameters>(answer);
+  base::ByteReader reader(answer);
+  reader.skip(sizeof(base::be32));  // AVAILABLE DATA
+  auto parameters = reader.layout<scsi::OperatingParametersData>();
+  if (!reader.ok()) return std::nullopt;
   constexpr std::uint8_t kLargestGranularity = 30;
-  std::uint8_t log2 = std::max(parameters.data_segment_granularity_log2, parameters.held_data_granularity_log2);
+  std::uint8_t log2 = std::max(parameters.data_segment_granularity, parameters.held_data_granularity);
   if (parameters.maximum_inline_data_length < sizeof(tokens::RodToken) || log2 > kLargestGranularity)
     return std::nullopt;
   CopyLimits limits{.piece = parameters.held_data_limit, .granularity = std::uint64_t{1} << log2};
@@ -185,7 +162,7 @@ Command hold_blocks(std::uint32_t list_identifier, const tokens::RodToken& token
   writer.layout(segment);
   writer.layout(token);
   scsi::ExtendedCopyCdb cdb{};
-  cdb.operation_code = kThirdPartyCopyOut;
+  cdb.operation_code = scsi::kThirdPartyCopyOut;
   cdb.service_action = kExtendedCopyLid4;
   cdb.parameter_list_length = static_cast<std::uint32_t>(command.data_out.size());
   command.cdb = bytes_of(cdb);
