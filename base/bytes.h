@@ -1,7 +1,7 @@
 // Bytes as the standards print them: spans, big-endian fields, one bounded reader and one writer.
 //
-// A fixed layout is a struct of be16/be24/be32/be64 and uint8_t, read with load() and written with
-// store(); a variable layout goes through ByteReader and ByteWriter, whose length fields close
+// A fixed layout is a struct of be16/be24/be32/be64 (le16/le32/le64 for what Windows prints) and uint8_t, read with
+// load() and written with store(); a variable layout goes through ByteReader and ByteWriter, whose length fields close
 // themselves. No other code in this project shifts bytes. Thread: any, nothing is shared.
 #pragma once
 
@@ -46,6 +46,30 @@ using be32 = BigEndian<std::uint32_t, 4>;
 using be48 = BigEndian<std::uint64_t, 6>;
 using be64 = BigEndian<std::uint64_t, 8>;
 static_assert(sizeof(be24) == 3 && alignof(be64) == 1);
+
+/// An unsigned integer kept least significant byte first, with no alignment: Windows' structures, partition tables.
+template <typename Native>
+class LittleEndian {
+ public:
+  constexpr LittleEndian() = default;
+  constexpr LittleEndian(Native value) {  // NOLINT(google-explicit-constructor): a field is its value
+    for (std::size_t i = 0; i < sizeof(Native); ++i) bytes_[i] = static_cast<std::uint8_t>(value >> (8 * i));
+  }
+  constexpr operator Native() const {  // NOLINT(google-explicit-constructor)
+    Native value = 0;
+    for (std::size_t i = sizeof(Native); i-- > 0;) value = static_cast<Native>((value << 8) | bytes_[i]);
+    return value;
+  }
+  constexpr Native value() const { return *this; }
+
+ private:
+  std::array<std::uint8_t, sizeof(Native)> bytes_{};
+};
+
+using le16 = LittleEndian<std::uint16_t>;
+using le32 = LittleEndian<std::uint32_t>;
+using le64 = LittleEndian<std::uint64_t>;
+static_assert(sizeof(le16) == 2 && alignof(le64) == 1);
 
 template <typename T>
 concept WireLayout = std::is_trivially_copyable_v<T> && alignof(T) == 1;

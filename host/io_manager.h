@@ -1,0 +1,91 @@
+// The host's handles, and the way of a request through its layers: object manager, I/O manager, filter manager, file
+// system. What a program does with CreateFile, LockFile, SetEndOfFile, DeviceIoControl.
+//
+// The file system's part of the two FSCTLs is OffloadEngine's. Requests are synchronous; one that a program left
+// pending is modelled by reference(): it holds the file object when the handle is gone.
+// Thread: one for everything of a host.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "host/file_system.h"
+#include "host/volume.h"
+
+namespace host {
+
+using Handle = std::uint64_t;
+
+/// The bits of ACCESS_MASK that matter here.
+enum Access : std::uint32_t {
+  kFileReadData = 0x0001,
+  kFileWriteData = 0x0002,
+  kFileReadAttributes = 0x0080,
+  kDelete = 0x00010000,
+};
+
+struct OpenOptions {
+  std::uint32_t access = kFileReadData;
+  Disposition disposition = Disposition::open;
+  bool transacted = false;  ///< CreateFileTransacted
+};
+
+/// FILE_OBJECT. Outlives its handle as long as a request refers to it.
+struct FileObject {
+  Volume* volume = nullptr;
+  std::shared_ptr<OpenStream> open;  ///< nothing: the volume itself is open (DASD)
+  std::uint64_t number = 0;          ///< of the open; what owns locks
+  std::uint32_t access = 0;
+  bool transacted = false;
+  bool cleaned_up = false;  ///< FO_CLEANUP_COMPLETE: the last handle is closed
+};
+
+/// IO_STATUS_BLOCK and the output buffer: as many bytes as the request returned, none on an error.
+struct FsctlReply {
+  NtStatus status = NtStatus::success;
+  std::vector<std::uint8_t> output{};
+  std::string reason{};  ///< for people, on failure: the check that refused, with the values
+};
+
+class IoManager {
+ public:
+  /// HKLM\SYSTEM\CurrentControlSet\Control\FileSystem, FilterSupportedFeaturesMode: 0 filters decide, 1 no offload.
+  std::uint32_t filter_supported_features_mode = 0;
+
+  /// Opens a stream, or the volume itself (STATUS_UNRECOGNIZED_VOLUME where only that can be opened). The volume
+  /// outlives every handle.
+  NtResult<Handle> open(Volume& volume, const StreamName& name, const OpenOptions& options);
+  NtResult<Handle> open_volume(Volume& volume, std::uint32_t access);
+  /// STATUS_INVALID_HANDLE. The last close of a stream marked deleted deletes it.
+  NtStatus close(Handle handle);
+
+  /// ObReferenceObjectByHandle: nothing for a handle that is not open.
+  std::shared_ptr<FileObject> reference(Handle handle) const;
+
+  NtResult<std::size_t> read(Handle handle, std::uint64_t offset, base::MutableBytes out);
+  NtStatus write(Handle handle, std::uint64_t offset, base::Bytes data);
+  NtStatus set_end_of_file(Handle handle, std::uint64_t length);
+  /// FileDispositionInformation: needs DELETE access.
+  NtStatus mark_deleted(Handle handle);
+  /// NtLockFile with FailImmediately: STATUS_LOCK_NOT_GRANTED when it conflicts (MS-FSA 2.1.5.8).
+  NtStatus lock(Handle handle, std::uint64_t offset, std::uint64_t length, bool exclusive);
+  NtStatus unlock(Handle handle, std::uint64_t offset, std::uint64_t length);  ///< STATUS_RANGE_NOT_LOCKED
+
+  /// NtFsControlFile. STATUS_INVALID_HANDLE; the rest is checked in the order of docs/windows.md.
+  FsctlReply fs_control(Handle handle, std::uint32_t code, base::Bytes input, std::size_t output_length);
+  /// The same for a request that already holds its file object (a pending one, or one that came by SMB).
+  FsctlReply fs_control(const std::shared_ptr<FileObject>& file, std::uint32_t code, base::Bytes input,
+                        std::size_t output_length);
+
+ private:
+  NtResult<std::shared_ptr<FileObject>> usable(Handle handle, std::uint32_t access) const;
+
+  std::map<Handle, std::shared_ptr<FileObject>> handles_;
+  Handle next_handle_ = 4;  // as Windows' are: multiples of four
+  std::uint64_t next_number_ = 1;
+};
+
+}  // namespace host
