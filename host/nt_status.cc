@@ -47,6 +47,7 @@ std::string_view name(NtStatus status) {
     case NtStatus::invalid_block_length: return "STATUS_INVALID_BLOCK_LENGTH";
     case NtStatus::io_device_error: return "STATUS_IO_DEVICE_ERROR";
     case NtStatus::too_late: return "STATUS_TOO_LATE";
+    case NtStatus::invalid_lock_range: return "STATUS_INVALID_LOCK_RANGE";
     case NtStatus::retry: return "STATUS_RETRY";
     case NtStatus::volume_dismounted: return "STATUS_VOLUME_DISMOUNTED";
     case NtStatus::copy_protection_failure: return "STATUS_COPY_PROTECTION_FAILURE";

@@ -51,6 +51,7 @@ enum class NtStatus : std::uint32_t {
   invalid_block_length = 0xC0000173,
   io_device_error = 0xC0000185,
   too_late = 0xC0000189,
+  invalid_lock_range = 0xC00001A1,
   retry = 0xC000022D,
   volume_dismounted = 0xC000026E,
   copy_protection_failure = 0xC0000305,
