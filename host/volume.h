@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "host/byte_range_locks.h"
 #include "host/file_system.h"
 #include "host/partitions.h"
 #include "host/volume_device.h"
@@ -26,18 +27,10 @@ struct Filter {
 inline constexpr std::uint32_t kSupportsOffloadRead = 0x1;
 inline constexpr std::uint32_t kSupportsOffloadWrite = 0x2;
 
-/// LockFile's range; held by one open.
-struct ByteRangeLock {
-  std::uint64_t offset = 0;
-  std::uint64_t length = 0;
-  bool exclusive = false;
-  std::uint64_t owner = 0;  ///< the open's number
-};
-
 /// What all opens of one stream share.
 struct OpenStream {
   std::shared_ptr<FileStream> stream;
-  std::vector<ByteRangeLock> locks{};
+  ByteRangeLocks locks{};
   bool deleted = false;  ///< marked; removed at the last close
   unsigned opens = 0;
 };
@@ -53,19 +46,24 @@ class Volume {
   /// Fails with what the driver or the mounter said.
   static NtResult<std::unique_ptr<Volume>> mount(ClassDriver& driver, const Partition& place, const Mounter& mounter,
                                                  bool read_only = false);
+  /// The same for a place whose content is known.
+  static NtResult<std::unique_ptr<Volume>> with(ClassDriver& driver, const Partition& place, FileSystemKind kind,
+                                                const Mounter& mounter, bool read_only = false);
   ~Volume();
 
   FileSystemKind kind() const { return kind_; }
-  FileSystem* file_system() { return file_system_.get(); }  ///< nothing when none is mounted
+  FileSystem* file_system();  ///< nothing when none is mounted
   VolumeDevice& device() { return device_; }
   State state() const { return state_; }
   bool read_only() const;
 
-  /// FSCTL_DISMOUNT_VOLUME: at once, whatever is open; open files stay and answer VOLUME_DISMOUNTED.
+  /// FSCTL_DISMOUNT_VOLUME: at once, whatever is open; open files stay and answer VOLUME_DISMOUNTED. That is also the
+  /// answer of these three when it was dismounted before.
   NtStatus dismount();
   /// What happens to a mounted volume when the system shuts down: all is flushed, writes are TOO_LATE from now on.
   NtStatus shut_down();
-  /// Looks whether the disk still holds this volume, as Windows does after a change of medium; dismounts when not.
+  /// Looks whether the disk still holds this volume, as Windows does after a change of medium; when not, dismounts
+  /// without another write, and answers VOLUME_DISMOUNTED.
   NtStatus verify();
 
   void attach(Filter filter) { filters_.push_back(std::move(filter)); }
@@ -76,6 +74,10 @@ class Volume {
   // answer.
   bool offload_read_supported = true;
   bool offload_write_supported = true;
+
+  /// An offload write that begins beyond the valid data length gets STATUS_BEYOND_VDL (MS-FSA) instead of
+  /// STATUS_INVALID_PARAMETER (MS-FSCC).
+  bool beyond_vdl_status = false;
 
   /// The one OpenStream of a FileStream; made when it is not there.
   std::shared_ptr<OpenStream> share(std::shared_ptr<FileStream> stream);
