@@ -9,7 +9,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <optional>
+#include <string>
 #include <vector>
 
 #include "host/file_system.h"
@@ -65,6 +65,10 @@ class IoManager {
   /// ObReferenceObjectByHandle: nothing for a handle that is not open.
   std::shared_ptr<FileObject> reference(Handle handle) const;
 
+  // The next three also answer STATUS_INVALID_HANDLE, ACCESS_DENIED, INVALID_DEVICE_REQUEST on a volume's handle, and
+  // VOLUME_DISMOUNTED; those that change something TOO_LATE and MEDIA_WRITE_PROTECTED. They keep to the locks.
+
+  /// STATUS_END_OF_FILE from there on.
   NtResult<std::size_t> read(Handle handle, std::uint64_t offset, base::MutableBytes out);
   NtStatus write(Handle handle, std::uint64_t offset, base::Bytes data);
   NtStatus set_end_of_file(Handle handle, std::uint64_t length);
@@ -81,7 +85,11 @@ class IoManager {
                         std::size_t output_length);
 
  private:
+  /// One of the access rights will do.
   NtResult<std::shared_ptr<FileObject>> usable(Handle handle, std::uint32_t access) const;
+  /// The same for what changes the volume.
+  NtResult<std::shared_ptr<FileObject>> changeable(Handle handle, std::uint32_t access) const;
+  NtResult<Handle> add(FileObject file);
 
   std::map<Handle, std::shared_ptr<FileObject>> handles_;
   Handle next_handle_ = 4;  // as Windows' are: multiples of four
