@@ -44,7 +44,9 @@ struct StreamKind {
 
 struct StreamSizes {
   std::uint64_t end_of_file = 0;
-  std::uint64_t valid_data_length = 0;  ///< at most end_of_file; what follows reads as zeros
+  /// At most end_of_file; what follows reads as zeros. Where it ends inside a sector and before the end of the file,
+  /// the rest of that sector is zeros on the disk too: an offload read takes whole sectors.
+  std::uint64_t valid_data_length = 0;
   std::uint64_t allocation = 0;
 };
 

@@ -113,7 +113,8 @@ class MemoryStream final : public host::FileStream {
       if (host::NtStatus status = put(from, zeros); status != host::NtStatus::success) return status;
     }
     stream_sizes.valid_data_length = std::max(stream_sizes.valid_data_length, end);
-    return put(offset, data);
+    const host::NtStatus status = put(offset, data);
+    return status == host::NtStatus::success ? clear_rest_of_sector() : status;
   }
 
   host::NtStatus set_end_of_file(std::uint64_t length) override {
@@ -128,10 +129,10 @@ class MemoryStream final : public host::FileStream {
       volume_->next_free += piece + (volume_->fragment_clusters != 0 ? volume_->cluster_length : 0);
       stream_sizes.allocation += piece;
     }
-    stream_sizes.end_of_file = length;
+    const bool grows = length > std::exchange(stream_sizes.end_of_file, length);
     stream_sizes.valid_data_length = std::min(stream_sizes.valid_data_length, length);
     if (stream_kind.resident) stream_sizes.valid_data_length = length;
-    return host::NtStatus::success;
+    return grows ? clear_rest_of_sector() : host::NtStatus::success;
   }
 
   host::NtStatus set_valid_data_length(std::uint64_t length) override {
@@ -183,6 +184,12 @@ class MemoryStream final : public host::FileStream {
       if (status != host::NtStatus::success) return status;
     }
     return host::NtStatus::success;
+  }
+  /// The one in which the valid data length lies.
+  host::NtStatus clear_rest_of_sector() {
+    const std::uint64_t sector = volume_->device.block_length();
+    const std::uint64_t from = stream_sizes.valid_data_length;
+    return put(from, std::vector<std::uint8_t>((sector - from % sector) % sector));
   }
   host::NtStatus put(std::uint64_t offset, base::Bytes data) {
     return each_piece(offset, data.size(), [&](std::uint64_t at, auto range) {
