@@ -36,8 +36,8 @@ struct MemoryVolume {
 /// All of it is public: tests set what they need.
 class MemoryStream final : public host::FileStream {
  public:
-  MemoryStream(std::shared_ptr<MemoryVolume> volume, std::string key)
-      : volume_(std::move(volume)), key(std::move(key)) {}
+  MemoryStream(std::shared_ptr<MemoryVolume> volume, std::string name)
+      : volume_(std::move(volume)), key(std::move(name)) {}
 
  private:
   std::shared_ptr<MemoryVolume> volume_;
