@@ -51,7 +51,7 @@ struct Situation {
 enum class For : std::uint8_t { both, writes };
 
 struct Check {
-  const char* reason;  ///< a part of it; no two checks have the same
+  std::string reason;  ///< a part of it; no two checks have the same
   NtStatus read_status, write_status;
   std::function<void(Situation&)> violate;
   For use = For::both;
