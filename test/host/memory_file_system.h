@@ -139,8 +139,9 @@ class MemoryStream final : public host::FileStream {
     ++valid_data_length_calls;
     if (volume_->gone) return host::NtStatus::volume_dismounted;
     if (set_valid_data_length_status != host::NtStatus::success) return set_valid_data_length_status;
-    if (length > stream_sizes.end_of_file) return host::NtStatus::invalid_parameter;
-    stream_sizes.valid_data_length = std::max(stream_sizes.valid_data_length, length);
+    if (length > stream_sizes.end_of_file || length < stream_sizes.valid_data_length)
+      return host::NtStatus::invalid_parameter;
+    stream_sizes.valid_data_length = length;
     return host::NtStatus::success;
   }
 

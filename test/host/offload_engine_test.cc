@@ -315,6 +315,14 @@ TEST_CASE("END_OF_FILE at the end and beyond, for files that end inside a sector
   CHECK(files.write(handle, write_input(5120, 512, 0, zero_token())).status == end_of_file);
 }
 
+TEST_CASE("a file of one sector is large enough") {
+  TwoVolumes files;
+  files.first.files->make("file", pattern(512));
+  const Handle handle = files.open(files.first, "file");
+  CHECK(read_output(files.read(handle, read_input(0, 512))).transfer_length == 512u);
+  CHECK(written(files.write(handle, write_input(0, 512, 0, zero_token()))) == 512);
+}
+
 TEST_CASE("sectors are those of the volume: multiples of 512 are not enough on a disk of 4096-byte blocks") {
   TwoVolumes files(4096);
   files.second.files->make("file", pattern(65536));
