@@ -1,79 +1,90 @@
 #include "host/nt_status.h"
 
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
 namespace host {
 
+namespace {
+
+constexpr std::pair<NtStatus, std::string_view> kNames[] = {
+    {NtStatus::success, "STATUS_SUCCESS"},
+    {NtStatus::device_busy, "STATUS_DEVICE_BUSY"},
+    {NtStatus::no_data_detected, "STATUS_NO_DATA_DETECTED"},
+    {NtStatus::cleaner_cartridge_installed, "STATUS_CLEANER_CARTRIDGE_INSTALLED"},
+    {NtStatus::unsuccessful, "STATUS_UNSUCCESSFUL"},
+    {NtStatus::invalid_handle, "STATUS_INVALID_HANDLE"},
+    {NtStatus::invalid_parameter, "STATUS_INVALID_PARAMETER"},
+    {NtStatus::no_such_device, "STATUS_NO_SUCH_DEVICE"},
+    {NtStatus::invalid_device_request, "STATUS_INVALID_DEVICE_REQUEST"},
+    {NtStatus::end_of_file, "STATUS_END_OF_FILE"},
+    {NtStatus::no_media_in_device, "STATUS_NO_MEDIA_IN_DEVICE"},
+    {NtStatus::unrecognized_media, "STATUS_UNRECOGNIZED_MEDIA"},
+    {NtStatus::nonexistent_sector, "STATUS_NONEXISTENT_SECTOR"},
+    {NtStatus::access_denied, "STATUS_ACCESS_DENIED"},
+    {NtStatus::buffer_too_small, "STATUS_BUFFER_TOO_SMALL"},
+    {NtStatus::disk_corrupt_error, "STATUS_DISK_CORRUPT_ERROR"},
+    {NtStatus::object_name_invalid, "STATUS_OBJECT_NAME_INVALID"},
+    {NtStatus::object_name_not_found, "STATUS_OBJECT_NAME_NOT_FOUND"},
+    {NtStatus::object_name_collision, "STATUS_OBJECT_NAME_COLLISION"},
+    {NtStatus::object_path_not_found, "STATUS_OBJECT_PATH_NOT_FOUND"},
+    {NtStatus::data_overrun, "STATUS_DATA_OVERRUN"},
+    {NtStatus::file_lock_conflict, "STATUS_FILE_LOCK_CONFLICT"},
+    {NtStatus::lock_not_granted, "STATUS_LOCK_NOT_GRANTED"},
+    {NtStatus::delete_pending, "STATUS_DELETE_PENDING"},
+    {NtStatus::range_not_locked, "STATUS_RANGE_NOT_LOCKED"},
+    {NtStatus::disk_full, "STATUS_DISK_FULL"},
+    {NtStatus::insufficient_resources, "STATUS_INSUFFICIENT_RESOURCES"},
+    {NtStatus::device_data_error, "STATUS_DEVICE_DATA_ERROR"},
+    {NtStatus::device_not_connected, "STATUS_DEVICE_NOT_CONNECTED"},
+    {NtStatus::media_write_protected, "STATUS_MEDIA_WRITE_PROTECTED"},
+    {NtStatus::device_not_ready, "STATUS_DEVICE_NOT_READY"},
+    {NtStatus::io_timeout, "STATUS_IO_TIMEOUT"},
+    {NtStatus::file_is_a_directory, "STATUS_FILE_IS_A_DIRECTORY"},
+    {NtStatus::not_supported, "STATUS_NOT_SUPPORTED"},
+    {NtStatus::directory_not_empty, "STATUS_DIRECTORY_NOT_EMPTY"},
+    {NtStatus::file_corrupt_error, "STATUS_FILE_CORRUPT_ERROR"},
+    {NtStatus::not_a_directory, "STATUS_NOT_A_DIRECTORY"},
+    {NtStatus::file_deleted, "STATUS_FILE_DELETED"},
+    {NtStatus::file_closed, "STATUS_FILE_CLOSED"},
+    {NtStatus::unrecognized_volume, "STATUS_UNRECOGNIZED_VOLUME"},
+    {NtStatus::invalid_block_length, "STATUS_INVALID_BLOCK_LENGTH"},
+    {NtStatus::io_device_error, "STATUS_IO_DEVICE_ERROR"},
+    {NtStatus::too_late, "STATUS_TOO_LATE"},
+    {NtStatus::invalid_lock_range, "STATUS_INVALID_LOCK_RANGE"},
+    {NtStatus::retry, "STATUS_RETRY"},
+    {NtStatus::volume_dismounted, "STATUS_VOLUME_DISMOUNTED"},
+    {NtStatus::copy_protection_failure, "STATUS_COPY_PROTECTION_FAILURE"},
+    {NtStatus::css_authentication_failure, "STATUS_CSS_AUTHENTICATION_FAILURE"},
+    {NtStatus::css_key_not_present, "STATUS_CSS_KEY_NOT_PRESENT"},
+    {NtStatus::css_key_not_established, "STATUS_CSS_KEY_NOT_ESTABLISHED"},
+    {NtStatus::css_scrambled_sector, "STATUS_CSS_SCRAMBLED_SECTOR"},
+    {NtStatus::css_region_mismatch, "STATUS_CSS_REGION_MISMATCH"},
+    {NtStatus::css_resets_exhausted, "STATUS_CSS_RESETS_EXHAUSTED"},
+    {NtStatus::beyond_vdl, "STATUS_BEYOND_VDL"},
+    {NtStatus::disk_resources_exhausted, "STATUS_DISK_RESOURCES_EXHAUSTED"},
+    {NtStatus::device_feature_not_supported, "STATUS_DEVICE_FEATURE_NOT_SUPPORTED"},
+    {NtStatus::device_unreachable, "STATUS_DEVICE_UNREACHABLE"},
+    {NtStatus::invalid_token, "STATUS_INVALID_TOKEN"},
+    {NtStatus::too_many_segment_descriptors, "STATUS_TOO_MANY_SEGMENT_DESCRIPTORS"},
+    {NtStatus::invalid_offset_alignment, "STATUS_INVALID_OFFSET_ALIGNMENT"},
+    {NtStatus::invalid_field_in_parameter_list, "STATUS_INVALID_FIELD_IN_PARAMETER_LIST"},
+    {NtStatus::operation_in_progress, "STATUS_OPERATION_IN_PROGRESS"},
+    {NtStatus::invalid_initiator_target_path, "STATUS_INVALID_INITIATOR_TARGET_PATH"},
+    {NtStatus::device_hardware_error, "STATUS_DEVICE_HARDWARE_ERROR"},
+    {NtStatus::volume_dirty, "STATUS_VOLUME_DIRTY"},
+    {NtStatus::offload_read_flt_not_supported, "STATUS_OFFLOAD_READ_FLT_NOT_SUPPORTED"},
+    {NtStatus::offload_write_flt_not_supported, "STATUS_OFFLOAD_WRITE_FLT_NOT_SUPPORTED"},
+    {NtStatus::offload_read_file_not_supported, "STATUS_OFFLOAD_READ_FILE_NOT_SUPPORTED"},
+    {NtStatus::offload_write_file_not_supported, "STATUS_OFFLOAD_WRITE_FILE_NOT_SUPPORTED"},
+};
+
+}  // namespace
+
 std::string_view name(NtStatus status) {
-  switch (status) {
-    case NtStatus::success: return "STATUS_SUCCESS";
-    case NtStatus::device_busy: return "STATUS_DEVICE_BUSY";
-    case NtStatus::no_data_detected: return "STATUS_NO_DATA_DETECTED";
-    case NtStatus::cleaner_cartridge_installed: return "STATUS_CLEANER_CARTRIDGE_INSTALLED";
-    case NtStatus::unsuccessful: return "STATUS_UNSUCCESSFUL";
-    case NtStatus::invalid_handle: return "STATUS_INVALID_HANDLE";
-    case NtStatus::invalid_parameter: return "STATUS_INVALID_PARAMETER";
-    case NtStatus::no_such_device: return "STATUS_NO_SUCH_DEVICE";
-    case NtStatus::invalid_device_request: return "STATUS_INVALID_DEVICE_REQUEST";
-    case NtStatus::end_of_file: return "STATUS_END_OF_FILE";
-    case NtStatus::no_media_in_device: return "STATUS_NO_MEDIA_IN_DEVICE";
-    case NtStatus::unrecognized_media: return "STATUS_UNRECOGNIZED_MEDIA";
-    case NtStatus::nonexistent_sector: return "STATUS_NONEXISTENT_SECTOR";
-    case NtStatus::access_denied: return "STATUS_ACCESS_DENIED";
-    case NtStatus::buffer_too_small: return "STATUS_BUFFER_TOO_SMALL";
-    case NtStatus::disk_corrupt_error: return "STATUS_DISK_CORRUPT_ERROR";
-    case NtStatus::object_name_invalid: return "STATUS_OBJECT_NAME_INVALID";
-    case NtStatus::object_name_not_found: return "STATUS_OBJECT_NAME_NOT_FOUND";
-    case NtStatus::object_name_collision: return "STATUS_OBJECT_NAME_COLLISION";
-    case NtStatus::object_path_not_found: return "STATUS_OBJECT_PATH_NOT_FOUND";
-    case NtStatus::data_overrun: return "STATUS_DATA_OVERRUN";
-    case NtStatus::file_lock_conflict: return "STATUS_FILE_LOCK_CONFLICT";
-    case NtStatus::lock_not_granted: return "STATUS_LOCK_NOT_GRANTED";
-    case NtStatus::delete_pending: return "STATUS_DELETE_PENDING";
-    case NtStatus::range_not_locked: return "STATUS_RANGE_NOT_LOCKED";
-    case NtStatus::disk_full: return "STATUS_DISK_FULL";
-    case NtStatus::insufficient_resources: return "STATUS_INSUFFICIENT_RESOURCES";
-    case NtStatus::device_data_error: return "STATUS_DEVICE_DATA_ERROR";
-    case NtStatus::device_not_connected: return "STATUS_DEVICE_NOT_CONNECTED";
-    case NtStatus::media_write_protected: return "STATUS_MEDIA_WRITE_PROTECTED";
-    case NtStatus::device_not_ready: return "STATUS_DEVICE_NOT_READY";
-    case NtStatus::io_timeout: return "STATUS_IO_TIMEOUT";
-    case NtStatus::file_is_a_directory: return "STATUS_FILE_IS_A_DIRECTORY";
-    case NtStatus::not_supported: return "STATUS_NOT_SUPPORTED";
-    case NtStatus::directory_not_empty: return "STATUS_DIRECTORY_NOT_EMPTY";
-    case NtStatus::file_corrupt_error: return "STATUS_FILE_CORRUPT_ERROR";
-    case NtStatus::not_a_directory: return "STATUS_NOT_A_DIRECTORY";
-    case NtStatus::file_deleted: return "STATUS_FILE_DELETED";
-    case NtStatus::file_closed: return "STATUS_FILE_CLOSED";
-    case NtStatus::unrecognized_volume: return "STATUS_UNRECOGNIZED_VOLUME";
-    case NtStatus::invalid_block_length: return "STATUS_INVALID_BLOCK_LENGTH";
-    case NtStatus::io_device_error: return "STATUS_IO_DEVICE_ERROR";
-    case NtStatus::too_late: return "STATUS_TOO_LATE";
-    case NtStatus::invalid_lock_range: return "STATUS_INVALID_LOCK_RANGE";
-    case NtStatus::retry: return "STATUS_RETRY";
-    case NtStatus::volume_dismounted: return "STATUS_VOLUME_DISMOUNTED";
-    case NtStatus::copy_protection_failure: return "STATUS_COPY_PROTECTION_FAILURE";
-    case NtStatus::css_authentication_failure: return "STATUS_CSS_AUTHENTICATION_FAILURE";
-    case NtStatus::css_key_not_present: return "STATUS_CSS_KEY_NOT_PRESENT";
-    case NtStatus::css_key_not_established: return "STATUS_CSS_KEY_NOT_ESTABLISHED";
-    case NtStatus::css_scrambled_sector: return "STATUS_CSS_SCRAMBLED_SECTOR";
-    case NtStatus::css_region_mismatch: return "STATUS_CSS_REGION_MISMATCH";
-    case NtStatus::css_resets_exhausted: return "STATUS_CSS_RESETS_EXHAUSTED";
-    case NtStatus::beyond_vdl: return "STATUS_BEYOND_VDL";
-    case NtStatus::disk_resources_exhausted: return "STATUS_DISK_RESOURCES_EXHAUSTED";
-    case NtStatus::device_feature_not_supported: return "STATUS_DEVICE_FEATURE_NOT_SUPPORTED";
-    case NtStatus::device_unreachable: return "STATUS_DEVICE_UNREACHABLE";
-    case NtStatus::invalid_token: return "STATUS_INVALID_TOKEN";
-    case NtStatus::too_many_segment_descriptors: return "STATUS_TOO_MANY_SEGMENT_DESCRIPTORS";
-    case NtStatus::invalid_offset_alignment: return "STATUS_INVALID_OFFSET_ALIGNMENT";
-    case NtStatus::invalid_field_in_parameter_list: return "STATUS_INVALID_FIELD_IN_PARAMETER_LIST";
-    case NtStatus::operation_in_progress: return "STATUS_OPERATION_IN_PROGRESS";
-    case NtStatus::invalid_initiator_target_path: return "STATUS_INVALID_INITIATOR_TARGET_PATH";
-    case NtStatus::device_hardware_error: return "STATUS_DEVICE_HARDWARE_ERROR";
-    case NtStatus::offload_read_flt_not_supported: return "STATUS_OFFLOAD_READ_FLT_NOT_SUPPORTED";
-    case NtStatus::offload_write_flt_not_supported: return "STATUS_OFFLOAD_WRITE_FLT_NOT_SUPPORTED";
-    case NtStatus::offload_read_file_not_supported: return "STATUS_OFFLOAD_READ_FILE_NOT_SUPPORTED";
-    case NtStatus::offload_write_file_not_supported: return "STATUS_OFFLOAD_WRITE_FILE_NOT_SUPPORTED";
-  }
-  return "STATUS_?";
+  const auto row = std::ranges::find(kNames, status, &std::pair<NtStatus, std::string_view>::first);
+  return row == std::end(kNames) ? "STATUS_?" : row->second;
 }
 
 }  // namespace host

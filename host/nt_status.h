@@ -72,6 +72,7 @@ enum class NtStatus : std::uint32_t {
   operation_in_progress = 0xC0000476,
   invalid_initiator_target_path = 0xC0000477,
   device_hardware_error = 0xC0000483,
+  volume_dirty = 0xC0000806,
   offload_read_flt_not_supported = 0xC000A2A1,
   offload_write_flt_not_supported = 0xC000A2A2,
   offload_read_file_not_supported = 0xC000A2A3,
