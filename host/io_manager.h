@@ -55,26 +55,33 @@ class IoManager {
   /// HKLM\SYSTEM\CurrentControlSet\Control\FileSystem, FilterSupportedFeaturesMode: 0 filters decide, 1 no offload.
   std::uint32_t filter_supported_features_mode = 0;
 
-  /// Opens a stream, or the volume itself (STATUS_UNRECOGNIZED_VOLUME where only that can be opened). The volume
-  /// outlives every handle.
+  // The volume outlives every handle.
+
+  /// Opens a stream. STATUS_UNRECOGNIZED_VOLUME where only the volume itself can be opened, VOLUME_DISMOUNTED,
+  /// DELETE_PENDING, TOO_LATE for what creates or overwrites after a shutdown, or the file system's. A read-only volume
+  /// gives write access all the same.
   NtResult<Handle> open(Volume& volume, const StreamName& name, const OpenOptions& options);
+  /// The volume itself, whatever it holds.
   NtResult<Handle> open_volume(Volume& volume, std::uint32_t access);
-  /// STATUS_INVALID_HANDLE. The last close of a stream marked deleted deletes it.
+  /// STATUS_INVALID_HANDLE. The last close of a stream marked deleted deletes it, as long as the volume is mounted; if
+  /// that fails, so does the close.
   NtStatus close(Handle handle);
 
   /// ObReferenceObjectByHandle: nothing for a handle that is not open.
   std::shared_ptr<FileObject> reference(Handle handle) const;
 
-  // The next three also answer STATUS_INVALID_HANDLE, ACCESS_DENIED, INVALID_DEVICE_REQUEST on a volume's handle, and
-  // VOLUME_DISMOUNTED; those that change something TOO_LATE and MEDIA_WRITE_PROTECTED. They keep to the locks.
+  // All that follow answer STATUS_INVALID_HANDLE, ACCESS_DENIED, INVALID_DEVICE_REQUEST on a volume's handle, and
+  // VOLUME_DISMOUNTED; those that change something TOO_LATE and MEDIA_WRITE_PROTECTED too. Reads and writes answer
+  // FILE_LOCK_CONFLICT.
 
-  /// STATUS_END_OF_FILE from there on.
+  /// STATUS_END_OF_FILE from the end of the file on.
   NtResult<std::size_t> read(Handle handle, std::uint64_t offset, base::MutableBytes out);
   NtStatus write(Handle handle, std::uint64_t offset, base::Bytes data);
   NtStatus set_end_of_file(Handle handle, std::uint64_t length);
-  /// FileDispositionInformation: needs DELETE access.
+  /// FileDispositionInformation: needs DELETE access. STATUS_ACCESS_DENIED for the file system's own.
   NtStatus mark_deleted(Handle handle);
-  /// NtLockFile with FailImmediately: STATUS_LOCK_NOT_GRANTED when it conflicts (MS-FSA 2.1.5.8).
+  /// NtLockFile with FailImmediately: STATUS_LOCK_NOT_GRANTED when it conflicts (MS-FSA 2.1.5.8),
+  /// INVALID_LOCK_RANGE, INVALID_PARAMETER on a directory.
   NtStatus lock(Handle handle, std::uint64_t offset, std::uint64_t length, bool exclusive);
   NtStatus unlock(Handle handle, std::uint64_t offset, std::uint64_t length);  ///< STATUS_RANGE_NOT_LOCKED
 
