@@ -122,7 +122,8 @@ CutLimits ClassDriver::write_limits() const {
   const std::uint64_t optimal = disk_.rod_limits->optimal_transfer_blocks;
   const std::uint64_t step = optimal == 0 ? kDefaultWriteBytes / disk_.block_length
                                           : std::min(optimal, kLargestWriteBytes / disk_.block_length);
-  cut.blocks = std::min(cut.blocks, step);
+  // A target may claim blocks longer than a step.
+  cut.blocks = std::min(cut.blocks, std::max<std::uint64_t>(step, 1));
   return cut;
 }
 

@@ -380,3 +380,13 @@ TEST_CASE("the trace has every command with its outcome") {
   CHECK(host.driver.take_trace().size() == 2);
   CHECK(host.driver.trace().empty());
 }
+
+TEST_CASE("blocks longer than 64 MiB: a command writes one, and a request does not end with none") {
+  test::Host host;
+  host.target.block_length = 0x80000000;
+  host.start();
+  const OffloadWriteResult result = write(host, {{0, 2 * std::uint64_t{0x80000000}}});
+  CHECK(result.status == NtStatus::success);
+  CHECK(result.length_copied == 2 * std::uint64_t{0x80000000});
+  CHECK(host.target.sent.size() == 2);
+}
