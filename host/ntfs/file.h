@@ -110,6 +110,7 @@ class Stream final : public FileStream {
   NtStatus grow_in_steps(std::int64_t old_length, std::int64_t length);
   NtStatus put(std::uint64_t offset, base::Bytes data);
   NtStatus resize(std::uint64_t length);
+  NtStatus clear_rest_of_sector(std::uint64_t valid_length);
   NtStatus write_changing_allocation(std::uint64_t offset, base::Bytes data);
   /// After an operation of the library on attribute_: times, the record, other streams.
   NtStatus settle(NtStatus outcome);

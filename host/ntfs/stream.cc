@@ -212,9 +212,27 @@ NtStatus Stream::resize(std::uint64_t length) {
     constexpr std::uint8_t kZero = 0;
     return put(length - 1, base::Bytes(&kZero, 1));
   }
-  if (length > old) return grow(length);
+  if (length > old) {
+    const NtStatus status = clear_rest_of_sector(sizes().valid_data_length);
+    return status == NtStatus::success ? grow(length) : status;
+  }
   return ntfs_attr_truncate_solid(attribute_, static_cast<s64>(length)) == 0 ? NtStatus::success
                                                                              : file_->volume().failure();
+}
+
+/// An offload read takes whole sectors: what shares one with the last valid byte has to be zeros on the disk too.
+NtStatus Stream::clear_rest_of_sector(std::uint64_t valid_length) {
+  Volume& volume = file_->volume();
+  const std::uint64_t sector = volume.boot().sector_length;
+  const std::uint64_t rest = (sector - valid_length % sector) % sector;
+  if (rest == 0) return NtStatus::success;
+  auto place = extents(valid_length, rest);
+  if (!place) return place.error();
+  if (place->empty() || !place->front().volume_offset) return NtStatus::success;  // resident, or a hole
+  const std::uint64_t offset = *place->front().volume_offset + valid_length % volume.cluster_length();
+  const std::vector<std::uint8_t> zeros(static_cast<std::size_t>(rest));
+  const s64 count = ntfs_pwrite(volume.raw()->dev, static_cast<s64>(offset), static_cast<s64>(rest), zeros.data());
+  return count == static_cast<s64>(rest) ? NtStatus::success : volume.failure();
 }
 
 NtStatus Stream::set_end_of_file(std::uint64_t length) {
@@ -233,6 +251,10 @@ NtStatus Stream::set_valid_data_length(std::uint64_t length) {
   const StreamSizes now = sizes();
   length = std::max(std::min(length, now.end_of_file), now.valid_data_length);
   file_->volume().begin();
+  if (length > now.valid_data_length && length < now.end_of_file) {
+    const NtStatus cleared = clear_rest_of_sector(length);
+    if (cleared != NtStatus::success) return cleared;
+  }
   return put_valid_data_length(static_cast<std::int64_t>(length));
 }
 

@@ -387,6 +387,15 @@ NtfsImageMade make_ntfs_image(const NtfsImage& image) {
   return made;
 }
 
+bool dirty_flag(const std::string& volume_path) {
+  ntfs_log_set_handler(ntfs_log_handler_null);
+  ntfs_volume* volume = ntfs_mount(volume_path.c_str(), NTFS_MNT_RDONLY);
+  require(volume != nullptr, "mount");
+  const bool dirty = (volume->flags & VOLUME_IS_DIRTY) != 0;
+  ntfs_umount(volume, FALSE);
+  return dirty;
+}
+
 std::uint64_t parse_size(const std::string& text) {
   std::size_t used = 0;
   std::uint64_t number = std::stoull(text, &used);

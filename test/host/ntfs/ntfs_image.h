@@ -61,6 +61,9 @@ std::string sha256_hex(const std::vector<std::uint8_t>& bytes);
 
 NtfsImageMade make_ntfs_image(const NtfsImage& image);
 
+/// Whether a volume in a file is marked for chkdsk (VOLUME_IS_DIRTY).
+bool dirty_flag(const std::string& volume_path);
+
 /// "PATH[,size=N][,vdl=N][,runs=N][,kind=KIND][,children=N]"; N with K, M or G.
 NtfsFile parse_ntfs_file(const std::string& text);
 std::uint64_t parse_size(const std::string& text);
