@@ -14,7 +14,9 @@ import time
 from pathlib import Path
 from urllib.parse import urlparse
 
-from demo_relay import Relay, name_of
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "test" / "interop"))
+# pylint: disable=wrong-import-position
+from scsi_relay import THIRD_PARTY_COPY, Relay, name_of  # noqa: E402
 
 MIB = 1 << 20
 BLOCK = 4096
@@ -119,7 +121,7 @@ class Array:
             raise Expectation(f"odxd did not start; its log: {(folder / 'odxd.log').read_text(errors='replace')}")
         address = urlparse(urls[0])
         self.relay = Relay(address.hostname, address.port)
-        self.urls = [url.replace(f":{address.port}/", f":{self.relay.port}/", 1) for url in urls]
+        self.urls = [self.relay.url(url) for url in urls]
 
     def end(self):
         """SIGTERM; the exit status."""
@@ -152,6 +154,7 @@ class Demo:
 
     def step(self, what, action):
         """Runs `action`, which gives back (bytes copied or None, odx's report or None)."""
+        self.array.relay.drain()
         self.array.relay.take()
         started = time.monotonic()
         copied, report, wrong = None, None, ""
@@ -160,7 +163,10 @@ class Demo:
         except (Expectation, subprocess.SubprocessError, OSError, ValueError, KeyError) as error:
             wrong = str(error)
         seconds = time.monotonic() - started
-        wire, commands, copy_cdbs = self.array.relay.take()
+        self.array.relay.drain()
+        wire, passed = self.array.relay.take()
+        commands = collections.Counter(command.name for command in passed)
+        copy_cdbs = [command.cdb for command in passed if command.cdb[0] in THIRD_PARTY_COPY]
         sense = nt_status = ""
         if report:
             answers = [c["sense"] for c in report.get("commands", []) if c["sense"] and c["phase"] == "operation"]
