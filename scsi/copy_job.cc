@@ -53,8 +53,12 @@ std::expected<std::shared_ptr<CopyJob>, Sense> CopyJob::begin(const CommandConte
   auto key = copy_operation_key(context.task.nexus, *context.lu, list_identifier.value_or(0));
   auto guard = list_identifier ? operations.begin(key, command) : operations.begin_unlisted(key, command);
   if (guard) return std::shared_ptr<CopyJob>(new CopyJob(context, std::move(*guard)));
-  if (guard.error() == tokens::CopyStartError::too_many_operations)
-    return std::unexpected(out_of_resources("the limit on copy operations being processed is reached"));
+  if (guard.error() == tokens::CopyStartError::too_many_operations) {
+    End end = failed(out_of_resources("the limit on copy operations being processed is reached"));
+    // WINDOWS: a host that is refused a WRITE USING TOKEN asks for its result, and reports what that says.
+    if (list_identifier) operations.refused(key, command, std::move(end.outcome));
+    return std::unexpected(std::move(end.answer.error()));
+  }
   return std::unexpected(Sense::illegal_request(
       AdditionalSense::operation_in_progress, fmt::format("list identifier {} is being processed", *list_identifier)));
 }

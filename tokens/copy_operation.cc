@@ -55,6 +55,15 @@ std::expected<CopyOperationGuard, CopyStartError> CopyOperations::begin_unlisted
   return CopyOperationGuard(*this, std::move(operation));
 }
 
+void CopyOperations::refused(const CopyOperationKey& key, CopyCommand command, CopyOutcome outcome) {
+  auto found = by_key_.find(key);
+  if (found != by_key_.end()) unlist(found);
+  auto operation = base::make_ref<CopyOperation>(key, command);
+  by_key_.emplace(key, operation);
+  ++in_progress_;  // for as long as finish() takes
+  finish(*operation, std::move(outcome));
+}
+
 const CopyOperation* CopyOperations::find(const CopyOperationKey& key) const {
   auto found = by_key_.find(key);
   return found == by_key_.end() ? nullptr : found->second.get();

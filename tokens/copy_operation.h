@@ -167,6 +167,9 @@ class CopyOperations {
   /// Starts an operation that has no list identifier (LIST ID USAGE 11b): it counts, and leaves nothing.
   std::expected<CopyOperationGuard, CopyStartError> begin_unlisted(const CopyOperationKey& key, CopyCommand command);
 
+  /// Keeps the result of an operation that was refused because too many are being processed.
+  void refused(const CopyOperationKey& key, CopyCommand command, CopyOutcome outcome);
+
   /// The operation or result of that name, or null.
   const CopyOperation* find(const CopyOperationKey& key) const;
 

@@ -123,6 +123,20 @@ TEST_CASE("beyond the limit the result that finished first goes, and none that i
   CHECK(operations.size() == 3);
 }
 
+TEST_CASE("an operation that was one too many leaves a result, in place of an older one, and does not count") {
+  CopyOperations operations({.operations = 1, .results = 2});
+  run(operations, key(1, 1, 9));
+  auto first = operations.begin(key(1, 1, 1), CopyCommand::write_using_token);
+  operations.refused(key(1, 1, 9), CopyCommand::write_using_token, {.status = CopyStatus::completed_with_errors});
+  REQUIRE(operations.find(key(1, 1, 9)));
+  CHECK(operations.find(key(1, 1, 9))->status() == CopyStatus::completed_with_errors);
+  CHECK(operations.in_progress() == 1);
+  operations.refused(key(1, 1, 8), CopyCommand::write_using_token, {.status = CopyStatus::completed_with_errors});
+  operations.refused(key(1, 1, 7), CopyCommand::write_using_token, {.status = CopyStatus::completed_with_errors});
+  CHECK_FALSE(operations.find(key(1, 1, 9)));
+  CHECK(operations.size() == 3);
+}
+
 TEST_CASE("operations being processed are limited, results are not counted among them") {
   CopyOperations operations({.operations = 2});
   run(operations, key(1, 1, 9));
