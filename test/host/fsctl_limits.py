@@ -1,8 +1,8 @@
 """What the limits of arrays, disks and files make of the two FSCTLs when nothing is wrong: short replies, several
 commands for one request, and the fields that follow from them.
 """
-from fsctl_situations import (BLOCK, CLUSTER, MIB, POPULATE_ANSWER, SituationTest, content, populate_token,
-                              receive_rod_token_information, write_using_token)
+from fsctl_situations import (BLOCK, CLUSTER, DISK, MIB, PARTITION_AT, POPULATE_ANSWER, SituationTest, content,
+                              populate_token, receive_rod_token_information, write_using_token)
 from host_client import ALL_ZERO_BEYOND_CURRENT_RANGE, read_output, token_of, write_output
 from ntfs_reader import Extent
 
@@ -119,19 +119,20 @@ class Limits(SituationTest):
 
     # Where the volume lies
 
-    def read_on(self, kind, partition, first_byte):
+    def read_on(self, kind, partition, first_byte, partitions):
         array = self.serve([("disk", self.disk(kind))])
         volume = self.mount(array, 0, partition, first_byte=first_byte)
+        self.assertEqual(volume.disk.partitions(), partitions)
         file = volume.open("data")
         outcome = self.offload_read(file)
         self.assert_succeeded(outcome, read_output(MIB, token_of(outcome.output)),
                               self.read_commands(self.place_of(file)))
 
     def test_read_on_mbr_partition(self):
-        self.read_on("ntfs behind MBR", 1, MIB)
+        self.read_on("ntfs behind MBR", 1, MIB, [(1, MIB, DISK - 2 * MIB)])
 
     def test_read_on_disk_without_partitions(self):
-        self.read_on("ntfs without partitions", 0, 0)
+        self.read_on("ntfs without partitions", 0, 0, [])
 
     # LengthWritten
 
@@ -165,11 +166,19 @@ class Limits(SituationTest):
         self.token = self.make_token(self.source_volume.open("data"), time_to_live_ms=TTL_MS)
         self.file = self.new_file(self.target_volume)
 
+    @staticmethod
+    def lba_of(extent):
+        """Of an extent as the host's file system says it."""
+        return (PARTITION_AT + extent["volume_offset"]) // BLOCK
+
     def write_fragments(self, fragments, **options):
         self.copy_of_data(**options)
         file = self.target_volume.open("fragmented")
         outcome = self.offload_write(file)
-        pieces = groups(self.place_of(file), fragments)
+        place = self.place_of(file)
+        known = file.must("extents", offset=0, length=MIB)["extents"]
+        self.assertEqual([(self.lba_of(each), each["length"] // BLOCK) for each in known], place)
+        pieces = groups(place, fragments)
         written = [c for c in outcome.commands if c.name == "WRITE USING TOKEN"]
         self.assert_commands(written, self.write_commands(pieces, 1))
         self.assertEqual((outcome.status, outcome.output), ("STATUS_SUCCESS", write_output(MIB)), outcome.reason)

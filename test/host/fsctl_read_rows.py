@@ -170,6 +170,7 @@ class ReadRows(SituationTest):
         file = self.one_volume(head='profile = "no-odx"\n')
         self.assert_refused(self.offload_read(file), "STATUS_DEVICE_FEATURE_NOT_SUPPORTED")
         self.assert_refused(self.offload_read(file), "STATUS_NOT_SUPPORTED")
+        self.assertEqual(self.volume.do("offload_supported"), {"read": False, "write": True})
         # The volume remembers; a new mount does not.
         file.must("close")
         self.volume.do("unmount")

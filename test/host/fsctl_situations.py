@@ -269,6 +269,7 @@ class SituationTest(unittest.TestCase):
             host = self.host = self.host or self.new_host()
         disk = host.connect(array.url(lun))
         volume = disk.mount(partition, **options)
+        volume.disk = disk
         volume.lun = lun
         volume.reader = functools.partial(NtfsReader, array.disks[lun], first_byte, disk.found["block_length"])
         return volume

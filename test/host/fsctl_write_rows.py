@@ -22,8 +22,12 @@ class WriteRows(SituationTest):
 
     def test_write_success(self):
         file = self.copy_of_data()
+        disk = self.target_volume.disk
+        disk.trace()
         outcome = self.offload_write(file)
+        self.assertEqual(disk.trace(), [command.cdb for command in outcome.commands])  # the host says the same
         self.assertEqual(file.sizes(), (MIB, MIB))
+        self.assertEqual(bytes.fromhex(file.must("read", offset=0, length=MIB)["data"]), content())
         self.end_all()
         with self.target_volume.reader() as disk:
             self.assert_succeeded(outcome, write_output(MIB), [
@@ -175,6 +179,7 @@ class WriteRows(SituationTest):
         self.on_array_without_odx()
         self.assert_refused(self.offload_write(self.file), "STATUS_DEVICE_FEATURE_NOT_SUPPORTED")
         self.assert_refused(self.offload_write(self.file), "STATUS_NOT_SUPPORTED")
+        self.assertEqual(self.target_volume.do("offload_supported"), {"read": True, "write": False})
         # The volume remembers; a new mount does not.
         self.file.must("close")
         self.target_volume.do("unmount")

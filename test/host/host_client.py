@@ -135,6 +135,16 @@ class Disk:
     def mount(self, partition, read_only=False):
         return Volume(self.host, self.host.must("mount", disk=self.number, partition=partition, read_only=read_only))
 
+    def partitions(self):
+        """(number, first byte, bytes) of each."""
+        found = self.host.must("partitions", disk=self.number)["partitions"]
+        return [(each["number"], each["first_byte"], each["length"]) for each in found]
+
+    def trace(self):
+        """The CDBs the class driver sent since this was last asked, padded to 16 bytes as they are on the wire."""
+        commands = self.host.do("trace", disk=self.number)["commands"]
+        return [bytes.fromhex(command["cdb"]).ljust(16, b"\0") for command in commands]
+
 
 class Volume:
     def __init__(self, host, found):

@@ -112,10 +112,10 @@ class Host {
     return result;
   }
 
+  /// What the class driver sent since this was last asked.
   object trace(const Request& request) {
     json::array commands;
-    for (const host::TraceEntry& entry : disk(request).take_trace())
-      commands.push_back(cli::to_json(entry, "", "operation"));
+    for (const host::TraceEntry& entry : disk(request).take_trace()) commands.push_back(cli::to_json(entry, "", ""));
     return {{"commands", std::move(commands)}};
   }
 
@@ -204,11 +204,6 @@ class Host {
     object result = answer(host::NtStatus::success);
     result["reference"] = references_.size() - 1;
     return result;
-  }
-
-  object release(const Request& request) {
-    references_.at(request.get<std::size_t>("reference")).reset();
-    return {};
   }
 
   object fs_control(const Request& request) {
@@ -321,7 +316,6 @@ const std::map<std::string, Host::Action, std::less<>> Host::kActions = {
     {"open_volume", &Host::open_volume},
     {"close", &Host::close},
     {"reference", &Host::reference},
-    {"release", &Host::release},
     {"fs_control", &Host::fs_control},
     {"read", &Host::read},
     {"write", &Host::write},
