@@ -59,6 +59,7 @@ ExitCode extents(const Arguments& arguments, Record& record) {
     for (DWORD i = 0; i < reply.ExtentCount && kFirst + (i + 1) * 16 <= answer.reply.size(); ++i) {
       LARGE_INTEGER next_and_lcn[2];
       std::memcpy(next_and_lcn, answer.reply.data() + kFirst + i * 16, sizeof next_and_lcn);
+      if (next_and_lcn[0].QuadPart <= vcn) break;  // no run: what follows means nothing
       Record& extent = record.item("extents");
       extent.number("vcn", static_cast<std::uint64_t>(vcn));
       extent.number("clusters", static_cast<std::uint64_t>(next_and_lcn[0].QuadPart - vcn));

@@ -5,11 +5,6 @@
 #include "fsctl/options.h"
 #include "fsctl/output.h"
 
-// Exported by ntdll.dll; mingw-w64 declares it for drivers only.
-extern "C" NTSTATUS NTAPI NtLockFile(HANDLE file, HANDLE event, PIO_APC_ROUTINE routine, PVOID context,
-                                     PIO_STATUS_BLOCK status, PLARGE_INTEGER offset, PLARGE_INTEGER length, ULONG key,
-                                     BOOLEAN fail_immediately, BOOLEAN exclusive);
-
 namespace fsctl {
 namespace {
 
@@ -108,11 +103,14 @@ NTSTATUS end_of_file(HANDLE handle, std::uint64_t& size) {
   return status;
 }
 
-NTSTATUS lock_range(HANDLE handle, std::uint64_t offset, std::uint64_t length, bool exclusive) {
-  IO_STATUS_BLOCK result = {};
-  LARGE_INTEGER from = large(offset);
-  LARGE_INTEGER count = large(length);
-  return NtLockFile(handle, nullptr, nullptr, nullptr, &result, &from, &count, 0, TRUE, exclusive ? TRUE : FALSE);
+DWORD lock_range(HANDLE handle, std::uint64_t offset, std::uint64_t length, bool exclusive) {
+  OVERLAPPED at = {};
+  at.Offset = static_cast<DWORD>(offset);
+  at.OffsetHigh = static_cast<DWORD>(offset >> 32);
+  const DWORD flags = LOCKFILE_FAIL_IMMEDIATELY | (exclusive ? LOCKFILE_EXCLUSIVE_LOCK : 0);
+  const bool locked =
+      LockFileEx(handle, flags, 0, static_cast<DWORD>(length), static_cast<DWORD>(length >> 32), &at) != FALSE;
+  return locked ? ERROR_SUCCESS : GetLastError();
 }
 
 NTSTATUS mark_deletion_pending(HANDLE handle) {

@@ -38,7 +38,6 @@ struct Opening {
   ULONG share = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
   ULONG disposition = FILE_OPEN;
 };
-inline constexpr ULONG kShareAll = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
 
 /// Opens a path as Win32 spells it: file, file:stream, directory, \\.\X: or \\.\PhysicalDriveN.
 NTSTATUS open_path(const std::wstring& path, const Opening& how, Handle& opened);
@@ -63,7 +62,8 @@ std::span<const std::uint8_t> bytes_of(const T& value) {
 
 NTSTATUS set_end_of_file(HANDLE handle, std::uint64_t size);
 NTSTATUS end_of_file(HANDLE handle, std::uint64_t& size);
-NTSTATUS lock_range(HANDLE handle, std::uint64_t offset, std::uint64_t length, bool exclusive);
+/// A Win32 error number.
+DWORD lock_range(HANDLE handle, std::uint64_t offset, std::uint64_t length, bool exclusive);
 NTSTATUS mark_deletion_pending(HANDLE handle);
 /// Logical bytes per sector of the volume the handle's file is on.
 NTSTATUS sector_size(HANDLE handle, std::uint32_t& bytes);

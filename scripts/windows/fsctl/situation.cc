@@ -112,7 +112,9 @@ void Situation::lock(const std::wstring& path, const std::wstring& value, Record
   const Lock wanted = parse_lock(value);
   if (!wanted.own) other_ = open_or_fail(path, {FILE_GENERIC_READ | FILE_GENERIC_WRITE});
   const HANDLE owner = wanted.own ? file_.get() : other_.get();
-  require(lock_range(owner, wanted.offset, wanted.length, wanted.exclusive), "--lock " + utf8(value));
+  if (const DWORD error = lock_range(owner, wanted.offset, wanted.length, wanted.exclusive); error != ERROR_SUCCESS) {
+    throw Failure(ExitCode::preparation, "--lock " + utf8(value) + ": Win32 error " + std::to_string(error));
+  }
   record.text("range_locked", utf8(value));
 }
 
