@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 # Seconds a layer should take on two cores, building not counted. Printed, never enforced.
-BUDGET_S = {"style": 10, "unit": 10, "sim": 60, "system": 120, "interop": 180, "asan": 180, "fuzz": 60, "bench": 60}
+BUDGET_S = {"style": 10, "unit": 10, "sim": 60, "system": 120, "windows": 60, "interop": 180, "asan": 180, "fuzz": 60, "bench": 60}
 FUZZ_SECONDS = 5
 
 # How the kinds of test programs we run say what they did.
@@ -126,6 +126,13 @@ def system():
     return meson_tests("build", ["system"]) if build("build") else Tally(failed=1)
 
 
+def windows():
+    total = Tally()
+    for program in ("fsctl_test.py", "module_test.py"):
+        total.add(run(program, ["python3", f"test/windows/{program}"], 900))
+    return total
+
+
 def interop():
     if not build("build"):
         return Tally(failed=1)
@@ -160,7 +167,7 @@ def bench():
     return total
 
 
-LAYERS = {f.__name__: f for f in (style, unit, sim, system, interop, asan, fuzz, bench)}
+LAYERS = {f.__name__: f for f in (style, unit, sim, system, windows, interop, asan, fuzz, bench)}
 
 
 def main(names):

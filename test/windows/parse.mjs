@@ -28,7 +28,11 @@ for (const file of files) {
     }
     if (node.type === "function_statement") {
       const name = node.children.find((child) => child.type === "function_name").text;
-      report.functions.push({ line, name, text: node.text });
+      const block = [...walk(node)].find((inner) => inner.type === "param_block");
+      const parameters = (block ? [...walk(block)] : [])
+        .filter((inner) => inner.type === "script_parameter")
+        .map((parameter) => parameter.children.find((child) => child.type === "variable").text.slice(1));
+      report.functions.push({ line, name, parameters, text: node.text });
     }
     if (node.type === "command_name") report.commands.push({ line, name: node.text });
   }
