@@ -131,7 +131,8 @@ class Requests(unittest.TestCase):
     def test_write_sends_every_field(self):
         name = file_of("write.bin", bytes(4096))
         told = as_json(self, "offload-write", name, "--flags", "5", "--file-offset", "512", "--copy-length", "1T",
-                       "--transfer-offset", "4096", "--token-hex", "80 01 0000 0000 01F8 AB", "--output-length", "15", code=1)
+                       "--transfer-offset", "4096", "--token-hex", "80 01 0000 0000 01F8 AB", "--output-length", "15",
+                       code=1)
         sent = bytes.fromhex(told["request"]["input"])
         self.assertEqual(struct.unpack("<IIQQQ", sent[:32]), (544, 5, 512, 1 << 40, 4096))
         self.assertEqual(sent[32:], bytes.fromhex("80010000000001F8AB") + bytes(503))
@@ -217,7 +218,8 @@ class Files(unittest.TestCase):
         source = file_of("source.bin", content)
         told = as_json(self, "copy", source, "plain.bin", code=1)
         self.assertEqual([r["name"] for r in told["requests"]], ["FSCTL_OFFLOAD_READ"])
-        self.assertEqual(told["requests"][0]["copy_length"], -(-len(content) // told["sector_size"]) * told["sector_size"])
+        whole = -(-len(content) // told["sector_size"]) * told["sector_size"]
+        self.assertEqual(told["requests"][0]["copy_length"], whole)
         self.assertEqual((told["offloaded"], told["copied"]), (0, 0))
         self.assertEqual((scratch() / "plain.bin").read_bytes(), bytes(len(content)))
         code, _, error = run("copy", source, "plain.bin")

@@ -23,8 +23,8 @@ Get-BitLockerVolume
 AfterAll BeforeAll Describe It Should
 compact.exe fltmc.exe
 """.split())
-VERBS = {"Assert", "Compare", "Connect", "ConvertFrom", "Copy", "Disconnect", "Get", "Initialize", "New", "Reset", "Test",
-         "Wait"}
+VERBS = {"Assert", "Compare", "Connect", "ConvertFrom", "Copy", "Disconnect", "Get", "Initialize", "New", "Reset",
+         "Test", "Wait"}
 # Calls that change the host or lose data: only after ShouldProcess has said yes.
 CHANGES = re.compile(r"(Set-Service|Set-Disk|Clear-Disk|Initialize-Disk|New-Partition|Format-Volume|Connect-IscsiTarget|"
                      r"Disconnect-IscsiTarget|Set-IscsiChapSecret|Remove-IscsiTargetPortal|\[Odx\.Native\]::Copy)\b")

@@ -65,8 +65,8 @@ def wine_environment():
 def finish(command, environment, folder=None):
     """(exit code, output, error output). Files and not pipes: Wine's services inherit them and live on."""
     with tempfile.TemporaryFile(dir=scratch()) as output, tempfile.TemporaryFile(dir=scratch()) as error:
-        done = subprocess.run(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=error,
-                              timeout=300, check=False)
+        done = subprocess.run(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output,
+                              stderr=error, timeout=300, check=False)
         output.seek(0)
         error.seek(0)
         return done.returncode, output.read().decode("utf-8"), error.read().decode("utf-8")
