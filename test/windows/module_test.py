@@ -17,8 +17,8 @@ Join-Path New-Object Out-Null Copy-Item Select-Object Set-Service Set-StrictMode
 Where-Object Write-Error Write-Progress
 Connect-IscsiTarget Disconnect-IscsiTarget Get-IscsiSession Get-IscsiTarget Get-IscsiTargetPortal New-IscsiTargetPortal
 Remove-IscsiTargetPortal Set-IscsiChapSecret Unregister-IscsiSession Update-IscsiTargetPortal
-Clear-Disk Format-Volume Get-Disk Get-Partition Get-Volume Initialize-Disk New-Partition Set-Disk Update-HostStorageCache
-Write-VolumeCache
+Clear-Disk Format-Volume Get-Disk Get-Partition Get-Volume Initialize-Disk New-Partition Set-Disk
+Update-HostStorageCache Write-VolumeCache
 Get-BitLockerVolume
 AfterAll BeforeAll Describe It Should
 compact.exe fltmc.exe
@@ -26,8 +26,9 @@ compact.exe fltmc.exe
 VERBS = {"Assert", "Compare", "Connect", "ConvertFrom", "Copy", "Disconnect", "Get", "Initialize", "New", "Reset",
          "Test", "Wait"}
 # Calls that change the host or lose data: only after ShouldProcess has said yes.
-CHANGES = re.compile(r"(Set-Service|Set-Disk|Clear-Disk|Initialize-Disk|New-Partition|Format-Volume|Connect-IscsiTarget|"
-                     r"Disconnect-IscsiTarget|Set-IscsiChapSecret|Remove-IscsiTargetPortal|\[Odx\.Native\]::Copy)\b")
+CHANGES = re.compile(r"(Set-Service|Set-Disk|Clear-Disk|Initialize-Disk|New-Partition|Format-Volume|"
+                     r"Connect-IscsiTarget|Disconnect-IscsiTarget|"
+                     r"Set-IscsiChapSecret|Remove-IscsiTargetPortal|\[Odx\.Native\]::Copy)\b")
 BROKEN = ["if ($a { 1 }", '$x = "abc', "foo | | bar", "function x { foo } }", "@{ a = 1; b", "param([int $a)",
           "try { foo }}", "foreach ($a on $b) { }", "$a = @(1, 2", "@'\nabc"]
 ONLY_IN_7 = ["$a = $b ? 1 : 2", "$a = $b ?? 2", "$a ??= 2", "$a = ${b}?.c", "foo && bar", "foo || bar"]
@@ -139,10 +140,11 @@ class Native(unittest.TestCase):
 
     def test_numbers_are_those_of_the_headers(self):
         """Offsets and constants against mingw-w64's winbase.h and winioctl.h, by its compiler."""
-        chunk = dict(re.findall(r"chunk\.(\w+) = \(?\(?u?\w*\)?\(?Marshal\.ReadInt\d+\(message, ([^)]+)\)", self.source))
+        assigned = r"chunk\.(\w+) = \(?\(?u?\w*\)?\(?Marshal\.ReadInt\d+\(message, ([^)]+)\)"
+        chunk = dict(re.findall(assigned, self.source))
         base = "offsetof(COPYFILE2_MESSAGE, Info)"
-        spelled = {"Stream": "dwStreamNumber", "Offloaded": "dwFlags", "Number": "uliChunkNumber", "Size": "uliChunkSize",
-                   "FileBytes": "uliTotalFileSize", "TotalBytes": "uliTotalBytesTransferred"}
+        spelled = {"Stream": "dwStreamNumber", "Offloaded": "dwFlags", "Number": "uliChunkNumber",
+                   "Size": "uliChunkSize", "FileBytes": "uliTotalFileSize", "TotalBytes": "uliTotalBytesTransferred"}
         self.assertEqual(set(chunk), set(spelled))
         lines = ["#include <cstddef>", "#define _WIN32_WINNT 0x0602", "#include <windows.h>", "#include <winioctl.h>",
                  "using Finished = decltype(COPYFILE2_MESSAGE::Info.ChunkFinished);",
@@ -155,7 +157,8 @@ class Native(unittest.TestCase):
                   for ours, theirs in spelled.items()]
         for ours, theirs in {"IoctlStorageQueryProperty": "IOCTL_STORAGE_QUERY_PROPERTY",
                              "FsctlGetRetrievalPointers": "FSCTL_GET_RETRIEVAL_POINTERS",
-                             "CopyFileFailIfExists": "COPY_FILE_FAIL_IF_EXISTS", "CopyFileNoOffload": "COPY_FILE_NO_OFFLOAD",
+                             "CopyFileFailIfExists": "COPY_FILE_FAIL_IF_EXISTS",
+                             "CopyFileNoOffload": "COPY_FILE_NO_OFFLOAD",
                              "MessageChunkFinished": "COPYFILE2_CALLBACK_CHUNK_FINISHED",
                              "ChunkOffloaded": "COPYFILE2_MESSAGE_COPY_OFFLOAD", "ErrorHandleEof": "ERROR_HANDLE_EOF",
                              "ErrorMoreData": "ERROR_MORE_DATA"}.items():
