@@ -43,9 +43,9 @@ struct World {
     stream->stream_sizes.valid_data_length =
         std::min<std::uint64_t>(header.valid_quarter_kib * 256u, stream->stream_sizes.end_of_file);
     if ((header.sizes & 2) != 0) stream->stream_sizes.end_of_file = stream->stream_sizes.valid_data_length;
-    if ((header.fragments & 0x10) != 0) stream->pieces.pop_back();
     if ((header.fragments & 0x20) != 0) stream->pieces.front().volume_offset.reset();
-    if ((header.fragments & 0x40) != 0) *stream->pieces.back().volume_offset = ~std::uint64_t{header.fragments};
+    if ((header.fragments & 0x40) != 0) stream->pieces.back().volume_offset = ~std::uint64_t{header.fragments};
+    if ((header.fragments & 0x10) != 0) stream->pieces.pop_back();
     const Handle handle = hosts.open(*on, "file");
     file = hosts.io.reference(handle);
     make_token(handle);
