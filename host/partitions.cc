@@ -15,6 +15,8 @@ namespace {
 
 constexpr std::size_t kSectorLength = 512;  // a boot record has this length whatever the block length
 
+constexpr std::size_t kLongestBlock = 64 << 10;  // a target may claim any
+
 struct MbrEntry {
   std::uint8_t status;
   std::uint8_t first_chs[3];
@@ -98,7 +100,7 @@ class Reader {
 
   NtResult<PartitionTable> read() {
     NtStatus status = NtStatus::success;
-    if (block_length() >= kSectorLength && blocks() > 0) {
+    if (block_length() >= kSectorLength && block_length() <= kLongestBlock && blocks() > 0) {
       auto record = boot_record(0, status);
       if (record) {
         const bool gpt = std::ranges::any_of(record->entries, [](const MbrEntry& e) { return e.type == kProtective; });

@@ -56,7 +56,9 @@ NtResult<std::shared_ptr<Volume>> Volume::mount(VolumeDevice& device, bool read_
 
 NtStatus Volume::mount_it() {
   std::array<std::uint8_t, kBootSectorLength> sector{};
-  if (volume_device_.length() < sector.size()) return NtStatus::unrecognized_volume;
+  constexpr std::uint32_t kLongestSector = 4096;
+  if (volume_device_.length() < sector.size() || volume_device_.block_length() > kLongestSector)
+    return NtStatus::unrecognized_volume;
   const NtStatus status = volume_device_.read(0, sector);
   if (status != NtStatus::success) return status;
   auto boot = parse_boot_sector(sector, volume_device_.block_length(), volume_device_.length());
