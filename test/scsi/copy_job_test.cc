@@ -317,7 +317,8 @@ TEST_CASE("the limit on copy operations holds for background ones, and is INSUFF
   REQUIRE(copy.send(2, kImmed).good());
   CHECK(copy.send(3, kImmed).failed_with(SenseKey::aborted_command, AdditionalSense::insufficient_resources));
   CHECK(copy.device.copies.operations().in_progress() == 2);
-  CHECK(copy.device.copies.operations().size() == 3);  // the result of the third can be asked for
+  CHECK(copy.status(3).header.copy_operation_status == 0x02);
+  CHECK_FALSE(copy.status(3).sense.empty());
   copy.device.pass(2s);
   CHECK(copy.send(3, kImmed).good());
 }
