@@ -117,13 +117,15 @@ class Host:
     def end(self):
         self.process.stdin.close()
         try:
-            self.process.wait(LIMIT_S)
+            status = self.process.wait(LIMIT_S)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
             raise
         finally:
             self.process.stdout.close()
+        if status != 0:
+            raise AssertionError(f"the host ended with status {status}")
 
 
 class Disk:
