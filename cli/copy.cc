@@ -1,12 +1,11 @@
 #include <fmt/format.h>
-#include <unistd.h>
 #include <CLI/CLI.hpp>
 
-#include <cstdio>
 #include <memory>
 #include <optional>
 
 #include "cli/exit_code.h"
+#include "cli/progress_bar.h"
 #include "cli/sub_commands.h"
 #include "host/offload_copy.h"
 
@@ -22,31 +21,6 @@ struct CopyOptions {
   std::optional<std::uint64_t> length;
   std::uint32_t time_to_live = 0;
   bool fallback = false;
-};
-
-/// One line on standard error that is drawn over; only on a terminal.
-class ProgressBar {
- public:
-  ProgressBar(std::uint64_t total, bool wanted) : total_(total), shown_(wanted && isatty(STDERR_FILENO) == 1) {}
-  ~ProgressBar() {
-    if (shown_) fmt::print(stderr, "\r{:{}}\r", "", kWidth + kTextWidth);
-  }
-  ProgressBar(const ProgressBar&) = delete;
-  ProgressBar& operator=(const ProgressBar&) = delete;
-
-  void show(std::uint64_t done) const {
-    if (!shown_ || total_ == 0) return;
-    const double part = static_cast<double>(done) / static_cast<double>(total_);
-    const auto filled = static_cast<int>(part * kWidth);
-    fmt::print(stderr, "\r[{:#<{}}{:{}}] {:5.1f}%", "", filled, "", kWidth - filled, part * 100);
-    std::fflush(stderr);
-  }
-
- private:
-  static constexpr int kWidth = 50;
-  static constexpr int kTextWidth = 10;
-  std::uint64_t total_;
-  bool shown_;
 };
 
 Report copy(const CommonOptions& common, const CopyOptions& options) {
@@ -72,7 +46,7 @@ Report copy(const CommonOptions& common, const CopyOptions& options) {
   const base::TimePoint started = host.clock().now();
   host::CopyOutcome outcome;
   {
-    ProgressBar bar(request.length, !common.json);
+    ProgressBar bar(request.length);
     outcome = host::copy(*(*source)->driver, *(*destination)->driver, request,
                          [&bar](std::uint64_t done) { bar.show(done); });
   }

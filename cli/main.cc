@@ -13,6 +13,7 @@ namespace {
 
 constexpr const char* kFooter = R"(
 URLs are libiscsi's: iscsi://[user[%password]@]host[:port]/target-name/lun
+A file on a volume is URL#[PARTITION]/PATH[:STREAM]; anything else is a path of this machine.
 For mutual CHAP add ?target_user=NAME&target_password=SECRET.
 
 Options of every sub-command (--json, --commands, --initiator, --login-timeout, --command-timeout): odx --help
@@ -23,7 +24,18 @@ target, 4 the disk does not offer ODX.
 Examples:
   odx probe iscsi://127.0.0.1/iqn.2026-11.example:disks/0
   odx copy  iscsi://127.0.0.1/iqn.2026-11.example:disks/0 iscsi://127.0.0.1/iqn.2026-11.example:disks/1
+  odx cp --explain iscsi://127.0.0.1/iqn.2026-11.example:disks/0#/a iscsi://127.0.0.1/iqn.2026-11.example:disks/1#/
   odx offload-write iscsi://127.0.0.1/iqn.2026-11.example:disks/1 --token zero --length 1G)";
+
+/// "odx fsctl offload-read": what was asked for.
+std::string name_of(const CLI::App& app) {
+  std::string name = "odx";
+  for (const CLI::App* at = &app; !at->get_subcommands().empty();) {
+    at = at->get_subcommands().front();
+    name += " " + at->get_name();
+  }
+  return name;
+}
 
 int run_odx(int argc, char** argv) {
   CLI::App app("odx: copies disks over iSCSI the way Windows does, without moving the bytes");
@@ -44,21 +56,25 @@ int run_odx(int argc, char** argv) {
   cli::add_copy(app, common, run);
   cli::add_offload_read(app, common, run);
   cli::add_offload_write(app, common, run);
+  cli::add_cp(app, common, run);
+  cli::add_fsctl(app, common, run);
+  cli::add_ls(app, common, run);
+  cli::add_extents(app, common, run);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     const std::vector<std::string> unknown = app.remaining();
     if (error.get_name() == "RequiredError" && app.get_subcommands().empty() && !unknown.empty()) {
-      fmt::print(
-          stderr,
-          "{} is neither a sub-command nor an option; sub-commands are probe, copy, offload-read and offload-write\n",
-          unknown.front());
+      fmt::print(stderr,
+                 "{} is neither a sub-command nor an option; sub-commands are probe, copy, offload-read, "
+                 "offload-write, cp, fsctl, ls and extents\n",
+                 unknown.front());
       return cli::kUsage;
     }
     return app.exit(error) == 0 ? cli::kOk : cli::kUsage;
   }
   cli::Report report = run();
-  report.body["program"] = "odx " + app.get_subcommands().front()->get_name();
+  report.body["program"] = name_of(app);
   fmt::print("{}", common.json ? cli::render_json(report) : cli::render_text(report));
   return report.exit_code;
 }

@@ -22,5 +22,9 @@ void add_probe(CLI::App& app, const CommonOptions& common, Run& run);
 void add_copy(CLI::App& app, const CommonOptions& common, Run& run);
 void add_offload_read(CLI::App& app, const CommonOptions& common, Run& run);
 void add_offload_write(CLI::App& app, const CommonOptions& common, Run& run);
+void add_cp(CLI::App& app, const CommonOptions& common, Run& run);
+void add_fsctl(CLI::App& app, const CommonOptions& common, Run& run);
+void add_ls(CLI::App& app, const CommonOptions& common, Run& run);
+void add_extents(CLI::App& app, const CommonOptions& common, Run& run);
 
 }  // namespace cli

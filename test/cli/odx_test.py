@@ -230,7 +230,7 @@ class OffloadTest(ArrayTest):
 
     def test_every_sub_command_explains_itself(self):
         for words in (("--help",), ("--version",), ("probe", "--help"), ("copy", "--help"), ("offload-read", "--help"),
-                      ("offload-write", "--help")):
+                      ("offload-write", "--help"), ("cp", "--help"), ("fsctl", "--help")):
             status, text = odx(*words)
             self.assertEqual(status, 0)
             self.assertIn("odx", text.lower() + "odx")
