@@ -26,6 +26,7 @@ BYTES_AT_MOST = 160 * MIB
 LARGEST_FILE = 40 * MIB
 PIECE = 8 * MIB  # of the source that is overwritten under a live token
 ZEROED = 64 * MIB
+SMALL_VOLUME = 448 * MIB
 COMMAND_TIMEOUT_S = 100
 
 CONFIG = """
@@ -147,6 +148,7 @@ class Demo:
         self.folder = folder
         self.image = folder / "ntfs.img"
         self.names = {}
+        self.large = []  # the names of some files worth offloading
         self.piece = 0  # of the source, chosen where it holds most data
         self.steps = []
 
@@ -326,6 +328,55 @@ class Demo:
         expect(self.read_back(self.destination, "after.part", ZEROED, MIB) == after, "bytes after the range changed")
         return None, None
 
+    # Files.
+
+    def new_volume(self, name, *options):
+        path = self.folder / name
+        with open(path, "wb") as file:
+            file.truncate(SMALL_VOLUME)
+        run("mkntfs", "-F", "-Q", *options, "-s", 512, "-p", 0, "-H", 255, "-S", 63, path)
+        return path
+
+    def load_volumes(self):
+        run("qemu-img", "convert", "-n", "-f", "raw", "-O", "raw", self.image, self.source)
+        empty = self.new_volume("empty.img")
+        run("qemu-img", "convert", "-n", "-f", "raw", "-O", "raw", empty, self.destination)
+        return None, None
+
+    def copy_files(self):
+        self.large = sorted(self.names, key=lambda name: -self.names[name].stat().st_size)[:8]
+        report = self.odx("cp", *(f"{self.source}#/{name}" for name in self.large), f"{self.destination}#/")
+        total = sum(self.names[name].stat().st_size for name in self.large)
+        expect(report["offloaded_bytes"] == total, f"{report['offloaded_bytes']} of {total} bytes were offloaded")
+        moved = sum(report["wire"].values())
+        expect(moved < total / 10, f"{moved} bytes crossed the wire for {total} bytes of files")
+        return total, report
+
+    def compare_files(self):
+        path = self.folder / "files.img"
+        path.write_bytes(self.read_back(self.destination, "files.part", 0, SMALL_VOLUME))
+        for name in self.large:
+            inside = hashlib.sha256(subprocess.run(["ntfscat", "-f", path, name], stdout=subprocess.PIPE,
+                                                   check=True).stdout).hexdigest()
+            print(f"         SHA-256 {inside[:16]}  {name}")
+            expect(inside == sha256(self.names[name]), f"{name} differs")
+        path.unlink()
+        return None, None
+
+    def copy_compressed(self):
+        image = self.new_volume("compressing.img", "-C")
+        name = max(self.names, key=lambda name: self.names[name].stat().st_size)
+        run("ntfscp", "-q", "-f", image, self.names[name], "compressed")
+        run("qemu-img", "convert", "-n", "-f", "raw", "-O", "raw", image, self.source)
+        self.array.relay.take()
+        report = self.odx("cp", f"{self.source}#/compressed", f"{self.destination}#/")
+        stream = report["streams"][0]
+        print(f"         odx cp --explain: {stream['why']}")
+        expect(stream["offloaded_bytes"] == 0, "a compressed file was offloaded")
+        found = stream["offload_nt_status"]["name"]
+        expect(found == "STATUS_OFFLOAD_READ_FILE_NOT_SUPPORTED", found)
+        return stream["read_written_bytes"], {**report, "nt_status": stream["offload_nt_status"]}
+
     @staticmethod
     def expect_sense(report, code):
         found = [(c["sense"]["key"], c["sense"]["asc"], c["sense"]["ascq"]) for c in report["commands"] if c["sense"]]
@@ -344,6 +395,13 @@ class Demo:
         self.step("a token used on a LUN its source cannot reach", self.unreachable)
         self.step(f"the zero token over {human(ZEROED)} of LUN 1", self.zero_fill)
         self.step("qemu-io finds zeros there, and the copy after them", self.read_zeros)
+        if "built without NTFS" in run(self.odx_program, "ls", f"{self.source}#/", status=None):
+            print("  this odx was built without NTFS: no files are copied", flush=True)
+            return
+        self.step("NTFS on both: LUN 0 with the files, LUN 1 empty", self.load_volumes)
+        self.step("eight files go from LUN 0 to LUN 1 as CopyFile does", self.copy_files)
+        self.step("ntfscat reads them from LUN 1: same SHA-256", self.compare_files)
+        self.step("a compressed file: not offloaded, but copied", self.copy_compressed)
 
     # The table.
 
