@@ -384,6 +384,7 @@ TEST_CASE("the trace has every command with its outcome") {
 TEST_CASE("blocks longer than 64 MiB: a command writes one, and a request does not end with none") {
   test::Host host;
   host.target.block_length = 0x80000000;
+  host.target.blocks = 16;  // 32 GiB
   host.start();
   const OffloadWriteResult result = write(host, {{0, 2 * std::uint64_t{0x80000000}}});
   CHECK(result.status == NtStatus::success);
