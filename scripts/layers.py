@@ -129,8 +129,10 @@ def system():
 
 def windows():
     total = Tally()
-    for program in ("fsctl_test.py", "module_test.py"):
-        total.add(run(program, ["python3", f"test/windows/{program}"], 900))
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        for tally in pool.map(lambda program: run(program, ["python3", f"test/windows/{program}"], 900),
+                              ("fsctl_test.py", "module_test.py")):
+            total.add(tally)
     return total
 
 
