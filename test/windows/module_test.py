@@ -42,7 +42,7 @@ def code_of(text):
 
 def wrong_with(report):
     """Syntax errors, and syntax that Windows PowerShell 5.1 does not have."""
-    found = [f"line {error['line']}: {error['text']}" for error in report["errors"]]
+    found = [f"{error['line']}:{error['column']}: {error['text']}" for error in report["errors"]]
     return found + ["a pipeline chain, of PowerShell 7"] * report["nodes"].get("pipeline_chain_tail", 0)
 
 

@@ -1,5 +1,6 @@
 """What the tests of the Windows tools stand on: the program built by mingw-w64, Wine, and the PowerShell grammar."""
 import atexit
+import collections
 import functools
 import hashlib
 import json
@@ -13,6 +14,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 MODULE = ROOT / "scripts/windows/Odx"
 BUILD = ROOT / "build-windows"
+GRAMMAR = ROOT / "test/data/tree-sitter"
 # Debian's package wine64 puts its program beside its libraries; others put it on the path.
 WINE_PLACES = ("wine64", "/usr/lib/wine/wine64", "wine")
 
@@ -78,27 +80,67 @@ def run(*arguments):
 
 
 @functools.cache
-def grammar():
-    """The folder node_modules that package-lock.json names, installed once into .cache/."""
-    lock = HERE / "package-lock.json"
-    folder = ROOT / ".cache" / f"windows-{hashlib.sha256(lock.read_bytes()).hexdigest()[:16]}"
-    if not (folder / "complete").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(HERE / name, folder)
-        # No script of a package runs: both are files to read.
-        command = [tool("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-        done = subprocess.run(command, cwd=folder, text=True, capture_output=True, timeout=300, check=False)
+def parser():
+    """parse_powershell, compiled once for these sources and kept in .cache/."""
+    core, powershell = GRAMMAR / "core", GRAMMAR / "powershell"
+    sources = [HERE / "parse_powershell.c", *sorted(powershell.glob("*.c")), *sorted((core / "src").glob("*.c"))]
+    command = [tool("gcc"), "-std=c11", "-D_DEFAULT_SOURCE", "-O1", "-I", core / "include", "-I", core / "src"]
+    content = hashlib.sha256(repr(command[1:4]).encode())
+    for path in [sources[0], *sorted(GRAMMAR.rglob("*.[ch]"))]:
+        content.update(path.read_bytes())
+    program = ROOT / ".cache" / f"parse_powershell-{content.hexdigest()[:16]}"
+    if not program.exists():
+        program.parent.mkdir(exist_ok=True)
+        unfinished = program.with_suffix(f".{os.getpid()}")
+        done = subprocess.run([*command, "-Wall", "-Wextra", "-Werror", "-fsyntax-only", sources[0]], text=True,
+                              capture_output=True, check=False)
+        if done.returncode == 0:
+            done = subprocess.run([*command, "-w", "-o", unfinished, *sources], text=True, capture_output=True,
+                                  check=False)
         assert done.returncode == 0, done.stderr
-        (folder / "complete").touch()
-    return folder / "node_modules"
+        unfinished.replace(program)
+    return program
+
+
+def inside(nodes, index):
+    """The nodes below nodes[index]."""
+    for node in nodes[index + 1:]:
+        if node["depth"] <= nodes[index]["depth"]:
+            return
+        yield node
+
+
+def report_of(nodes, content):
+    """What module_test.py asks of a file: its errors, kinds of nodes, functions and commands."""
+    def text(node):
+        return content[node["start"]:node["end"]].decode("utf-8", "replace")
+
+    report = {"errors": [], "nodes": collections.Counter(node["type"] for node in nodes), "functions": [],
+              "commands": []}
+    for index, node in enumerate(nodes):
+        if node["wrong"]:
+            said = f"missing {node['type']}" if node["wrong"] == "missing" else text(node)[:80]
+            report["errors"].append({"line": node["line"], "column": node["column"], "text": said})
+        if node["type"] == "function_statement":
+            below = list(inside(nodes, index))
+            block = next((i for i, inner in enumerate(below) if inner["type"] == "param_block"), None)
+            parameters = list(inside(below, block)) if block is not None else []
+            names = [next(v for v in inside(parameters, i) if v["type"] == "variable"
+                          and v["depth"] == parameter["depth"] + 1)
+                     for i, parameter in enumerate(parameters) if parameter["type"] == "script_parameter"]
+            report["functions"].append({"name": text(next(n for n in below if n["type"] == "function_name")),
+                                        "parameters": [text(name)[1:] for name in names], "text": text(node)})
+        if node["type"] == "command_name":
+            report["commands"].append({"line": node["line"], "name": text(node)})
+    return report
 
 
 def parse(*files):
-    """What parse.mjs says of each file."""
-    # Optimising the grammar of some megabytes takes V8 longer than running it, and delays the exit.
-    command = [tool("node"), "--liftoff-only", HERE / "parse.mjs", grammar(), *files]
-    done = subprocess.run(command, text=True, capture_output=True, timeout=60, check=False)
+    """A report for each file."""
+    done = subprocess.run([parser(), *files], text=True, capture_output=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
-    return {Path(name): report for name, report in json.loads(done.stdout).items()}
+    nodes = [[] for _ in files]
+    for line in done.stdout.splitlines():
+        node = json.loads(line)
+        nodes[node["file"]].append(node)
+    return {path: report_of(found, path.read_bytes()) for path, found in zip(files, nodes)}
