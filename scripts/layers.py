@@ -81,9 +81,9 @@ def run(name, command, timeout_s, env=None, cwd=ROOT, show=False):
     return tally
 
 
-def build(folder):
+def build(folder, *targets):
     started = time.monotonic()
-    done = subprocess.run(["scripts/build", folder], cwd=ROOT, text=True, errors="replace", stdout=subprocess.PIPE,
+    done = subprocess.run(["scripts/build", folder, *targets], cwd=ROOT, text=True, errors="replace", stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, check=False)
     print(f"  built {folder} ({time.monotonic() - started:.0f} s)", flush=True)
     if done.returncode != 0:
@@ -124,7 +124,11 @@ def sim():
 
 
 def system():
-    return meson_tests("build", ["system"]) if build("build") else Tally(failed=1)
+    if not build("build") or not build("build-plain", "cli/odx"):
+        return Tally(failed=1)
+    total = meson_tests("build", ["system"])
+    total.add(run("odx without NTFS", ["test/cli/without_ntfs_test.py", "build/target/odxd", "build-plain/cli/odx"], 60))
+    return total
 
 
 def windows():
