@@ -33,11 +33,19 @@ enum class ReservationGate : std::uint8_t {
   registered,  ///< allowed to registered nexuses, with or without a reservation
 };
 
+/// What a reservation made with RESERVE does to a command (SPC-2 5.5.1): RESERVATION CONFLICT.
+enum class UnitReservationGate : std::uint8_t {
+  none,     ///< always allowed, or the body judges
+  others,   ///< from every nexus but the one that reserved
+  anybody,  ///< PERSISTENT RESERVE IN and OUT: from that one, too
+};
+
 /// What is checked before a body runs, in this order. A bit set means the check applies.
 struct Gates {
   bool logical_unit = true;    ///< 05/25/00 when the LUN has none (INQUIRY, REPORT LUNS, REQUEST SENSE: no)
   bool unit_attention = true;  ///< reports a pending unit attention (INQUIRY, REPORT LUNS, REQUEST SENSE: no)
   ReservationGate reservation = ReservationGate::write;
+  UnitReservationGate unit_reservation = UnitReservationGate::others;
   bool ready = true;   ///< 02/04/02 while stopped by START STOP UNIT
   bool write = false;  ///< DATA PROTECT 07/27/00 when the logical unit is read-only
 };

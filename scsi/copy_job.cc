@@ -9,6 +9,7 @@
 #include "scsi/copy_manager.h"
 #include "scsi/device_server.h"
 #include "scsi/logical_unit.h"
+#include "scsi/reservation_commands.h"
 #include "scsi/task_set.h"
 #include "scsi/work_queue.h"
 
@@ -181,6 +182,21 @@ bool CopyJob::Elsewhere::await_suspend(std::coroutine_handle<> waiting) {
     return false;
   }
   executor_->post([this] { run(); }, [waiting] { waiting.resume(); });
+  return true;
+}
+
+CopyJob::ReservationWork CopyJob::change_reservations(LogicalUnit& lu, ReservationChanges::Change change) {
+  return {server_.executor(), lu, std::move(change)};
+}
+
+bool CopyJob::ReservationWork::await_suspend(std::coroutine_handle<> waiting) {
+  lu_.reservation_changes().submit(executor_, std::move(change_), [this](Reservations::Result result) {
+    if (result) announce(lu_, *result);
+    outcome_ = result ? std::expected<void, ReservationError>() : std::unexpected(result.error());
+    if (waiting_) waiting_.resume();
+  });
+  if (outcome_) return false;
+  waiting_ = waiting;
   return true;
 }
 

@@ -21,6 +21,7 @@
 #include "base/executor.h"
 #include "base/timer_queue.h"
 #include "scsi/command_table.h"
+#include "scsi/reservation_changes.h"
 #include "scsi/sense.h"
 #include "scsi/task.h"
 #include "tokens/copy_operation.h"
@@ -92,6 +93,11 @@ class CopyJob final : public Abortable, public std::enable_shared_from_this<Copy
   /// Something that waits for other things than a store of ours, on a worker thread.
   class Elsewhere;
   Elsewhere elsewhere(std::move_only_function<void()> work);
+
+  /// A change of the registrations or reservation of a logical unit, in its turn, and kept where it is to be. What
+  /// follows from it for others is told. Gives the error.
+  class ReservationWork;
+  ReservationWork change_reservations(LogicalUnit& lu, ReservationChanges::Change change);
 
   // Stopping. `waiter` is let go of when nothing of the operation moves any more, perhaps from inside.
 
@@ -173,6 +179,23 @@ class CopyJob::Elsewhere {
   base::Executor* executor_;
   std::move_only_function<void()> work_;
   bool out_of_memory_ = false;
+};
+
+class CopyJob::ReservationWork {
+ public:
+  bool await_ready() const { return false; }
+  bool await_suspend(std::coroutine_handle<> waiting);
+  std::expected<void, ReservationError> await_resume() const { return *outcome_; }
+
+ private:
+  friend class CopyJob;
+  ReservationWork(base::Executor* executor, LogicalUnit& lu, ReservationChanges::Change change)
+      : executor_(executor), lu_(lu), change_(std::move(change)) {}
+  base::Executor* executor_;
+  LogicalUnit& lu_;
+  ReservationChanges::Change change_;
+  std::coroutine_handle<> waiting_{};
+  std::optional<std::expected<void, ReservationError>> outcome_{};
 };
 
 /// WINDOWS: 0B/55/03 is the only code that becomes STATUS_INSUFFICIENT_RESOURCES (classpnp). SPC-4 names 55h/0Ch and

@@ -82,6 +82,15 @@ bool passes(ReservationGate gate, const Task& task, const Reservations& reservat
   return false;
 }
 
+bool passes(UnitReservationGate gate, const Task& task, const Reservations& reservations) {
+  switch (gate) {
+    case UnitReservationGate::none: return true;
+    case UnitReservationGate::others: return !reservations.unit_reserved_by_another(task.nexus);
+    case UnitReservationGate::anybody: return !reservations.unit_reserved();
+  }
+  return false;
+}
+
 std::unexpected<Sense> conflict(Task& task, std::string rule) {
   task.status = Status::reservation_conflict;
   return std::unexpected(Sense{.rule = std::move(rule)});
@@ -92,6 +101,7 @@ Outcome check_gates(const Gates& gates, Task& task, LogicalUnit& lu) {
   if (gates.unit_attention) {
     if (auto attention = lu.unit_attentions().take(task.nexus)) return std::unexpected(std::move(*attention));
   }
+  if (!passes(gates.unit_reservation, task, lu.reservations())) return conflict(task, "the logical unit is reserved");
   if (!passes(gates.reservation, task, lu.reservations())) {
     return conflict(task, gates.reservation == ReservationGate::registered ? "this I_T nexus is not registered"
                                                                            : "another I_T nexus holds a reservation");
@@ -134,6 +144,12 @@ DeviceServer::DeviceServer(Config config, const base::Clock& array_clock, base::
 DeviceServer::~DeviceServer() = default;
 
 const DeviceServer::Config& DeviceServer::config() const { return impl_->config; }
+std::vector<std::uint16_t> DeviceServer::target_ports() const {
+  std::vector<std::uint16_t> ports{impl_->config.target_portal_group_tag};
+  ports.insert(ports.end(), impl_->config.further_portal_group_tags.begin(),
+               impl_->config.further_portal_group_tags.end());
+  return ports;
+}
 CopyManager& DeviceServer::copy_manager() const { return impl_->copy_manager; }
 const base::Clock& DeviceServer::clock() const { return impl_->clock; }
 base::Executor* DeviceServer::executor() const { return impl_->executor; }

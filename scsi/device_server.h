@@ -55,6 +55,7 @@ class DeviceServer {
   struct Config {
     std::string target_name;  ///< the SCSI target device name, for VPD 83h and ITNexus
     std::uint16_t target_portal_group_tag = 1;
+    std::vector<std::uint16_t> further_portal_group_tags{};  ///< the target's other ports (RFC 7143, 4.4.2)
   };
 
   /// `executor` may be null when no store may block. All references outlive the server.
@@ -62,6 +63,8 @@ class DeviceServer {
   ~DeviceServer();
 
   const Config& config() const;
+  /// Relative target port identifiers: a portal group is a port (RFC 7143, 4.4.2).
+  std::vector<std::uint16_t> target_ports() const;
 
   /// Adds a logical unit. Throws std::invalid_argument when the number is taken.
   void add(Lun lun, std::shared_ptr<LogicalUnit> logical_unit);

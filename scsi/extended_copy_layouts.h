@@ -181,7 +181,6 @@ static_assert(sizeof(SourceNexusSegment) == 32 && offsetof(SourceNexusSegment, f
               offsetof(SourceNexusSegment, transport_id_length) == 28);
 inline constexpr std::uint8_t kMoveAptpl = 0x01;
 inline constexpr std::uint8_t kMoveUnreg = 0x02;
-inline constexpr std::uint8_t kMoveAptplBit = 0;
 
 /// 16h.
 struct BlockImageSegment {

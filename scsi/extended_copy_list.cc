@@ -339,9 +339,6 @@ Parsed<SegmentBody> read_source_nexus(base::Bytes bytes, std::size_t at) {
     return std::unexpected(invalid(at + offsetof(SourceNexusSegment, transport_id_length),
                                    fmt::format("TRANSPORTID LENGTH {} in a descriptor of {} bytes",
                                                layout.transport_id_length.value(), bytes.size())));
-  if (layout.flags & kMoveAptpl)
-    return std::unexpected(Sense::invalid_field_in_list(at + offsetof(SourceNexusSegment, flags), kMoveAptplBit,
-                                                        "APTPL is one; reservations do not persist"));
   base::ByteReader reader(bytes.subspan(sizeof layout));
   auto to = parse_transport_id(reader, at + sizeof layout);
   if (!to) return std::unexpected(std::move(to.error()));
@@ -349,6 +346,7 @@ Parsed<SegmentBody> read_source_nexus(base::Bytes bytes, std::size_t at) {
     return std::unexpected(invalid(at + sizeof layout, "not one TransportID of one initiator port"));
   return ReservationMove{.keys = {layout.reservation_key, layout.service_action_reservation_key},
                          .unregister = (layout.flags & kMoveUnreg) != 0,
+                         .persist_through_power_loss = (layout.flags & kMoveAptpl) != 0,
                          .relative_target_port_identifier = layout.relative_target_port_identifier,
                          .to = std::move(*to)};
 }

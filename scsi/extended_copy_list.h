@@ -123,6 +123,7 @@ struct ReservationKeys {
 struct ReservationMove {
   ReservationKeys keys{};
   bool unregister = false;
+  bool persist_through_power_loss = false;  ///< APTPL
   std::uint16_t relative_target_port_identifier = 0;
   TransportId to{};  ///< one initiator port
 };

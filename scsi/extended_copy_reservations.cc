@@ -23,60 +23,74 @@ std::expected<ExtendedCopy::Party, Sense> ExtendedCopy::registrar(const SegmentD
                                  FieldPointer::segment(id_field(From::copy_destination))));
 }
 
-/// REGISTER.
-ExtendedCopy::Outcome ExtendedCopy::register_key(const SegmentDescriptor& segment, const ReservationKeys& keys) {
+/// A change that was refused, as the copy manager tells it: RESERVATION CONFLICT, or the sense data it would have got.
+ExtendedCopy::Outcome ExtendedCopy::reservation_outcome(const Party& destination,
+                                                        std::expected<void, ReservationError> done) const {
+  if (done) return {};
+  switch (done.error()) {
+    case ReservationError::conflict: return std::unexpected(reservation_conflict(destination));
+    case ReservationError::too_many_registrants:
+    case ReservationError::not_persisted:
+      return std::unexpected(forwarded(destination, reservation_resources(done.error())));
+    default:
+      return std::unexpected(
+          forwarded(destination, Sense::illegal_request(AdditionalSense::invalid_field_in_parameter_list,
+                                                        "no reservation to move, moved to itself, or a key of zero")));
+  }
+}
+
+/// REGISTER; APTPL, which the segment does not have, stays what it is.
+base::Async<ExtendedCopy::Outcome> ExtendedCopy::register_key(const SegmentDescriptor& segment,
+                                                              const ReservationKeys& keys) {
   auto destination = registrar(segment);
-  if (!destination) return std::unexpected(std::move(destination.error()));
-  LogicalUnit& lu = *destination->lu;
-  bool attached = job_.server().nexuses().contains(job_.nexus());
-  auto done = lu.reservations().register_key({nexus_, attached ? job_.nexus() : NexusId::none}, keys.reservation_key,
-                                             keys.service_action_reservation_key);
-  if (!done && done.error() == ReservationError::too_many_registrants)
-    return std::unexpected(
-        forwarded(*destination, Sense::illegal_request(AdditionalSense::insufficient_registration_resources,
-                                                       "the limit on registered I_T nexuses is reached")));
-  if (!done) return std::unexpected(reservation_conflict(*destination));
-  announce(lu, *done);
-  return {};
+  if (!destination) co_return std::unexpected(std::move(destination.error()));
+  ReservationChanges::Change change = [this, keys](Reservations& reservations) {
+    bool attached = job_.server().nexuses().contains(job_.nexus());
+    return reservations.register_key({nexus_, attached ? job_.nexus() : NexusId::none}, keys.reservation_key,
+                                     keys.service_action_reservation_key);
+  };
+  auto done = co_await job_.change_reservations(*destination->lu, std::move(change));
+  co_return reservation_outcome(*destination, done);
 }
 
 /// Those that were met are carried out when the copy is over, well or not, so that a reservation goes back to whoever
 /// it was to go to. All are tried; the first error counts.
-ExtendedCopy::Outcome ExtendedCopy::move_reservations() {
+base::Async<ExtendedCopy::Outcome> ExtendedCopy::move_reservations() {
   std::uint16_t reached = segment_;
   Outcome all{};
   for (std::uint16_t index : std::exchange(moves_, {})) {
     segment_ = index;
-    Outcome done = move_reservation(list_.segments[index], std::get<ReservationMove>(list_.segments[index].what));
+    Outcome done =
+        co_await move_reservation(list_.segments[index], std::get<ReservationMove>(list_.segments[index].what));
     if (all && !done) all = std::move(done);
   }
   segment_ = reached;
-  return all;
+  co_return all;
 }
 
 /// REGISTER AND MOVE.
-ExtendedCopy::Outcome ExtendedCopy::move_reservation(const SegmentDescriptor& segment, const ReservationMove& move) {
+base::Async<ExtendedCopy::Outcome> ExtendedCopy::move_reservation(const SegmentDescriptor& segment,
+                                                                  const ReservationMove& move) {
   auto destination = registrar(segment);
-  if (!destination) return std::unexpected(std::move(destination.error()));
+  if (!destination) co_return std::unexpected(std::move(destination.error()));
   LogicalUnit& lu = *destination->lu;
-  if (move.relative_target_port_identifier != job_.server().config().target_portal_group_tag)
+  auto refuse = [&](std::string rule) {
     return std::unexpected(forwarded(
-        *destination,
-        Sense::illegal_request(AdditionalSense::invalid_field_in_parameter_list,
-                               fmt::format("the target has no port {}", move.relative_target_port_identifier))));
-  auto done =
-      lu.reservations().register_and_move(nexus_, move.keys.reservation_key, move.keys.service_action_reservation_key,
-                                          named_nexuses(job_.server(), move.to).front(), move.unregister);
-  if (!done && done.error() != ReservationError::conflict)
-    return std::unexpected(forwarded(
-        *destination, done.error() == ReservationError::too_many_registrants
-                          ? Sense::illegal_request(AdditionalSense::insufficient_registration_resources,
-                                                   "the limit on registered I_T nexuses is reached")
-                          : Sense::illegal_request(AdditionalSense::invalid_field_in_parameter_list,
-                                                   "no reservation to move, moved to itself, or a key of zero")));
-  if (!done) return std::unexpected(reservation_conflict(*destination));
-  announce(lu, *done);
-  return {};
+        *destination, Sense::illegal_request(AdditionalSense::invalid_field_in_parameter_list, std::move(rule))));
+  };
+  if (!has_target_port(job_.server(), move.relative_target_port_identifier))
+    co_return refuse(fmt::format("the target has no port {}", move.relative_target_port_identifier));
+  if (move.persist_through_power_loss && !lu.reservation_changes().can_persist())
+    co_return refuse("APTPL is one, reservations of this logical unit do not persist through power loss");
+  ReservationChanges::Change change = [this, &move](Reservations& reservations) {
+    auto to = named_nexuses(job_.server(), move.to, move.relative_target_port_identifier).front();
+    auto result = reservations.register_and_move(nexus_, move.keys.reservation_key,
+                                                 move.keys.service_action_reservation_key, to, move.unregister);
+    if (result) reservations.set_persist_through_power_loss(move.persist_through_power_loss);
+    return result;
+  };
+  auto done = co_await job_.change_reservations(lu, std::move(change));
+  co_return reservation_outcome(*destination, done);
 }
 
 }  // namespace scsi

@@ -63,7 +63,7 @@ base::Async<ExtendedCopy::Outcome> ExtendedCopy::process_segments() {
 base::Async<CopyJob::End> ExtendedCopy::run() {
   Outcome done = co_await process_segments();
   // Whatever happened: nobody is left with a reservation that was to be given back.
-  if (Outcome moved = move_reservations(); done) done = std::move(moved);
+  if (Outcome moved = co_await move_reservations(); done) done = std::move(moved);
   if (job_.stopping()) co_return CopyJob::completed({});
   if (!done) co_return CopyJob::failed(outcome(tokens::CopyStatus::completed_with_errors), std::move(done.error()));
   auto tokens = create_tokens();
@@ -87,7 +87,7 @@ base::Async<CopyJob::End> ExtendedCopy::run() {
 base::Async<ExtendedCopy::Outcome> ExtendedCopy::process(const SegmentDescriptor& segment) {
   if (const auto* check = std::get_if<VerifyCscd>(&segment.what)) co_return verify(segment, *check);
   if (const auto* ranges = std::get_if<PopulateRod>(&segment.what)) co_return co_await populate(segment, *ranges);
-  if (const auto* keys = std::get_if<ReservationKeys>(&segment.what)) co_return register_key(segment, *keys);
+  if (const auto* keys = std::get_if<ReservationKeys>(&segment.what)) co_return co_await register_key(segment, *keys);
   if (std::holds_alternative<ReservationMove>(segment.what)) {
     moves_.push_back(segment_);
     co_return Outcome{};
@@ -231,9 +231,12 @@ ExtendedCopy::Outcome ExtendedCopy::check_parties(const SegmentDescriptor& segme
     if (party->lu && party->lu->stopped())
       return std::unexpected(forwarded(
           *party, {SenseKey::not_ready, AdditionalSense::logical_unit_not_ready_initializing_command_required}));
-  if (source.lu && !source.lu->reservations().may_read(source.lu->reservations().find(nexus_)))
+  auto reserved = [this](const LogicalUnit& lu) { return lu.reservations().unit_reserved_by_another(job_.nexus()); };
+  if (source.lu &&
+      (reserved(*source.lu) || !source.lu->reservations().may_read(source.lu->reservations().find(nexus_))))
     return std::unexpected(reservation_conflict(source));
-  if (destination.lu && !destination.lu->reservations().may_write(destination.lu->reservations().find(nexus_)))
+  if (destination.lu && (reserved(*destination.lu) ||
+                         !destination.lu->reservations().may_write(destination.lu->reservations().find(nexus_))))
     return std::unexpected(reservation_conflict(destination));
   std::string from = source.lu ? source.lu->config().name : source.data ? source.data->source().name : std::string();
   if (destination.lu && !from.empty() && unreachable(job_.manager(), from, destination.lu->config().name))

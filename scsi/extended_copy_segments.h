@@ -112,9 +112,10 @@ class ExtendedCopy {
   base::Async<Outcome> process_segments();
 
   // Persistent reservations (extended_copy_reservations.cc).
-  Outcome register_key(const SegmentDescriptor& segment, const ReservationKeys& keys);
-  Outcome move_reservations();
-  Outcome move_reservation(const SegmentDescriptor& segment, const ReservationMove& move);
+  base::Async<Outcome> register_key(const SegmentDescriptor& segment, const ReservationKeys& keys);
+  base::Async<Outcome> move_reservations();
+  base::Async<Outcome> move_reservation(const SegmentDescriptor& segment, const ReservationMove& move);
+  Outcome reservation_outcome(const Party& destination, std::expected<void, ReservationError> done) const;
   std::expected<Party, Sense> registrar(const SegmentDescriptor& segment);
   Outcome verify(const SegmentDescriptor& segment, const VerifyCscd& verify);
 

@@ -1,6 +1,7 @@
 #include "scsi/logical_unit.h"
 
 #include "scsi/mode_pages.h"
+#include "scsi/reservation_changes.h"
 #include "scsi/reservations.h"
 #include "scsi/task_set.h"
 #include "scsi/unit_attentions.h"
@@ -9,11 +10,16 @@
 namespace scsi {
 
 LogicalUnit::LogicalUnit(LogicalUnitConfig config, std::unique_ptr<handlers::BackingStore> store)
+    : LogicalUnit(std::move(config), std::move(store), nullptr) {}
+
+LogicalUnit::LogicalUnit(LogicalUnitConfig config, std::unique_ptr<handlers::BackingStore> store,
+                         std::unique_ptr<ReservationStore> reservation_store)
     : config_(std::move(config)),
       store_(std::move(store)),
       unit_attentions_(std::make_unique<UnitAttentions>()),
       mode_pages_(std::make_unique<ModePages>()),
       reservations_(std::make_unique<Reservations>()),
+      reservation_changes_(std::make_unique<ReservationChanges>(*reservations_, std::move(reservation_store))),
       tasks_(std::make_unique<TaskSet>()),
       work_(std::make_unique<WorkQueue>(*this)) {}
 

@@ -39,13 +39,18 @@ struct LogicalUnitConfig {
 
 class UnitAttentions;
 class ModePages;
+class ReservationChanges;
 class Reservations;
+class ReservationStore;
 class TaskSet;
 class WorkQueue;
 
 class LogicalUnit {
  public:
   LogicalUnit(LogicalUnitConfig config, std::unique_ptr<handlers::BackingStore> store);
+  /// With a place where its reservations persist through power loss (scsi/reservation_changes.h); null: they do not.
+  LogicalUnit(LogicalUnitConfig config, std::unique_ptr<handlers::BackingStore> store,
+              std::unique_ptr<ReservationStore> reservation_store);
   ~LogicalUnit();
 
   const LogicalUnitConfig& config() const { return config_; }
@@ -68,6 +73,7 @@ class LogicalUnit {
   const ModePages& mode_pages() const { return *mode_pages_; }
   Reservations& reservations() { return *reservations_; }
   const Reservations& reservations() const { return *reservations_; }
+  ReservationChanges& reservation_changes() { return *reservation_changes_; }
   TaskSet& tasks() { return *tasks_; }
   WorkQueue& work() { return *work_; }
 
@@ -80,6 +86,7 @@ class LogicalUnit {
   std::unique_ptr<UnitAttentions> unit_attentions_;
   std::unique_ptr<ModePages> mode_pages_;
   std::unique_ptr<Reservations> reservations_;
+  std::unique_ptr<ReservationChanges> reservation_changes_;
   std::unique_ptr<TaskSet> tasks_;
   std::unique_ptr<WorkQueue> work_;
   bool stopped_ = false;

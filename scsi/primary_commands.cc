@@ -9,9 +9,14 @@ namespace {
 std::expected<void, Sense> test_unit_ready(CommandContext&) { return {}; }
 
 /// INQUIRY, REPORT LUNS and REQUEST SENSE are served whatever the state (SAM-5 5.14, SPC-4 6.6.1).
-constexpr Gates kAlways{
-    .logical_unit = false, .unit_attention = false, .reservation = ReservationGate::none, .ready = false};
-constexpr Gates kNotReadyToo{.reservation = ReservationGate::none, .ready = false};
+constexpr Gates kAlways{.logical_unit = false,
+                        .unit_attention = false,
+                        .reservation = ReservationGate::none,
+                        .unit_reservation = UnitReservationGate::none,
+                        .ready = false};
+/// LOG SENSE passes every reservation, also one made with RESERVE (SPC-2 5.5.1).
+constexpr Gates kLogging{
+    .reservation = ReservationGate::none, .unit_reservation = UnitReservationGate::none, .ready = false};
 // Through write exclusive reservations, as ALLOW COMMANDS of REPORT CAPABILITIES says (SPC-4 6.15.4).
 constexpr Gates kReporting{.reservation = ReservationGate::read, .ready = false};
 constexpr Gates kChanging{.reservation = ReservationGate::write, .ready = false};
@@ -62,7 +67,7 @@ constexpr CommandDescriptor kRows[] = {
      .cdb_length = 10,
      .usage = {0x4D, 0x00, 0xFF, 0xFF, 0x00, 0xFF, 0xFF, 0xFF, 0xFF, 0x00},
      .direction = DataDirection::in,
-     .gates = kNotReadyToo,
+     .gates = kLogging,
      .transfer_length = log_sense_length,
      .body = log_sense},
     {.name = "MODE SELECT(10)",

@@ -7,6 +7,7 @@
 
 #include "scsi/device_server.h"
 #include "scsi/logical_unit.h"
+#include "scsi/reservation_changes.h"
 #include "scsi/task_set.h"
 #include "scsi/transport_id.h"
 #include "scsi/unit_attentions.h"
@@ -88,8 +89,11 @@ struct Capabilities {
   base::be16 reserved{};
 };
 static_assert(sizeof(Capabilities) == 8 && offsetof(Capabilities, type_mask) == 4);
+constexpr std::uint8_t kCompatibleReservationHandling = 0x10;
 constexpr std::uint8_t kSpecifyInitiatorPortsCapable = 0x08;
 constexpr std::uint8_t kAllTargetPortsCapable = 0x04;
+constexpr std::uint8_t kPersistThroughPowerLossCapable = 0x01;
+constexpr std::uint8_t kPersistThroughPowerLossActivated = 0x01;  ///< in more_flags
 constexpr std::uint8_t kTypeMaskValid = 0x80;
 /// ALLOW COMMANDS 011b: TEST UNIT READY through any reservation; MODE SENSE, REPORT SUPPORTED OPERATION CODES and
 /// REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS through write exclusive ones.
@@ -147,8 +151,10 @@ Outcome read_reservation(CommandContext& context) {
 
 Outcome report_capabilities(CommandContext& context) {
   Capabilities data;
-  data.flags = kSpecifyInitiatorPortsCapable | kAllTargetPortsCapable;
+  data.flags = kCompatibleReservationHandling | kSpecifyInitiatorPortsCapable | kAllTargetPortsCapable;
+  if (context.lu->reservation_changes().can_persist()) data.flags |= kPersistThroughPowerLossCapable;
   data.more_flags = kTypeMaskValid | kAllowCommands;
+  if (context.lu->reservations().persist_through_power_loss()) data.more_flags |= kPersistThroughPowerLossActivated;
   data.type_mask = kAllTypes;
   base::Bytes bytes = base::bytes_of(data);
   context.respond({bytes.begin(), bytes.end()});
@@ -186,6 +192,7 @@ struct OutList {
 static_assert(sizeof(OutList) == 24 && offsetof(OutList, flags) == 20);
 constexpr std::uint8_t kSpecifyInitiatorPorts = 0x08;
 constexpr std::uint8_t kSpecifyInitiatorPortsBit = 3;
+constexpr std::uint8_t kAllTargetPorts = 0x04;
 constexpr std::uint8_t kActivatePersistThroughPowerLoss = 0x01;
 constexpr std::uint8_t kActivatePersistThroughPowerLossBit = 0;
 
@@ -231,11 +238,13 @@ std::expected<OutList, Sense> out_list(const CommandContext& context) {
   return fixed;
 }
 
-/// APTPL=1 cannot be kept, and is said not to be (PTPL_C=0).
-std::expected<void, Sense> check_aptpl(std::uint8_t flags, std::size_t byte) {
-  if (!(flags & kActivatePersistThroughPowerLoss)) return {};
-  return std::unexpected(Sense::invalid_field_in_list(byte, kActivatePersistThroughPowerLossBit,
-                                                      "APTPL is one, reservations do not persist through power loss"));
+/// What APTPL asks for. 05/26/00 where it is one and nothing can persist (SPC-4 6.16.3).
+std::expected<bool, Sense> aptpl(const CommandContext& context, std::uint8_t flags, std::size_t byte) {
+  bool activate = flags & kActivatePersistThroughPowerLoss;
+  if (!activate || context.lu->reservation_changes().can_persist()) return activate;
+  return std::unexpected(Sense::invalid_field_in_list(
+      byte, kActivatePersistThroughPowerLossBit,
+      "APTPL is one, reservations of this logical unit do not persist through power loss"));
 }
 
 Nexus sender(const CommandContext& context) { return {context.server.nexus(context.task.nexus), context.task.nexus}; }
@@ -248,14 +257,14 @@ std::optional<ReservationType> requested_type(const CommandContext& context) {
   return reservation_type(scope_type(context) & kTypeMask);
 }
 
-Sense invalid_type(const CommandContext& context) {
-  bool scope = scope_type(context) & kScopeMask;
+Sense invalid_type(std::uint8_t scope_type) {
+  bool scope = scope_type & kScopeMask;
   return Sense::invalid_field_in_cdb(offsetof(PersistentReserveOutCdb, scope_type),
                                      scope ? kScopeHighBit : kTypeHighBit,
                                      scope ? "SCOPE is not that of the logical unit" : "TYPE is reserved");
 }
 
-std::unexpected<Sense> fail(CommandContext& context, ReservationError error) {
+std::unexpected<Sense> fail(Task& task, ReservationError error) {
   auto refuse = [](Sense sense) { return std::unexpected(std::move(sense)); };
   constexpr std::size_t kNewKey = offsetof(OutList, service_action_reservation_key);
   static_assert(kNewKey == offsetof(MoveList, service_action_reservation_key));
@@ -265,12 +274,12 @@ std::unexpected<Sense> fail(CommandContext& context, ReservationError error) {
       return refuse(Sense::invalid_field_in_list(offsetof(OutList, flags), kSpecifyInitiatorPortsBit,
                                                  "SPEC_I_PT is one, and the I_T nexus is registered"));
     case ReservationError::too_many_registrants:
-      return refuse(Sense::illegal_request(AdditionalSense::insufficient_registration_resources,
-                                           "the limit on registered I_T nexuses is reached"));
+    case ReservationError::not_persisted: return refuse(reservation_resources(error));
     case ReservationError::invalid_release:
       return refuse(Sense::illegal_request(AdditionalSense::invalid_release_of_persistent_reservation,
                                            "SCOPE and TYPE are not those of the reservation"));
-    case ReservationError::invalid_type: return refuse(invalid_type(context));
+    case ReservationError::invalid_type:
+      return refuse(invalid_type(base::load<PersistentReserveOutCdb>(task.cdb).scope_type));
     case ReservationError::no_reservation:
       return refuse(
           Sense::invalid_field_in_cdb(kServiceActionByte, kServiceActionHighBit, "there is no reservation to move"));
@@ -279,20 +288,36 @@ std::unexpected<Sense> fail(CommandContext& context, ReservationError error) {
     case ReservationError::no_service_action_key:
       return refuse(Sense::invalid_field_in_list(kNewKey, {}, "SERVICE ACTION RESERVATION KEY is zero"));
   }
-  return context.reservation_conflict(
-      "the reservation key is not that of this I_T nexus, or names nobody, or another "
-      "I_T nexus holds the reservation");
+  task.status = Status::reservation_conflict;
+  return std::unexpected(Sense{
+      .rule = "the reservation key is not that of this I_T nexus, or names nobody, or another I_T nexus holds the "
+              "reservation"});
 }
 
-/// Ends a service action that has nothing to wait for.
-Outcome conclude(CommandContext& context, const Reservations::Result& result) {
-  if (!result) return fail(context, result.error());
-  announce(*context.lu, *result);
+using Then = std::move_only_function<void(Task& task, const Reservations::Consequences& consequences)>;
+
+/// Makes `change` in its turn, and tells whom it concerns; then `then`, which finishes the task. The task may be gone
+/// when this returns.
+Outcome make(CommandContext& context, ReservationChanges::Change change, Then then) {
+  context.defer(waits_for_others);
+  auto done = [&task = context.task, then = std::move(then)](Reservations::Result result) mutable {
+    if (!result) return task.server->finish(task, fail(task, result.error()));
+    announce(*task.logical_unit, *result);
+    then(task, *result);
+  };
+  context.lu->reservation_changes().submit(context.server.executor(), std::move(change), std::move(done));
   return {};
 }
 
-/// The TransportIDs of a REGISTER with SPEC_I_PT=1. 05/26/00 for one that is wrong or names nobody.
-std::expected<std::vector<Nexus>, Sense> specified_nexuses(const CommandContext& context, base::Bytes list) {
+/// Of a service action with nothing to wait for but that it is kept.
+Outcome make(CommandContext& context, ReservationChanges::Change change) {
+  return make(context, std::move(change), [](Task& task, const auto&) { task.server->finish(task, {}); });
+}
+
+/// The TransportIDs of a REGISTER with SPEC_I_PT=1, with each of `ports`. 05/26/00 for one that is wrong or names
+/// nobody.
+std::expected<std::vector<Nexus>, Sense> specified_nexuses(const CommandContext& context, base::Bytes list,
+                                                           std::span<const std::uint16_t> ports) {
   base::ByteReader reader(list);
   reader.skip(sizeof(OutList));
   std::uint32_t length = reader.u32();
@@ -304,85 +329,126 @@ std::expected<std::vector<Nexus>, Sense> specified_nexuses(const CommandContext&
     std::size_t at = reader.position();
     auto id = parse_transport_id(reader, 0);
     if (!id) return std::unexpected(std::move(id.error()));
-    auto named = named_nexuses(context.server, *id);
-    if (named.empty())
+    std::size_t before = nexuses.size();
+    for (std::uint16_t port : ports)
+      std::ranges::move(named_nexuses(context.server, *id, port), std::back_inserter(nexuses));
+    if (nexuses.size() == before)
       return std::unexpected(
           Sense::invalid_field_in_list(at, {}, "no I_T nexus of this initiator is known: " + id->initiator_name));
-    std::ranges::move(named, std::back_inserter(nexuses));
   }
   return nexuses;
 }
 
-/// ALL_TG_PT needs nothing more: a target has one port (RFC 7143, 4.4.2), the one the command came through.
+/// The same initiator port with the target's other ports, for ALL_TG_PT=1.
+std::vector<Nexus> other_ports(const CommandContext& context) {
+  std::vector<Nexus> nexuses;
+  const Nexus from = sender(context);
+  for (std::uint16_t port : context.server.target_ports())
+    if (port != from.name.target_portal_group_tag) {
+      ITNexus name = from.name;
+      name.target_portal_group_tag = port;
+      nexuses.push_back({name, attached_as(context.server, name)});
+    }
+  return nexuses;
+}
+
+/// The nexuses as they are attached now: writing may have taken a while.
+std::vector<Nexus> attached_now(const DeviceServer& server, std::vector<Nexus> nexuses) {
+  for (Nexus& each : nexuses) each.id = attached_as(server, each.name);
+  return nexuses;
+}
+
 Outcome pr_register(CommandContext& context) {
   auto list = out_list(context);
   if (!list) return std::unexpected(std::move(list.error()));
-  if (auto good = check_aptpl(list->flags, offsetof(OutList, flags)); !good) return good;
+  auto activate = aptpl(context, list->flags, offsetof(OutList, flags));
+  if (!activate) return std::unexpected(std::move(activate.error()));
   base::Bytes whole = *context.parameter_list();
+  const Nexus from = sender(context);
+  std::vector<Nexus> ports;
+  if (list->flags & kAllTargetPorts) ports = other_ports(context);
   std::optional<std::vector<Nexus>> others;
   if (list->flags & kSpecifyInitiatorPorts) {
-    auto specified = specified_nexuses(context, whole);
+    auto through =
+        list->flags & kAllTargetPorts ? context.server.target_ports() : std::vector{from.name.target_portal_group_tag};
+    auto specified = specified_nexuses(context, whole, through);
     if (!specified) return std::unexpected(std::move(specified.error()));
     others = std::move(*specified);
   } else if (whole.size() != sizeof(OutList)) {
     return std::unexpected(Sense::illegal_request(AdditionalSense::parameter_list_length_error,
                                                   "more than 24 bytes, and SPEC_I_PT is zero"));
   }
-  return conclude(context, context.lu->reservations().register_key(sender(context), list->reservation_key,
-                                                                   list->service_action_reservation_key, others));
+  return make(context, [=, &server = context.server, fixed = *list, activate = *activate](Reservations& reservations) {
+    std::optional<std::vector<Nexus>> with;
+    if (others) with = attached_now(server, *others);
+    auto result = reservations.register_key(from, fixed.reservation_key, fixed.service_action_reservation_key, with,
+                                            attached_now(server, ports));
+    if (result) reservations.set_persist_through_power_loss(activate);
+    return result;
+  });
 }
 
 Outcome pr_register_and_ignore_existing_key(CommandContext& context) {
   auto list = out_list(context);
   if (!list) return std::unexpected(std::move(list.error()));
-  if (auto good = check_aptpl(list->flags, offsetof(OutList, flags)); !good) return good;
-  return conclude(context, context.lu->reservations().register_and_ignore_existing_key(
-                               sender(context), list->service_action_reservation_key));
+  auto activate = aptpl(context, list->flags, offsetof(OutList, flags));
+  if (!activate) return std::unexpected(std::move(activate.error()));
+  std::vector<Nexus> ports;
+  if (list->flags & kAllTargetPorts) ports = other_ports(context);
+  return make(context, [=, &server = context.server, from = sender(context), fixed = *list,
+                        activate = *activate](Reservations& reservations) {
+    auto result = reservations.register_and_ignore_existing_key(from, fixed.service_action_reservation_key,
+                                                                attached_now(server, ports));
+    if (result) reservations.set_persist_through_power_loss(activate);
+    return result;
+  });
 }
 
 Outcome pr_reserve(CommandContext& context) {
   auto list = out_list(context);
   if (!list) return std::unexpected(std::move(list.error()));
   auto type = requested_type(context);
-  if (!type) return std::unexpected(invalid_type(context));
-  return conclude(context, context.lu->reservations().reserve(sender(context).name, list->reservation_key, *type));
+  if (!type) return std::unexpected(invalid_type(scope_type(context)));
+  return make(context, [from = sender(context).name, key = list->reservation_key.value(),
+                        type = *type](Reservations& reservations) { return reservations.reserve(from, key, type); });
 }
 
 Outcome pr_release(CommandContext& context) {
   auto list = out_list(context);
   if (!list) return std::unexpected(std::move(list.error()));
-  return conclude(context, context.lu->reservations().release(sender(context).name, list->reservation_key,
-                                                              requested_type(context)));
+  return make(context,
+              [from = sender(context).name, key = list->reservation_key.value(), type = requested_type(context)](
+                  Reservations& reservations) { return reservations.release(from, key, type); });
 }
 
 Outcome pr_clear(CommandContext& context) {
   auto list = out_list(context);
   if (!list) return std::unexpected(std::move(list.error()));
-  return conclude(context, context.lu->reservations().clear(sender(context).name, list->reservation_key));
+  return make(context, [from = sender(context).name, key = list->reservation_key.value()](Reservations& reservations) {
+    return reservations.clear(from, key);
+  });
 }
 
-Reservations::Result preempt(const CommandContext& context, const OutList& list) {
-  return context.lu->reservations().preempt(sender(context).name, list.reservation_key,
-                                            list.service_action_reservation_key, requested_type(context));
+ReservationChanges::Change preempting(const CommandContext& context, const OutList& list) {
+  return [from = sender(context).name, key = list.reservation_key.value(),
+          victims_key = list.service_action_reservation_key.value(), type = requested_type(context)](
+             Reservations& reservations) { return reservations.preempt(from, key, victims_key, type); };
 }
 
 Outcome pr_preempt(CommandContext& context) {
   auto list = out_list(context);
   if (!list) return std::unexpected(std::move(list.error()));
-  return conclude(context, preempt(context, *list));
+  return make(context, preempting(context, *list));
 }
 
 /// Answered when no task of a preempted nexus can change data any more (SPC-4 5.12.11.5).
 Outcome pr_preempt_and_abort(CommandContext& context) {
   auto list = out_list(context);
   if (!list) return std::unexpected(std::move(list.error()));
-  auto result = preempt(context, *list);
-  if (!result) return fail(context, result.error());
-  announce(*context.lu, *result);
-  context.defer(waits_for_others);
-  context.server.abort_preempted(*context.lu, result->preempted,
-                                 [&task = context.task] { task.server->finish(task, {}); });
-  return {};
+  return make(context, preempting(context, *list), [](Task& task, const Reservations::Consequences& consequences) {
+    task.server->abort_preempted(*task.logical_unit, consequences.preempted,
+                                 [&task] { task.server->finish(task, {}); });
+  });
 }
 
 Outcome pr_register_and_move(CommandContext& context) {
@@ -390,12 +456,12 @@ Outcome pr_register_and_move(CommandContext& context) {
   if (!list) return std::unexpected(std::move(list.error()));
   base::ByteReader reader(*list);
   auto fixed = reader.layout<MoveList>();
-  if (auto good = check_aptpl(fixed.flags, offsetof(MoveList, flags)); !good) return good;
-  const DeviceServer::Config& port = context.server.config();
-  if (fixed.relative_target_port_identifier != port.target_portal_group_tag)
-    return std::unexpected(Sense::invalid_field_in_list(
-        offsetof(MoveList, relative_target_port_identifier), {},
-        fmt::format("the target has no port {}", fixed.relative_target_port_identifier.value())));
+  auto activate = aptpl(context, fixed.flags, offsetof(MoveList, flags));
+  if (!activate) return std::unexpected(std::move(activate.error()));
+  std::uint16_t port = fixed.relative_target_port_identifier;
+  if (!has_target_port(context.server, port))
+    return std::unexpected(Sense::invalid_field_in_list(offsetof(MoveList, relative_target_port_identifier), {},
+                                                        fmt::format("the target has no port {}", port)));
   if (fixed.transportid_length != reader.remaining())
     return std::unexpected(Sense::invalid_field_in_list(
         offsetof(MoveList, transportid_length), {},
@@ -405,24 +471,42 @@ Outcome pr_register_and_move(CommandContext& context) {
   if (!id->isid || reader.remaining() > 0)
     return std::unexpected(
         Sense::invalid_field_in_list(sizeof(MoveList), {}, "not one TransportID of one initiator port"));
-  return conclude(context, context.lu->reservations().register_and_move(
-                               sender(context).name, fixed.reservation_key, fixed.service_action_reservation_key,
-                               named_nexuses(context.server, *id).front(), fixed.flags & kUnregister));
+  return make(context, [fixed, port, id = *id, &server = context.server, from = sender(context).name,
+                        activate = *activate](Reservations& reservations) {
+    auto result = reservations.register_and_move(from, fixed.reservation_key, fixed.service_action_reservation_key,
+                                                 named_nexuses(server, id, port).front(), fixed.flags & kUnregister);
+    if (result) reservations.set_persist_through_power_loss(activate);
+    return result;
+  });
 }
+
+// ---- RESERVE and RELEASE (SPC-2) -------------------------------------------------------------------------------
+
+/// In turn with the changes of persistent reservations, which exclude such a reservation.
+Outcome change_unit(CommandContext& context, bool (Reservations::*change)(NexusId)) {
+  return make(context, [change, from = context.task.nexus](Reservations& reservations) -> Reservations::Result {
+    if ((reservations.*change)(from)) return Reservations::Consequences{};
+    return std::unexpected(ReservationError::conflict);
+  });
+}
+
+Outcome reserve_unit(CommandContext& context) { return change_unit(context, &Reservations::reserve_unit); }
+Outcome release_unit(CommandContext& context) { return change_unit(context, &Reservations::release_unit); }
 
 // ---- Rows ------------------------------------------------------------------------------------------------------
 
 constexpr CommandDescriptor in_row(std::string_view name, InServiceAction action, CommandBody body) {
   auto code = static_cast<std::uint8_t>(action);
-  return {.name = name,
-          .opcode = kPersistentReserveIn,
-          .service_action = code,
-          .cdb_length = sizeof(PersistentReserveInCdb),
-          .usage = {kPersistentReserveIn, code, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0},
-          .direction = DataDirection::in,
-          .gates = {.reservation = ReservationGate::none, .ready = false},
-          .transfer_length = in_length,
-          .body = body};
+  return {
+      .name = name,
+      .opcode = kPersistentReserveIn,
+      .service_action = code,
+      .cdb_length = sizeof(PersistentReserveInCdb),
+      .usage = {kPersistentReserveIn, code, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0},
+      .direction = DataDirection::in,
+      .gates = {.reservation = ReservationGate::none, .unit_reservation = UnitReservationGate::anybody, .ready = false},
+      .transfer_length = in_length,
+      .body = body};
 }
 
 /// SPC-4 table 66: who is not registered may register, and no more.
@@ -435,16 +519,34 @@ constexpr CommandDescriptor out_row(std::string_view name, OutServiceAction acti
           .cdb_length = sizeof(PersistentReserveOutCdb),
           .usage = {kPersistentReserveOut, code, 0xFF, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0},
           .direction = DataDirection::out,
-          .gates = {.reservation = gate, .ready = false},
+          .gates = {.reservation = gate, .unit_reservation = UnitReservationGate::anybody, .ready = false},
           .transfer_length = out_length,
           .body = body,
           .check = check_out};
+}
+
+/// No third party and no extents: their bits and fields must be zero (SPC-2; 05/24/00 with the bit).
+constexpr CommandDescriptor unit_row(std::string_view name, std::uint8_t opcode, std::uint8_t cdb_length,
+                                     CommandBody body) {
+  return {
+      .name = name,
+      .opcode = opcode,
+      .cdb_length = cdb_length,
+      .usage = {opcode},
+      .direction = DataDirection::none,
+      .gates = {.reservation = ReservationGate::none, .unit_reservation = UnitReservationGate::none, .ready = false},
+      .transfer_length = nullptr,
+      .body = body};
 }
 
 constexpr auto kAnybody = ReservationGate::none;
 constexpr auto kRegistered = ReservationGate::registered;
 
 constexpr CommandDescriptor kRows[] = {
+    unit_row("RESERVE(6)", 0x16, 6, reserve_unit),
+    unit_row("RELEASE(6)", 0x17, 6, release_unit),
+    unit_row("RESERVE(10)", 0x56, 10, reserve_unit),
+    unit_row("RELEASE(10)", 0x57, 10, release_unit),
     in_row("PERSISTENT RESERVE IN, READ KEYS", InServiceAction::read_keys, read_keys),
     in_row("PERSISTENT RESERVE IN, READ RESERVATION", InServiceAction::read_reservation, read_reservation),
     in_row("PERSISTENT RESERVE IN, REPORT CAPABILITIES", InServiceAction::report_capabilities, report_capabilities),
@@ -464,16 +566,42 @@ constexpr CommandDescriptor kRows[] = {
 
 }  // namespace
 
-std::vector<Reservations::Nexus> named_nexuses(const DeviceServer& server, const TransportId& id) {
-  std::vector<Reservations::Nexus> named;
-  for (const auto& [nexus, name] : server.nexuses()) {
-    if (name.initiator_name == id.initiator_name && (!id.isid || name.isid == *id.isid)) named.push_back({name, nexus});
+bool has_target_port(const DeviceServer& server, std::uint16_t port) {
+  auto ports = server.target_ports();
+  return std::ranges::find(ports, port) != ports.end();
+}
+
+NexusId attached_as(const DeviceServer& server, const ITNexus& name) {
+  for (const auto& [id, nexus] : server.nexuses())
+    if (nexus == name) return id;
+  return NexusId::none;
+}
+
+std::vector<Reservations::Nexus> named_nexuses(const DeviceServer& server, const TransportId& id, std::uint16_t port) {
+  if (id.isid) {
+    ITNexus name{id.initiator_name, *id.isid, server.config().target_name, port};
+    return {{name, attached_as(server, name)}};
   }
-  if (named.empty() && id.isid)
-    named.push_back(
-        {{id.initiator_name, *id.isid, server.config().target_name, server.config().target_portal_group_tag},
-         NexusId::none});
+  // Every port of that initiator that is known: as it is attached, whichever target port it came to.
+  std::vector<Reservations::Nexus> named;
+  for (const auto& [nexus, attached] : server.nexuses()) {
+    if (attached.initiator_name != id.initiator_name) continue;
+    ITNexus name = attached;
+    name.target_portal_group_tag = port;
+    named.push_back({name, attached_as(server, name)});
+  }
   return named;
+}
+
+Sense reservation_resources(ReservationError error) {
+  if (error == ReservationError::not_persisted)
+    return {SenseKey::hardware_error,
+            AdditionalSense::internal_target_failure,
+            {},
+            {},
+            "what is to persist through power loss could not be written"};
+  return Sense::illegal_request(AdditionalSense::insufficient_registration_resources,
+                                "the limit on registered I_T nexuses is reached");
 }
 
 std::span<const CommandDescriptor> reservation_commands() { return kRows; }

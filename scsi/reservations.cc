@@ -1,6 +1,7 @@
 #include "scsi/reservations.h"
 
 #include <algorithm>
+#include <iterator>
 #include <set>
 
 namespace scsi {
@@ -32,6 +33,41 @@ std::optional<ReservationType> reservation_type(std::uint8_t code) {
   return {};
 }
 
+Reservations::Reservations(const Reservations& other)
+    : registrations_(other.registrations_),
+      type_(other.type_),
+      generation_(other.generation_),
+      persist_through_power_loss_(other.persist_through_power_loss_),
+      unit_holder_(other.unit_holder_) {
+  for (Registrant& each : registrations_)
+    if (each.second.attached != NexusId::none) attached_[each.second.attached] = &each;
+  if (other.holder_) holder_ = find(other.holder_->first);
+}
+
+PersistentState Reservations::persistent_state() const {
+  PersistentState state;
+  if (!persist_through_power_loss_) return state;
+  state.activated = true;
+  state.type = type_;
+  for (const Registrant& each : registrations_) {
+    if (&each == holder_) state.holder = static_cast<std::uint32_t>(state.registrations.size());
+    state.registrations.push_back(
+        {each.first.initiator_name, each.first.isid, each.first.target_portal_group_tag, each.second.key});
+  }
+  return state;
+}
+
+void Reservations::restore(const PersistentState& state, const std::string& target_name) {
+  persist_through_power_loss_ = state.activated;
+  type_ = state.type;
+  std::uint32_t index = 0;
+  for (const PersistentState::Registration& each : state.registrations) {
+    Registrant& registrant =
+        enter({{each.initiator_name, each.isid, target_name, each.relative_target_port}}, each.key);
+    if (state.holder == index++) holder_ = &registrant;
+  }
+}
+
 void Reservations::attach(NexusId id, const ITNexus& name) {
   auto found = registrations_.find(name);
   if (found == registrations_.end()) return;
@@ -41,6 +77,7 @@ void Reservations::attach(NexusId id, const ITNexus& name) {
 }
 
 void Reservations::detach(NexusId id) {
+  if (unit_holder_ == id) end_unit_reservation();
   auto found = attached_.find(id);
   if (found == attached_.end()) return;
   found->second->second.attached = NexusId::none;
@@ -110,34 +147,44 @@ Reservations::Consequences Reservations::unregister(const Registrant& registrant
   return consequences;
 }
 
-Reservations::Result Reservations::register_key(const Nexus& nexus, std::uint64_t key, std::uint64_t new_key,
-                                                std::optional<std::span<const Nexus>> others) {
-  const Registrant* registered = find(nexus.name);
-  if ((registered ? registered->second.key : 0) != key) return std::unexpected(ReservationError::conflict);
-  if (registered && others) return std::unexpected(ReservationError::already_registered);
-  if (!others || new_key == 0) return register_and_ignore_existing_key(nexus, new_key);
-
-  std::set<ITNexus> added{nexus.name};
-  for (const Nexus& other : *others)
-    if (!find(other.name)) added.insert(other.name);
-  if (registrations_.size() + added.size() > kMaximumRegistrants)
-    return std::unexpected(ReservationError::too_many_registrants);
-  enter(nexus, new_key);
-  for (const Nexus& other : *others) enter(other, new_key);
-  ++generation_;
-  return Consequences{};
+void Reservations::put(const Nexus& nexus, std::uint64_t new_key, Consequences& consequences) {
+  if (new_key != 0) {
+    enter(nexus, new_key);
+  } else if (const Registrant* registered = find(nexus.name)) {
+    auto more = unregister(*registered);
+    std::ranges::move(more.attentions, std::back_inserter(consequences.attentions));
+  }
 }
 
-Reservations::Result Reservations::register_and_ignore_existing_key(const Nexus& nexus, std::uint64_t new_key) {
-  Consequences consequences;
-  const Registrant* registered = find(nexus.name);
+Reservations::Result Reservations::register_key(const Nexus& nexus, std::uint64_t key, std::uint64_t new_key,
+                                                std::optional<std::span<const Nexus>> others,
+                                                std::span<const Nexus> ports) {
+  auto key_of = [this](const ITNexus& name) {
+    const Registrant* registered = find(name);
+    return registered ? registered->second.key : 0;
+  };
+  if (key_of(nexus.name) != key) return std::unexpected(ReservationError::conflict);
+  if (find(nexus.name) && others) return std::unexpected(ReservationError::already_registered);
+  std::vector<Nexus> changed;
+  std::ranges::copy_if(ports, std::back_inserter(changed), [&](const Nexus& port) { return key_of(port.name) == key; });
+  if (others && new_key != 0) std::ranges::copy(*others, std::back_inserter(changed));
+  return register_and_ignore_existing_key(nexus, new_key, changed);
+}
+
+Reservations::Result Reservations::register_and_ignore_existing_key(const Nexus& nexus, std::uint64_t new_key,
+                                                                    std::span<const Nexus> ports) {
+  if (unit_reserved()) return std::unexpected(ReservationError::conflict);  // SPC-2 5.5.1
+  std::set<ITNexus> added;
   if (new_key != 0) {
-    if (!registered && registrations_.size() == kMaximumRegistrants)
-      return std::unexpected(ReservationError::too_many_registrants);
-    enter(nexus, new_key);
-  } else if (registered) {
-    consequences = unregister(*registered);
+    if (!find(nexus.name)) added.insert(nexus.name);
+    for (const Nexus& port : ports)
+      if (!find(port.name)) added.insert(port.name);
   }
+  if (registrations_.size() + added.size() > kMaximumRegistrants)
+    return std::unexpected(ReservationError::too_many_registrants);
+  Consequences consequences;
+  put(nexus, new_key, consequences);
+  for (const Nexus& port : ports) put(port, new_key, consequences);
   ++generation_;
   return consequences;
 }
@@ -223,6 +270,25 @@ Reservations::Result Reservations::register_and_move(const ITNexus& nexus, std::
   if (unregister) erase(*sender);
   ++generation_;
   return Consequences{};
+}
+
+bool Reservations::unit_commands_do_nothing(NexusId nexus) const {
+  const Registrant* registrant = find(nexus);
+  return registrant && type_ && (holds(*registrant) || for_registrants(*type_));
+}
+
+bool Reservations::reserve_unit(NexusId nexus) {
+  // SPC-2 5.5.1: while anybody is registered RESERVE and RELEASE are conflicts, whoever sends them.
+  if (!registrations_.empty()) return unit_commands_do_nothing(nexus);
+  if (unit_reserved_by_another(nexus)) return false;
+  unit_holder_ = nexus;
+  return true;
+}
+
+bool Reservations::release_unit(NexusId nexus) {
+  if (!registrations_.empty()) return unit_commands_do_nothing(nexus);
+  if (unit_holder_ == nexus) end_unit_reservation();
+  return true;
 }
 
 }  // namespace scsi

@@ -5,6 +5,7 @@
 #include "scsi/device_server.h"
 #include "scsi/logical_unit.h"
 #include "scsi/mode_pages.h"
+#include "scsi/reservations.h"
 #include "scsi/task_set.h"
 #include "scsi/unit_attentions.h"
 #include "scsi/work_queue.h"
@@ -74,6 +75,7 @@ void reset(LogicalUnit& lu, CopyManager& copy_manager, AdditionalSense condition
   abort_tasks(lu, every_task, NexusId::none, 0, rendezvous);
   copy_manager.logical_unit_reset(lu, rendezvous);
   lu.mode_pages().reset();
+  lu.reservations().end_unit_reservation();
   lu.set_stopped(false);
   lu.unit_attentions().establish_for_all(condition);
 }

@@ -66,7 +66,7 @@ std::expected<TransportId, Sense> parse_transport_id(base::ByteReader& reader, s
   text = text.substr(0, end);
   TransportId id;
   if (format == kFormatPort) {
-    auto separator = text.find(kSeparator);
+    auto separator = text.rfind(kSeparator);
     if (separator != text.npos) id.isid = parse_isid(text.substr(separator + kSeparator.size()));
     if (!id.isid) return wrong(sizeof head, {}, "no initiator session identifier after the name");
     text = text.substr(0, separator);

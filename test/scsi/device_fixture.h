@@ -6,8 +6,10 @@
 #pragma once
 
 #include <deque>
+#include <expected>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -19,6 +21,7 @@
 #include "scsi/copy_manager.h"
 #include "scsi/device_server.h"
 #include "scsi/logical_unit.h"
+#include "scsi/reservation_changes.h"
 #include "test/scsi/ram_store.h"
 
 namespace test {
@@ -49,6 +52,26 @@ class HeldExecutor final : public base::Executor {
   std::deque<Job> jobs_;
 };
 
+/// Where a logical unit's reservations persist, in the test's memory.
+class KeptReservations final : public scsi::ReservationStore {
+ public:
+  struct Kept {
+    std::optional<std::vector<std::uint8_t>> image{};
+    unsigned writes = 0;
+    bool failing = false;
+  };
+  explicit KeptReservations(Kept& kept) : kept_(kept) {}
+  std::expected<void, std::string> write(base::Bytes image) override {
+    ++kept_.writes;
+    if (kept_.failing) return std::unexpected("it fails");
+    kept_.image.emplace(image.begin(), image.end());
+    return {};
+  }
+
+ private:
+  Kept& kept_;
+};
+
 struct DeviceOptions {
   std::uint64_t size_bytes = 1 << 20;
   std::uint32_t block_length = 512;
@@ -56,6 +79,8 @@ struct DeviceOptions {
   bool thin = true;
   bool read_only = false;
   scsi::DeviceProfile profile{};
+  KeptReservations::Kept* kept = nullptr;                     ///< where reservations of the first logical unit persist
+  std::vector<std::uint16_t> further_portal_group_tags = {};  ///< the target's ports beside 1
 };
 
 /// One command a test sent, and what became of it.
@@ -87,7 +112,8 @@ class Device {
   using Cdb = std::vector<std::uint8_t>;
 
   explicit Device(DeviceOptions options = {})
-      : copies(options.profile, clock, entropy), server({"iqn.2025-01.example:target", 1}, clock, &executor, copies) {
+      : copies(options.profile, clock, entropy),
+        server({"iqn.2025-01.example:target", 1, options.further_portal_group_tags}, clock, &executor, copies) {
     for (std::uint16_t number = 0; number < 2; ++number) add(number, options);
     nexus = attach("iqn.2025-01.example:host");
     order.clear();
@@ -115,12 +141,14 @@ class Device {
     config.block_length = options.block_length;
     config.thin = options.thin;
     config.read_only = options.read_only;
-    server.add(scsi::Lun{number}, std::make_shared<scsi::LogicalUnit>(config, std::move(store)));
+    std::unique_ptr<scsi::ReservationStore> kept;
+    if (options.kept && number == 0) kept = std::make_unique<KeptReservations>(*options.kept);
+    server.add(scsi::Lun{number}, std::make_shared<scsi::LogicalUnit>(config, std::move(store), std::move(kept)));
   }
 
   /// A nexus with the unit attentions of its birth taken.
-  scsi::NexusId attach(const std::string& initiator) {
-    scsi::NexusId id = server.attach({initiator, {}, server.config().target_name, 1});
+  scsi::NexusId attach(const std::string& initiator, std::uint16_t port = 1) {
+    scsi::NexusId id = server.attach({initiator, {}, server.config().target_name, port});
     for (auto& [lun, lu] : server.logical_units()) run({0x00, 0, 0, 0, 0, 0}, {}, static_cast<std::uint16_t>(lun), id);
     return id;
   }

@@ -427,6 +427,8 @@ TEST_CASE("type 15h without a reservation, a right key or a port of the target f
   CHECK(device.copy(list).failed_with(SenseKey::copy_aborted, third_party_device_failure));
   list.segments = {source_nexus_segment(0xBBBB, 0, to)};
   CHECK(device.copy(list).failed_with(SenseKey::copy_aborted, third_party_device_failure));
+  list.segments = {source_nexus_segment(0xBBBB, 0xCCCC, to, {.flags = 1})};  // APTPL, which nothing there can be
+  CHECK(device.copy(list).failed_with(SenseKey::copy_aborted, third_party_device_failure));
   list.segments = {source_nexus_segment(0xBBBB, 0xCCCC, to, {}, {.destination = 0xC000})};
   check_sense(device.copy(list).sense(),
               sense_of({.code = copy_target_device_not_reachable, .field = FieldPointer::segment(6)}));

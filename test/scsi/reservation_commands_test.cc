@@ -1,7 +1,7 @@
 // PERSISTENT RESERVE IN and OUT as they are on the wire (SPC-4 6.15, 6.16): parameter data, errors with their field
 // pointers, unit attention conditions, and what PREEMPT AND ABORT ends.
 //
-// Not tested, and why: APTPL=1, because it is refused (a test says so).
+// Not tested, and why: APTPL=1 where reservations persist (reservation_changes_test.cc).
 #include <doctest/doctest.h>
 
 #include "scsi/reservation_commands.h"
@@ -90,8 +90,9 @@ TEST_CASE("READ RESERVATION gives the holder's key and the type; the key is 0 wh
   }
 }
 
-TEST_CASE_FIXTURE(ReservationDevice, "REPORT CAPABILITIES: SIP_C, ATP_C, all types, ALLOW COMMANDS 011b, no PTPL_C") {
-  CHECK(run(pr_in(test::kReportCapabilities)).data() == Data{0, 8, 0x0C, 0xB0, 0xEA, 0x01, 0, 0});
+TEST_CASE_FIXTURE(ReservationDevice,
+                  "REPORT CAPABILITIES: CRH, SIP_C, ATP_C, all types, ALLOW COMMANDS 011b, no PTPL_C") {
+  CHECK(run(pr_in(test::kReportCapabilities)).data() == Data{0, 8, 0x1C, 0xB0, 0xEA, 0x01, 0, 0});
 }
 
 TEST_CASE_FIXTURE(ReservationDevice, "READ FULL STATUS names each registrant, and the holder") {
@@ -149,7 +150,8 @@ TEST_CASE_FIXTURE(Registered, "PARAMETER LIST LENGTH is 24, and that many bytes 
   CHECK(keys().size() == 3);
 }
 
-TEST_CASE_FIXTURE(ReservationDevice, "APTPL=1 is refused where it means something, with its bit") {
+TEST_CASE_FIXTURE(ReservationDevice,
+                  "APTPL=1 is refused with its bit where nothing persists, and ignored where it means nothing") {
   CHECK(wrong_in_list(out(a, test::kRegister, 0, kA, 0, 0x01), 20, 0));
   CHECK(wrong_in_list(out(a, test::kRegisterAndIgnore, 0, kA, 0, 0x01), 20, 0));
   REQUIRE(enter(a, kA));
@@ -215,6 +217,78 @@ TEST_CASE("the limit on registrants is 05/55/04") {
 TEST_CASE_FIXTURE(ReservationDevice, "ALL_TG_PT=1 registers the one port there is") {
   CHECK(out(a, test::kRegister, 0, kA, 0, 0x04).good());
   CHECK(keys() == std::vector{kA});
+}
+
+/// A target with the ports 1, 2 and 7; A came to port 1, and D is the same initiator port at port 7.
+struct SeveralPorts : ReservationDevice {
+  SeveralPorts() : ReservationDevice({.further_portal_group_tags = {2, 7}}) {
+    d = attach(server.nexus(a).initiator_name, 7);
+  }
+  NexusId d{};
+  bool registered(NexusId like, std::uint16_t port) {
+    ITNexus name = server.nexus(like);
+    name.target_portal_group_tag = port;
+    return lu().reservations().find(name) != nullptr;
+  }
+};
+
+TEST_CASE_FIXTURE(SeveralPorts, "ALL_TG_PT=1 registers the initiator port with every target port (SPC-4 6.16.3)") {
+  for (std::uint8_t action : {test::kRegister, test::kRegisterAndIgnore}) {
+    std::uint32_t generation = lu().reservations().generation();
+    REQUIRE(out(a, action, 0, kA, 0, 0x04).good());
+    CHECK(keys() == std::vector{kA, kA, kA});
+    CHECK(lu().reservations().generation() == generation + 1);
+    for (std::uint16_t port : {1, 2, 7}) CHECK(registered(a, port));
+    CHECK(reserve(d, kA, exclusive_access));  // through port 7, where it is attached
+    CHECK(out(d, test::kRelease, kA, 0, 3).good());
+    REQUIRE(out(a, action, kA, 0, 0, 0x04).good());
+    CHECK(keys().empty());
+  }
+}
+
+TEST_CASE_FIXTURE(SeveralPorts, "without ALL_TG_PT a registration is one port's, and each port may have its own key") {
+  REQUIRE(enter(a, kA));
+  CHECK_FALSE(registered(a, 7));
+  REQUIRE(enter(d, kB));
+  CHECK(keys() == std::vector{kA, kB});
+  // As if it had come through each port: where the key is another, that one would have been a conflict.
+  REQUIRE(out(a, test::kRegister, kA, kC, 0, 0x04).good());
+  CHECK(keys() == std::vector{kC, kB});
+  REQUIRE(out(a, test::kRegisterAndIgnore, 0, kA, 0, 0x04).good());
+  CHECK(keys() == std::vector{kA, kA, kA});
+}
+
+TEST_CASE_FIXTURE(SeveralPorts, "SPEC_I_PT=1 with ALL_TG_PT=1 registers each initiator port with each target port") {
+  ITNexus away{"iqn.2025-01.example:away", {0x80, 1, 2, 3, 4, 5}, server.config().target_name, 1};
+  ITNexus far{"iqn.2025-01.example:far", {0x40, 0, 0, 0, 0, 1}, server.config().target_name, 1};
+  Data ids = transport_id(away);
+  for (const Data& more : {transport_id(far), device_transport_id("iqn.2025-01.example:b", 24)})
+    ids.insert(ids.end(), more.begin(), more.end());
+  REQUIRE(send_list(*this, test::kRegister, with_transport_ids(pr_list(0, kA, 0x0C), ids), a).good());
+  CHECK(keys().size() == 12);
+  NexusId came = attach("iqn.2025-01.example:b", 2);
+  CHECK(lu().reservations().find(came));
+  away.target_portal_group_tag = 7;
+  CHECK(lu().reservations().find(away));
+}
+
+TEST_CASE_FIXTURE(SeveralPorts, "REGISTER AND MOVE goes to a named target port, and READ FULL STATUS says which") {
+  REQUIRE(enter(a, kA));
+  REQUIRE(reserve(a, kA, write_exclusive));
+  Data move = pr_list(kA, kB);
+  Data id = transport_id(server.nexus(d));
+  move[17] = 0x02;  // UNREG
+  move[19] = 7;
+  move[23] = static_cast<std::uint8_t>(id.size());
+  move.insert(move.end(), id.begin(), id.end());
+  Data nowhere = move;
+  nowhere[19] = 3;
+  CHECK(wrong_in_list(send_list(*this, test::kRegisterAndMove, nowhere, a), 18));
+  REQUIRE(send_list(*this, test::kRegisterAndMove, move, a).good());
+  REQUIRE(lu().reservations().holder());
+  CHECK(lu().reservations().holder()->first == server.nexus(d));
+  Data status = run(pr_in(test::kReadFullStatus)).data();
+  CHECK(status.at(8 + 19) == 7);
 }
 
 TEST_CASE_FIXTURE(ReservationDevice, "SPEC_I_PT=1 registers initiator ports, attached or not, and whole initiators") {

@@ -1,0 +1,26 @@
+// The persistent state of a logical unit's reservations as bytes: what is kept where power is not needed.
+//
+// Big-endian, a version and a length at its front, a CRC32C at its end; initiator ports are TransportIDs (SPC-4
+// 7.6.4.6). Knows nothing of files. Thread: any.
+#pragma once
+
+#include <cstdint>
+#include <expected>
+#include <string>
+#include <vector>
+
+#include "base/bytes.h"
+#include "scsi/reservations.h"
+
+namespace scsi {
+
+/// No image is longer: as many registrations as there can be, with the longest names.
+inline constexpr std::size_t kMaximumReservationImage = 512 * 1024;
+
+std::vector<std::uint8_t> reservation_image(const PersistentState& state);
+
+/// The state an image holds; else what is wrong with it, in a few words. Whatever parses has only registrations that
+/// could have been made, each I_T nexus once, and a holder that is one of them.
+std::expected<PersistentState, std::string> parse_reservation_image(base::Bytes image);
+
+}  // namespace scsi
