@@ -11,7 +11,9 @@
 #include "scsi/copy_manager.h"
 #include "scsi/device_server.h"
 #include "scsi/logical_unit.h"
+#include "scsi/reservations.h"
 #include "target/identity.h"
+#include "target/reservation_file.h"
 
 namespace target {
 namespace {
@@ -43,6 +45,15 @@ std::unique_ptr<handlers::BackingStore> open_store(const LunConfig& lun, base::R
   }
 }
 
+/// Beside the image, which no other process serves; what has none, or may have one in common with others, keeps its
+/// reservations in the state folder. Null where there is neither.
+std::unique_ptr<ReservationFile> reservation_file(const LunConfig& lun, bool read_only, const StateFolder* folder) {
+  std::optional<std::string> path;
+  if (auto image = file_path(lun.store); image && !read_only) path = reservation_path_beside(*image);
+  if (!path && folder) path = folder->reservation_path(lun.name);
+  return path ? std::make_unique<ReservationFile>(std::move(*path)) : nullptr;
+}
+
 }  // namespace
 
 Array::Array(const ArrayConfig& config, const std::vector<const TargetConfig*>& targets,
@@ -70,7 +81,8 @@ Array::Array(const ArrayConfig& config, const std::vector<const TargetConfig*>& 
     scsi::DeviceServer& server =
         add_target(*target, target->name.empty() ? identity.target_name() : target->name, surroundings);
     for (const LunConfig& lun : target->luns) {
-      add_lun(server, lun, identity.logical_unit(sources[next]), std::move(stores[next]));
+      auto kept = reservation_file(lun, stores[next]->read_only(), surroundings.state_folder);
+      add_lun(server, lun, identity.logical_unit(sources[next]), std::move(stores[next]), std::move(kept));
       ++next;
     }
   }
@@ -95,7 +107,7 @@ scsi::DeviceServer& Array::add_target(const TargetConfig& target, const std::str
 }
 
 void Array::add_lun(scsi::DeviceServer& server, const LunConfig& lun, scsi::LogicalUnitIdentity identity,
-                    std::unique_ptr<handlers::BackingStore> store) {
+                    std::unique_ptr<handlers::BackingStore> store, std::unique_ptr<ReservationFile> reservation_file) {
   scsi::LogicalUnitConfig config;
   config.name = lun.name;
   config.identity = std::move(identity);
@@ -105,7 +117,14 @@ void Array::add_lun(scsi::DeviceServer& server, const LunConfig& lun, scsi::Logi
   config.blocks_per_physical_exponent = lun.physical_block_exponent;
   config.thin = lun.thin;
   config.read_only = lun.read_only;
-  auto unit = std::make_shared<scsi::LogicalUnit>(std::move(config), std::move(store));
+  std::optional<scsi::PersistentState> kept;
+  try {
+    if (reservation_file) kept = reservation_file->read();
+  } catch (const std::runtime_error& error) {
+    throw StoreError(fmt::format("{}: {}", lun.place, error.what()));
+  }
+  auto unit = std::make_shared<scsi::LogicalUnit>(std::move(config), std::move(store), std::move(reservation_file));
+  if (kept) unit->reservations().restore(*kept, server.config().target_name);
   server.add(scsi::Lun{lun.number}, unit);
   luns_.push_back({server.config().target_name, lun.number, lun.store, lun.place, std::move(unit)});
 }

@@ -30,8 +30,11 @@ struct LogicalUnitIdentity;
 
 namespace target {
 
-/// A store that cannot be opened, or not be told from another. what() is one complete line that opens with the place
-/// the store was written at.
+class ReservationFile;
+class StateFolder;
+
+/// A store that cannot be opened, or not be told from another, or what persists beside it. what() is one complete line
+/// that opens with the place the store was written at.
 class StoreError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
@@ -45,6 +48,7 @@ struct Surroundings {
   base::Executor& executor;
   base::Ref<handlers::MemoryPool> pool;
   scsi::CopyFabric& fabric;
+  const StateFolder* state_folder = nullptr;
 };
 
 class Array {
@@ -77,7 +81,7 @@ class Array {
  private:
   scsi::DeviceServer& add_target(const TargetConfig& target, const std::string& name, const Surroundings& surroundings);
   void add_lun(scsi::DeviceServer& server, const LunConfig& lun, scsi::LogicalUnitIdentity identity,
-               std::unique_ptr<handlers::BackingStore> store);
+               std::unique_ptr<handlers::BackingStore> store, std::unique_ptr<ReservationFile> reservation_file);
 
   std::string name_;
   std::string id_;

@@ -11,6 +11,7 @@
 #include "scsi/copy_manager.h"
 #include "scsi/logical_unit.h"
 #include "scsi/task_set.h"
+#include "target/reservation_file.h"
 #include "tokens/token_manager.h"
 
 namespace target {
@@ -33,20 +34,31 @@ void refuse_shared_designators(const std::vector<std::unique_ptr<Array>>& arrays
   }
 }
 
+std::unique_ptr<StateFolder> open_state_folder(const std::string& path) {
+  if (path.empty()) return nullptr;
+  try {
+    return std::make_unique<StateFolder>(path);
+  } catch (const std::runtime_error& error) {
+    throw StoreError(fmt::format("state_dir: {}", error.what()));
+  }
+}
+
 }  // namespace
 
 Arrays::Arrays(const Config& config, const base::Clock& array_clock, base::TimerQueue& timers, base::Entropy& entropy,
                base::Executor& executor)
     : array_clock_(array_clock),
-      pool_(handlers::MemoryPool::create(config.memory_limit.value_or(handlers::default_memory_limit()))) {
+      pool_(handlers::MemoryPool::create(config.memory_limit.value_or(handlers::default_memory_limit()))),
+      state_folder_(open_state_folder(config.state_dir)) {
   directory_.discovery = config.discovery;
   directory_.limits = config.limits;
   for (std::size_t i = 0; i < config.arrays.size(); ++i) {
     std::vector<const TargetConfig*> targets;
     for (const TargetConfig& target : config.targets)
       if (target.array == i) targets.push_back(&target);
-    arrays_.push_back(std::make_unique<Array>(config.arrays[i], targets,
-                                              Surroundings{array_clock, timers, entropy, executor, pool_, fabric_}));
+    arrays_.push_back(std::make_unique<Array>(
+        config.arrays[i], targets,
+        Surroundings{array_clock, timers, entropy, executor, pool_, fabric_, state_folder_.get()}));
     std::ranges::copy(arrays_.back()->nodes(), std::back_inserter(directory_.targets));
   }
   refuse_shared_designators(arrays_);

@@ -47,6 +47,7 @@ class Arrays {
   const base::Clock& array_clock_;
   base::Ref<handlers::MemoryPool> pool_;
   scsi::CopyFabric fabric_;
+  std::unique_ptr<StateFolder> state_folder_;
   std::vector<std::unique_ptr<Array>> arrays_;
   iscsi::Directory directory_;
 };

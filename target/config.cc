@@ -321,6 +321,11 @@ void read_process(const TableReader& document, Config& config) {
     if (!level) document.refuse("log_level", kLevelRule);
     config.log_level = *level;
   }
+  constexpr std::string_view kFolderRule = "the path of a folder";
+  if (auto folder = document.text("state_dir", kFolderRule)) {
+    if (folder->empty()) document.refuse("state_dir", kFolderRule);
+    config.state_dir = *folder;
+  }
 }
 
 /// What the top of the file says of its array, or each [[array]].
@@ -469,8 +474,8 @@ PortalConfig parse_portal(std::string_view text, const std::string& place, std::
 Config parse_config(std::string_view document, const std::string& file) {
   toml::table table = parse_toml(document, file);
   TableReader reader(file, table, "",
-                     {"id", "log_level", "memory_limit", "profile", "tokens", "copy", "block_limits", "array", "portal",
-                      "discovery", "iscsi", "target", "unreachable", "peer"});
+                     {"id", "log_level", "memory_limit", "state_dir", "profile", "tokens", "copy", "block_limits",
+                      "array", "portal", "discovery", "iscsi", "target", "unreachable", "peer"});
   Config config;
   read_process(reader, config);
   config.arrays = read_arrays(reader);

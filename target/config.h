@@ -88,6 +88,7 @@ struct PeerConfig {
 struct Config {
   std::optional<std::uint64_t> memory_limit{};  ///< bytes for all memory LUNs; absent: a share of what there is
   base::log::Level log_level = base::log::Level::info;
+  std::string state_dir{};  ///< where reservations of LUNs without a writable image file persist; empty: nowhere
   std::vector<PortalConfig> portals{};
   std::vector<ArrayConfig> arrays{1};  ///< at least one
   std::vector<TargetConfig> targets{};

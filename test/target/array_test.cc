@@ -4,11 +4,16 @@
 #include "target/arrays.h"
 
 #include <doctest/doctest.h>
+#include <fmt/format.h>
+
+#include <fstream>
 
 #include "base/clock.h"
 #include "scsi/copy_manager.h"
 #include "scsi/device_server.h"
 #include "scsi/logical_unit.h"
+#include "scsi/reservation_changes.h"
+#include "test/handlers/store_kinds.h"
 
 namespace {
 
@@ -103,6 +108,20 @@ TEST_CASE("a store that cannot be opened is said with its place") {
   constexpr std::string_view kOdd = "[[target]]\n[[target.lun]]\nstore = \"memory:1000\"\n";
   CHECK_THROWS_WITH_AS(
       World{kOdd}, "array.toml:3:9: store 'memory:1000': 1000 bytes is not a positive multiple of the block length 512",
+      target::StoreError);
+}
+
+TEST_CASE("reservations persist in the state folder; what is there and is not that is said with the LUN's place") {
+  handlers::TemporaryFolder folder;
+  std::string text =
+      fmt::format("state_dir = \"{}\"\n[[target]]\n[[target.lun]]\nstore = \"memory:1G\"\n", folder.file("state"));
+  CHECK(World(text).first().luns().at(0).logical_unit->reservation_changes().can_persist());
+  CHECK_FALSE(World(kTwoTargets).first().luns().at(0).logical_unit->reservation_changes().can_persist());
+  const std::string file = folder.file("state") + "/lun0.reservations";
+  std::ofstream(file) << "reserved";
+  CHECK_THROWS_WITH_AS(
+      World{text}.first(),
+      ("array.toml:4:9: " + file + ": does not hold persistent reservations: 8 bytes are too few").c_str(),
       target::StoreError);
 }
 

@@ -76,6 +76,7 @@ constexpr std::string_view kEveryKey = R"(
 id = "lab-7"
 log_level = "debug"
 memory_limit = "2G"
+state_dir = "/var/lib/odx"
 [[portal]]
 listen = "0.0.0.0:3261"
 advertise = "array.example.org:3260"
@@ -145,6 +146,7 @@ TEST_CASE("every key of the array and its portals is taken over") {
   CHECK(config.arrays.at(0).id == "lab-7");
   CHECK(config.log_level == base::log::Level::debug);
   CHECK(config.memory_limit == 2ull << 30);
+  CHECK(config.state_dir == "/var/lib/odx");
   REQUIRE(config.portals.size() == 2);
   CHECK(config.portals[0].text() == "0.0.0.0:3261");
   CHECK(config.portals[0].is_wildcard());
@@ -301,6 +303,7 @@ TEST_CASE("a wrong value of the array, a portal, a limit or a pair is refused wi
        "array.toml:1:6: id is \"Lab 7\"; expected 1 to 64 characters of a-z, 0-9, '-' and '.'"},
       {with_top("log_level = \"loud\"\n"),
        "array.toml:1:13: log_level is \"loud\"; expected \"debug\", \"info\", \"warning\", \"error\" or \"off\""},
+      {with_top("state_dir = \"\"\n"), "array.toml:1:13: state_dir is \"\"; expected the path of a folder"},
       {with_top("memory_limit = \"much\"\n"),
        "array.toml:1:16: memory_limit is \"much\"; expected a size of at least 1048576 bytes, such as 65536, \"512M\" "
        "or \"64G\""},
@@ -308,7 +311,8 @@ TEST_CASE("a wrong value of the array, a portal, a limit or a pair is refused wi
        "array.toml:1:16: memory_limit is 1; expected a size of at least 1048576 bytes, such as 65536, \"512M\" or "
        "\"64G\""},
       {with_top("portals = []\n"),
-       "array.toml:1:1: portals is not a key here; expected id, log_level, memory_limit, profile, tokens, copy, "
+       "array.toml:1:1: portals is not a key here; expected id, log_level, memory_limit, state_dir, profile, tokens, "
+       "copy, "
        "block_limits, array, portal, discovery, iscsi, target, unreachable, peer"},
       {with_top("[[portal]]\nlisten = \"localhost:3260\"\n"),
        "array.toml:2:10: portal.listen is \"localhost:3260\"; expected an address and port such as 127.0.0.1:3260 or "

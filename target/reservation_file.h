@@ -1,0 +1,75 @@
+// Where the persistent reservations of one logical unit outlive odxd: a small file of scsi/reservation_image.h.
+//
+// It is always whole: a new file is written and made durable beside it and takes its name, and the folder is made
+// durable. Knows the bytes' meaning only when it is read. Thread: the loop's, except write(), which is a worker's.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "scsi/reservation_changes.h"
+#include "scsi/reservations.h"
+
+namespace target {
+
+/// The system calls whose failures have to be tested. Each behaves as the call of its name, errno included.
+class ReservationFileCalls {
+ public:
+  virtual ~ReservationFileCalls() = default;
+  virtual long write(int fd, const void* bytes, std::size_t count);
+  virtual int fsync(int fd);
+  virtual int rename(const char* from, const char* to);
+};
+
+class ReservationFile final : public scsi::ReservationStore {
+ public:
+  /// `calls` null: the system's.
+  explicit ReservationFile(std::string path, std::shared_ptr<ReservationFileCalls> calls = nullptr);
+
+  const std::string& path() const { return path_; }
+
+  /// What it holds; nothing where there is no such file. Throws std::runtime_error with the path and the reason: it
+  /// cannot be read, or is not what was written.
+  std::optional<scsi::PersistentState> read();
+
+  /// Error: the path, the call and why.
+  std::expected<void, std::string> write(base::Bytes image) override;
+
+ private:
+  std::expected<void, std::string> replace(base::Bytes image);
+  std::expected<void, std::string> write_new(const std::string& path, base::Bytes image);
+  std::expected<void, std::string> sync_folder();
+  std::unexpected<std::string> error(std::string_view call, const std::string& path) const;
+
+  std::string path_;
+  std::shared_ptr<ReservationFileCalls> calls_;
+  std::optional<std::vector<std::uint8_t>> kept_;  ///< absent: there is no file
+};
+
+/// The folder for what has no file of its own to stand beside: of one process, by a lock that lasts as long as this.
+class StateFolder {
+ public:
+  /// Makes the folder where there is none. Throws std::runtime_error with the path and the reason.
+  explicit StateFolder(std::string path);
+  ~StateFolder();
+  StateFolder(const StateFolder&) = delete;
+  StateFolder& operator=(const StateFolder&) = delete;
+
+  /// The file of the logical unit of that name; whatever the name has beyond letters, digits, '-' and '.' is "_" and
+  /// two hexadecimal digits.
+  std::string reservation_path(std::string_view name) const;
+
+ private:
+  std::string path_;
+  int fd_ = -1;
+};
+
+/// The file beside an image: PATH.reservations. Nothing where a file there would not last or not be this process's own:
+/// the image is no regular file or its folder cannot be written.
+std::optional<std::string> reservation_path_beside(const std::string& image);
+
+}  // namespace target
