@@ -335,6 +335,9 @@ std::expected<std::vector<Nexus>, Sense> specified_nexuses(const CommandContext&
     if (nexuses.size() == before)
       return std::unexpected(
           Sense::invalid_field_in_list(at, {}, "no I_T nexus of this initiator is known: " + id->initiator_name));
+    // Before work grows with what cannot be had anyway.
+    if (nexuses.size() > Reservations::kMaximumRegistrants)
+      return std::unexpected(reservation_resources(ReservationError::too_many_registrants));
   }
   return nexuses;
 }

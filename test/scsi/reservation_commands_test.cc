@@ -212,6 +212,21 @@ TEST_CASE("the limit on registrants is 05/55/04") {
   CHECK(all.size() == 8 + 8 * Reservations::kMaximumRegistrants);
 }
 
+TEST_CASE_FIXTURE(ReservationDevice, "more TransportIDs than registrants there can be are 05/55/04") {
+  Data ids;
+  for (std::size_t i = 0; i <= Reservations::kMaximumRegistrants; ++i) {
+    Data id = transport_id({"iqn.2025-01.example:" + std::to_string(i), {}, {}, 1});
+    ids.insert(ids.end(), id.begin(), id.end());
+  }
+  Data list = with_transport_ids(pr_list(0, kA, 0x08), ids);
+  auto size = static_cast<std::uint32_t>(list.size());
+  Data cdb = {0x5F, test::kRegister, 0, 0, 0};
+  base::ByteWriter writer(cdb);
+  writer.u32(size), writer.u8(0);
+  CHECK(run(cdb, list, 0, a).failed_with(SenseKey::illegal_request, insufficient_registration_resources));
+  CHECK(keys().empty());
+}
+
 // ---- SPEC_I_PT, ALL_TG_PT, REGISTER AND MOVE -------------------------------------------------------------------
 
 TEST_CASE_FIXTURE(ReservationDevice, "ALL_TG_PT=1 registers the one port there is") {
