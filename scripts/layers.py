@@ -83,8 +83,8 @@ def run(name, command, timeout_s, env=None, cwd=ROOT, show=False):
 
 def build(folder, *targets):
     started = time.monotonic()
-    done = subprocess.run(["scripts/build", folder, *targets], cwd=ROOT, text=True, errors="replace", stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, check=False)
+    done = subprocess.run(["scripts/build", folder, *targets], cwd=ROOT, text=True, errors="replace", check=False,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     print(f"  built {folder} ({time.monotonic() - started:.0f} s)", flush=True)
     if done.returncode != 0:
         wrong = [line for line in done.stdout.splitlines() if re.search("error|FAILED|ERROR", line)]
@@ -127,7 +127,8 @@ def system():
     if not build("build") or not build("build-plain", "cli/odx"):
         return Tally(failed=1)
     total = meson_tests("build", ["system"])
-    total.add(run("odx without NTFS", ["test/cli/without_ntfs_test.py", "build/target/odxd", "build-plain/cli/odx"], 60))
+    without_ntfs = ["test/cli/without_ntfs_test.py", "build/target/odxd", "build-plain/cli/odx"]
+    total.add(run("odx without NTFS", without_ntfs, 60))
     return total
 
 
