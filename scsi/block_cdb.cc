@@ -15,6 +15,7 @@ constexpr std::uint8_t kGroup6 = 0x00;
 constexpr std::uint8_t kGroup16 = 0x80;
 constexpr std::uint8_t kGroup12 = 0xA0;
 constexpr std::uint8_t kCompareAndWrite = 0x89;
+constexpr std::uint8_t kWriteAtomic16 = 0x9C;
 constexpr std::uint64_t kLength6OfZero = 256;
 
 template <typename Layout>
@@ -54,6 +55,7 @@ BlockCdb parse_block_cdb(base::Bytes cdb) {
         return {base::Lba(layout.logical_block_address), base::BlockCount(layout.number_of_logical_blocks),
                 layout.flags, offsetof(CompareAndWriteCdb, number_of_logical_blocks)};
       }
+      if (cdb[0] == kWriteAtomic16) return numbers_of<WriteAtomic16Cdb>(cdb);
       return numbers_of<BlockCdb16>(cdb);
     default: return numbers_of<BlockCdb10>(cdb);
   }

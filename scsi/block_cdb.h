@@ -24,7 +24,8 @@ struct BlockCdb {
   std::uint8_t byte_check() const { return flags & BlockFlags::kByteCheck; }
 };
 
-/// Parses by the operation code's group (SPC-4 4.2.5.1). COMPARE AND WRITE, whose count has one byte, included.
+/// Parses by the operation code's group (SPC-4 4.2.5.1). COMPARE AND WRITE and WRITE ATOMIC, whose counts have one byte
+/// and two, included.
 BlockCdb parse_block_cdb(base::Bytes cdb);
 
 /// The bytes of [cdb.lba, cdb.lba + cdb.count).

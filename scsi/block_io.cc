@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 
 #include "scsi/block_cdb.h"
 #include "scsi/copy_manager.h"
@@ -173,6 +174,125 @@ Outcome write_and_verify(CommandContext& context) {
     if (auto flushed = flush(store_of(*task)); !flushed) return flushed;
     if (comparing) return compare(store_of(*task), range, task->data_out.first(range.length));
     return read_through(store_of(*task), range);
+  });
+  return {};
+}
+
+// ---- ORWRITE --------------------------------------------------------------------------------------------------
+
+namespace {
+
+/// What the range holds, or'ed with as many bytes of `data`, piece by piece.
+Outcome or_range(BackingStore& store, ByteRange range, base::Bytes data) {
+  base::Segments read;
+  std::vector<std::uint8_t> merged;
+  for (std::uint64_t at = 0; at < range.length; at += merged.size()) {
+    const std::uint64_t length = std::min(kPiece, range.length - at);
+    read.clear();
+    if (auto good = store.read({range.offset + at, length}, read); !good)
+      return std::unexpected(io_error_sense(good.error()));
+    merged.assign(data.begin() + static_cast<std::ptrdiff_t>(at),
+                  data.begin() + static_cast<std::ptrdiff_t>(at + length));
+    auto out = merged.begin();
+    for (const base::Segment& part : read.parts())
+      for (std::uint8_t byte : part.bytes) *out++ |= byte;
+    if (auto written = store.write(range.offset + at, merged); !written)
+      return std::unexpected(io_error_sense(written.error()));
+  }
+  return {};
+}
+
+}  // namespace
+
+Outcome or_write(CommandContext& context) {
+  const BlockCdb cdb = parse_block_cdb(context.cdb());
+  auto length = written_bytes(context, cdb);
+  if (!length) return std::unexpected(length.error());
+  if (*length == 0) return {};
+  const ByteRange range{byte_range(*context.lu, cdb).offset, *length};
+  context.start(Access::exclusive, range, [task = &context.task, range, fua = cdb.fua()]() -> Outcome {
+    BackingStore& store = store_of(*task);
+    if (auto merged = or_range(store, range, task->data_out.first(range.length)); !merged) return merged;
+    return fua ? flush(store) : Outcome{};
+  });
+  return {};
+}
+
+// ---- WRITE ATOMIC ---------------------------------------------------------------------------------------------
+
+AtomicWriteLimits atomic_write_limits(const LogicalUnit& lu, const DeviceProfile& profile) {
+  if (lu.store().may_block()) return {};
+  std::uint64_t bytes = profile.maximum_atomic_bytes;
+  if (profile.maximum_transfer_bytes != 0) bytes = std::min(bytes, profile.maximum_transfer_bytes);
+  const std::uint64_t physical = std::uint64_t{1} << lu.config().blocks_per_physical_exponent;
+  constexpr std::uint64_t kLongest = std::numeric_limits<std::uint16_t>::max();
+  return {std::min(bytes / lu.block_length(), kLongest) / physical * physical, physical};
+}
+
+namespace {
+
+/// The fields of WRITE ATOMIC (16) against VPD page B0h (SBC-4).
+Outcome check_atomic_limits(const WriteAtomic16Cdb& cdb, const AtomicWriteLimits& limits) {
+  auto refuse = [](std::size_t byte, std::string rule) {
+    return std::unexpected(Sense::invalid_field_in_cdb(byte, {}, std::move(rule)));
+  };
+  const std::uint64_t lba = cdb.logical_block_address;
+  const std::uint64_t boundary = cdb.atomic_boundary;
+  const std::uint64_t length = cdb.transfer_length;
+  if (lba % limits.granularity != 0) {
+    return refuse(offsetof(WriteAtomic16Cdb, logical_block_address),
+                  fmt::format("LBA {} is no multiple of the ATOMIC ALIGNMENT of {}", lba, limits.granularity));
+  }
+  if (boundary > limits.most || boundary % limits.granularity != 0) {
+    return refuse(
+        offsetof(WriteAtomic16Cdb, atomic_boundary),
+        fmt::format("ATOMIC BOUNDARY {}; at most {}, in multiples of {}", boundary, limits.most, limits.granularity));
+  }
+  if (length > limits.most || length % limits.granularity != 0) {
+    return refuse(offsetof(WriteAtomic16Cdb, transfer_length),
+                  fmt::format("{} blocks; at most {}, in multiples of {}", length, limits.most, limits.granularity));
+  }
+  return {};
+}
+
+}  // namespace
+
+Outcome check_write_atomic(const CommandContext& context) {
+  const BlockCdb cdb = parse_block_cdb(context.cdb());
+  if (auto good = check_transfer(context, cdb); !good) return good;
+  const AtomicWriteLimits limits = atomic_write_limits(*context.lu, context.server.copy_manager().profile());
+  if (auto good = check_atomic_limits(context.cdb_as<WriteAtomic16Cdb>(), limits); !good) return good;
+  const std::uint64_t length = byte_range(*context.lu, cdb).length;
+  const std::uint64_t expected = context.task.expected_data_length.value_or(length);
+  if (expected < length) return std::unexpected(wrong_data_out_length(expected, length));
+  return {};
+}
+
+namespace {
+
+/// What was there comes back when the store had no room for all of the data.
+Outcome write_all_or_nothing(BackingStore& store, ByteRange range, base::Bytes data) {
+  auto before = store.capture({&range, 1});
+  if (!before) return std::unexpected(io_error_sense(before.error()));
+  auto written = store.write(range.offset, data);
+  if (written) return {};
+  if (auto restored = store.clone(**before, {0, range.length}, range.offset, nullptr); !restored)
+    return std::unexpected(io_error_sense(restored.error()));
+  return std::unexpected(io_error_sense(written.error()));
+}
+
+}  // namespace
+
+Outcome write_atomic(CommandContext& context) {
+  const BlockCdb cdb = parse_block_cdb(context.cdb());
+  const ByteRange range = byte_range(*context.lu, cdb);
+  Task* task = &context.task;
+  if (task->data_out.size() < range.length) return std::unexpected(short_data_out(*task));
+  if (range.length == 0) return {};
+  context.start(Access::exclusive, range, [task, range, fua = cdb.fua()]() -> Outcome {
+    BackingStore& store = store_of(*task);
+    if (auto written = write_all_or_nothing(store, range, task->data_out.first(range.length)); !written) return written;
+    return fua ? flush(store) : Outcome{};
   });
   return {};
 }

@@ -1,5 +1,5 @@
-// Bodies of the commands that move or compare blocks: READ, WRITE, VERIFY, WRITE AND VERIFY, COMPARE AND WRITE,
-// SYNCHRONIZE CACHE, PRE-FETCH.
+// Bodies of the commands that move or compare blocks: READ, WRITE, VERIFY, WRITE AND VERIFY, ORWRITE, COMPARE AND
+// WRITE, SYNCHRONIZE CACHE, PRE-FETCH.
 //
 // A volatile cache in front of the medium is what a store's flush() empties: FUA and the verify commands go through it
 // first. Thread: the loop's; store work where CommandContext::start() runs it.
@@ -22,6 +22,25 @@ std::uint64_t write_length(const Task& task, const LogicalUnit* lu);
 
 /// WRITE AND VERIFY (10), (12), (16): written, flushed, read back, and with BYTCHK 1 compared (0E/1D/00).
 std::expected<void, Sense> write_and_verify(CommandContext& context);
+
+/// ORWRITE (16): each bit of the range becomes one where it is one on the medium or in the Data-Out Buffer; nothing on
+/// the range comes between read and write (SBC-3). Errors, FUA and short data as WRITE.
+std::expected<void, Sense> or_write(CommandContext& context);
+
+/// What WRITE ATOMIC is held to, in blocks; VPD page B0h says it. Atomic writes are of whole physical blocks. `most` 0:
+/// there is none. Only a store that changes at once, on the loop's thread, and is gone with the process has it: a file
+/// may be caught between two pages.
+struct AtomicWriteLimits {
+  std::uint64_t most = 0;
+  std::uint64_t granularity = 1;  ///< of LOGICAL BLOCK ADDRESS and TRANSFER LENGTH
+};
+AtomicWriteLimits atomic_write_limits(const LogicalUnit& lu, const DeviceProfile& profile);
+
+/// WRITE ATOMIC (16): all of the data or none, also when the store fails. Errors as WRITE, and 05/24/00 at LOGICAL
+/// BLOCK ADDRESS, ATOMIC BOUNDARY and TRANSFER LENGTH that are not what VPD B0h says, 05/0E/03 unless exactly what the
+/// CDB asks for comes. All boundaries are kept, since the whole is (SBC-4).
+std::expected<void, Sense> check_write_atomic(const CommandContext& context);
+std::expected<void, Sense> write_atomic(CommandContext& context);
 
 /// VERIFY (10), (12), (16). BYTCHK 0 reads what is mapped; 1 compares with as many blocks, 3 with one block, of the
 /// Data-Out Buffer: 0E/1D/00. BYTCHK 2 is reserved: 05/24/00. Unmapped blocks compare as the zeros they read as

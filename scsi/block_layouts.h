@@ -76,6 +76,19 @@ struct BlockFlags {
   static constexpr std::uint8_t kNoDataOutBuffer = 0x01;  ///< WRITE SAME (16): NDOB
 };
 
+/// WRITE ATOMIC (16) (SBC-4).
+struct WriteAtomic16Cdb {
+  std::uint8_t operation_code;
+  std::uint8_t flags;
+  base::be64 logical_block_address;
+  base::be16 atomic_boundary;
+  base::be16 transfer_length;
+  std::uint8_t group_number;
+  std::uint8_t control;
+};
+static_assert(sizeof(WriteAtomic16Cdb) == 16 && offsetof(WriteAtomic16Cdb, atomic_boundary) == 10 &&
+              offsetof(WriteAtomic16Cdb, transfer_length) == 12);
+
 /// COMPARE AND WRITE (SBC-3).
 struct CompareAndWriteCdb {
   std::uint8_t operation_code;
@@ -140,6 +153,17 @@ struct StartStopUnitCdb {
   static constexpr std::uint8_t kStart = 0x01;
 };
 static_assert(sizeof(StartStopUnitCdb) == 6 && offsetof(StartStopUnitCdb, flags) == 4);
+
+/// PREVENT ALLOW MEDIUM REMOVAL (SPC-4 6.15).
+struct PreventAllowMediumRemovalCdb {
+  std::uint8_t operation_code;
+  std::array<std::uint8_t, 3> reserved;
+  std::uint8_t prevent;
+  std::uint8_t control;
+
+  static constexpr std::uint8_t kPrevent = 0x01;  ///< 10b and 11b are obsolete
+};
+static_assert(sizeof(PreventAllowMediumRemovalCdb) == 6 && offsetof(PreventAllowMediumRemovalCdb, prevent) == 4);
 
 // ---- Parameter data -------------------------------------------------------------------------------------------
 
@@ -214,7 +238,11 @@ struct BlockLimitsPage {
   base::be32 optimal_unmap_granularity;
   base::be32 unmap_granularity_alignment;  ///< low 31 bits, below UGAVALID
   base::be64 maximum_write_same_length;
-  std::array<std::uint8_t, 20> atomic_writes;  ///< limits of WRITE ATOMIC, which is not supported
+  base::be32 maximum_atomic_transfer_length;
+  base::be32 atomic_alignment;
+  base::be32 atomic_transfer_length_granularity;
+  base::be32 maximum_atomic_transfer_length_with_atomic_boundary;
+  base::be32 maximum_atomic_boundary_size;
 
   static constexpr std::uint8_t kPageCode = 0xB0;
   static constexpr std::uint32_t kUgaValid = 0x80000000;
@@ -231,13 +259,14 @@ struct BlockDeviceCharacteristicsPage {
   base::be16 page_length;
   base::be16 medium_rotation_rate;
   std::uint8_t product_type;
-  std::uint8_t form_factor;
+  std::uint8_t sanitize_form_factor;  ///< WABEREQ, WACEREQ, NOMINAL FORM FACTOR
   std::uint8_t support;
   std::array<std::uint8_t, 55> reserved;
 
   static constexpr std::uint8_t kPageCode = 0xB1;
   static constexpr std::uint16_t kNonRotating = 0x0001;
-  static constexpr std::uint8_t kVbuls = 0x01;  ///< VERIFY compares unmapped blocks too
+  static constexpr std::uint8_t kReadsAfterBlockErase = 0x40;  ///< WABEREQ 01b: reads after BLOCK ERASE succeed
+  static constexpr std::uint8_t kVbuls = 0x01;                 ///< VERIFY compares unmapped blocks too
 };
 static_assert(sizeof(BlockDeviceCharacteristicsPage) == 0x3C + 4 &&
               offsetof(BlockDeviceCharacteristicsPage, support) == 8);

@@ -141,10 +141,6 @@ std::uint64_t unmap_length(const Task& task, const LogicalUnit*) {
 }
 
 Outcome check_unmap(const CommandContext& context) {
-  if (!context.lu->config().thin) {
-    return std::unexpected(Sense::illegal_request(AdditionalSense::invalid_command_operation_code,
-                                                  "UNMAP needs a thin logical unit", FieldPointer::cdb(0)));
-  }
   const std::uint64_t length = unmap_length(context.task, context.lu);
   if (length != 0 && length < kFirstDescriptor) return std::unexpected(no_room_for_header(length));
   return {};

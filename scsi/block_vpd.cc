@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "scsi/block_io.h"
 #include "scsi/block_layouts.h"
 #include "scsi/device_profile.h"
 #include "scsi/logical_unit.h"
@@ -47,6 +48,14 @@ std::vector<std::uint8_t> block_limits_page(const LogicalUnit& lu, const DeviceP
   page.maximum_transfer_length = at_most<std::uint32_t>(profile.maximum_transfer_bytes / lu.block_length());
   page.optimal_transfer_length = at_most<std::uint32_t>(profile.optimal_transfer_length_bytes / lu.block_length());
   page.maximum_write_same_length = profile.maximum_write_same_bytes / lu.block_length();
+  const AtomicWriteLimits atomic = atomic_write_limits(lu, profile);
+  page.maximum_atomic_transfer_length = static_cast<std::uint32_t>(atomic.most);
+  page.maximum_atomic_transfer_length_with_atomic_boundary = page.maximum_atomic_transfer_length;
+  page.maximum_atomic_boundary_size = page.maximum_atomic_transfer_length;
+  if (atomic.most != 0 && atomic.granularity > 1) {
+    page.atomic_alignment = static_cast<std::uint32_t>(atomic.granularity);
+    page.atomic_transfer_length_granularity = page.atomic_alignment;
+  }
   if (lu.config().thin) {
     page.maximum_unmap_lba_count = profile.maximum_unmap_lba_count;
     page.maximum_unmap_block_descriptor_count = profile.maximum_unmap_descriptors;
@@ -56,9 +65,10 @@ std::vector<std::uint8_t> block_limits_page(const LogicalUnit& lu, const DeviceP
   return bytes(page);
 }
 
-std::vector<std::uint8_t> block_device_characteristics_page(const LogicalUnit&, const DeviceProfile&) {
+std::vector<std::uint8_t> block_device_characteristics_page(const LogicalUnit& lu, const DeviceProfile&) {
   auto page = page_frame<BlockDeviceCharacteristicsPage>();
   page.medium_rotation_rate = BlockDeviceCharacteristicsPage::kNonRotating;
+  if (lu.config().thin) page.sanitize_form_factor = BlockDeviceCharacteristicsPage::kReadsAfterBlockErase;
   page.support = BlockDeviceCharacteristicsPage::kVbuls;
   return bytes(page);
 }

@@ -30,6 +30,7 @@ enum class ReservationGate : std::uint8_t {
   read,        ///< allowed through write exclusive reservations
   write,       ///< allowed to holders and, where the reservation is one for registrants, to these
   start_stop,  ///< none to start, else write (SBC-3 table 13)
+  prevent,     ///< none to allow medium removal, else write (SPC-4 table 65)
   registered,  ///< allowed to registered nexuses, with or without a reservation
 };
 
@@ -46,7 +47,12 @@ struct Gates {
   bool unit_attention = true;  ///< reports a pending unit attention (INQUIRY, REPORT LUNS, REQUEST SENSE: no)
   ReservationGate reservation = ReservationGate::write;
   UnitReservationGate unit_reservation = UnitReservationGate::others;
-  bool ready = true;   ///< 02/04/02 while stopped by START STOP UNIT
+  bool ready = true;  ///< 02/04/02 while stopped by START STOP UNIT, and what `medium` says
+  /// 02/3A/00 while the medium is out, 03/31/00 and 03/31/03 where FORMAT UNIT or SANITIZE failed (READ CAPACITY).
+  bool medium = false;
+  /// Served during FORMAT UNIT and SANITIZE too (INQUIRY, REPORT LUNS, REQUEST SENSE, REPORT SUPPORTED ...: SBC-3
+  /// 4.11.2, 5.3.1); others are 02/04/04 or 02/04/1B.
+  bool during_format = false;
   bool write = false;  ///< DATA PROTECT 07/27/00 when the logical unit is read-only
 };
 
@@ -129,7 +135,8 @@ struct CommandDescriptor {
   TransferLength transfer_length;  ///< null: no data
   CommandBody body;
   CommandCheck check = nullptr;
-  bool (*offered)(const DeviceProfile& profile) = nullptr;  ///< null: always; where false there might as well be no row
+  /// Null: always; where false there might as well be no row. `lu` null: for whatever logical unit there may be.
+  bool (*offered)(const DeviceProfile& profile, const LogicalUnit* lu) = nullptr;
   std::uint32_t recommended_timeout_s = 0;  ///< REPORT SUPPORTED OPERATION CODES with RCTD; 0: not stated
 };
 
@@ -141,8 +148,8 @@ inline constexpr std::uint8_t kServiceActionHighBit = 4;
 /// All rows, sorted by opcode and service action.
 std::span<const CommandDescriptor> command_table();
 
-inline bool offers(const DeviceProfile& profile, const CommandDescriptor& row) {
-  return !row.offered || row.offered(profile);
+inline bool offers(const DeviceProfile& profile, const LogicalUnit* lu, const CommandDescriptor& row) {
+  return !row.offered || row.offered(profile, lu);
 }
 
 /// The row for a CDB; nothing when the opcode, or its service action, has none.

@@ -79,17 +79,19 @@ Outcome copy_operation_abort(CommandContext& context) {
   return {};
 }
 
-bool offers_odx(const DeviceProfile& profile) { return profile.odx; }
-bool offers_third_party_copy(const DeviceProfile& profile) { return profile.third_party_copy(); }
-bool offers_extended_copy(const DeviceProfile& profile) { return profile.extended_copy; }
-bool offers_held_data(const DeviceProfile& profile) {
+bool offers_odx(const DeviceProfile& profile, const LogicalUnit*) { return profile.odx; }
+bool offers_third_party_copy(const DeviceProfile& profile, const LogicalUnit*) { return profile.third_party_copy(); }
+bool offers_extended_copy(const DeviceProfile& profile, const LogicalUnit*) { return profile.extended_copy; }
+bool offers_held_data(const DeviceProfile& profile, const LogicalUnit*) {
   return profile.extended_copy && profile.held_data_limit_bytes > 0;
 }
 /// ROD tokens come from POPULATE TOKEN, and from EXTENDED COPY where it knows RODs.
-bool offers_tokens(const DeviceProfile& profile) {
+bool offers_tokens(const DeviceProfile& profile, const LogicalUnit*) {
   return profile.odx || (profile.extended_copy && !profile.rod_types.empty());
 }
-bool offers_background(const DeviceProfile& profile) { return profile.third_party_copy() && profile.background; }
+bool offers_background(const DeviceProfile& profile, const LogicalUnit*) {
+  return profile.third_party_copy() && profile.background;
+}
 
 /// 05/1A/00 for a list longer than its own length field can say, before any of it is asked for.
 Outcome check_copy_command(const CommandContext& context) {
@@ -132,7 +134,7 @@ constexpr Gates kResultGates{.reservation = ReservationGate::none, .ready = fals
 
 /// A row of the THIRD-PARTY COPY IN commands.
 constexpr CommandDescriptor results_row(std::string_view name, CopyInServiceAction action, Usage usage,
-                                        CommandBody body, bool (*offered)(const DeviceProfile&)) {
+                                        CommandBody body, bool (*offered)(const DeviceProfile&, const LogicalUnit*)) {
   return {.name = name,
           .opcode = kThirdPartyCopyIn,
           .service_action = static_cast<std::uint16_t>(action),

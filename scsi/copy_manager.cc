@@ -40,7 +40,7 @@ std::vector<ThirdPartyCopyPage::SupportedCommand> supported_commands(const Devic
   std::vector<ThirdPartyCopyPage::SupportedCommand> commands{{kThirdPartyCopyOut}, {kThirdPartyCopyIn}};
   for (const CommandDescriptor& row : command_table())  // sorted
     for (auto& command : commands)
-      if (row.opcode == command.operation_code && row.service_action && offers(profile, row))
+      if (row.opcode == command.operation_code && row.service_action && offers(profile, nullptr, row))
         command.service_actions.push_back(static_cast<std::uint8_t>(*row.service_action));
   return commands;
 }
@@ -155,6 +155,12 @@ void CopyManager::logical_unit_shrunk(const LogicalUnit& lu) {
     return vulnerable && rod.source().logical_unit == lu.identity().naa &&
            std::ranges::any_of(rod.source().ranges, [&](const auto& range) { return range.end() > size; });
   });
+}
+
+void CopyManager::medium_lost(const LogicalUnit& lu) {
+  auto nobody = std::make_shared<Rendezvous>([] {});
+  for (CopyManager* manager : impl_->fabric.managers()) manager->stop_using(lu, NexusId::none, nobody);
+  impl_->tokens.cancel_if([&](const tokens::Rod& rod) { return rod.source().logical_unit == lu.identity().naa; });
 }
 
 void CopyManager::logical_unit_removed(LogicalUnit& lu, const std::shared_ptr<Rendezvous>& waiter) {

@@ -79,6 +79,9 @@ class CopyManager {
   /// Fewer blocks: tokens that address lost ones by reference, or that may end by a change, are cancelled; captured
   /// data is kept.
   void logical_unit_shrunk(const LogicalUnit& lu);
+  /// Its data is gone: formatted, sanitized, ejected. Copies of any array that use it are stopped, all its tokens
+  /// cancelled.
+  void medium_lost(const LogicalUnit& lu);
   /// Copies that use it are stopped, all its tokens cancelled, and nothing finds it any more. It may go when `waiter`
   /// is let go of.
   void logical_unit_removed(LogicalUnit& lu, const std::shared_ptr<Rendezvous>& waiter);

@@ -91,6 +91,9 @@ struct DeviceProfile {
   /// What one READ, WRITE, WRITE AND VERIFY or VERIFY moves at most, reported or not: its data is in memory at once.
   std::uint64_t largest_transfer_bytes = 256ull << 20;
   std::uint64_t optimal_transfer_length_bytes = 1 << 20;
+  std::uint64_t maximum_atomic_bytes = 1 << 20;  ///< WRITE ATOMIC, where the store has it; 0: nowhere
+  /// How fast FORMAT UNIT and SANITIZE seem to be, on the array clock; 0: as fast as the store is.
+  std::uint64_t erase_bytes_per_second = 0;
   std::uint32_t maximum_unmap_lba_count = 0xFFFFFFFF;
   std::uint32_t maximum_unmap_descriptors = 256;
   /// 0: not limited. A store in a file writes every byte, and nothing ends the command before it is done.

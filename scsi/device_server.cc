@@ -13,6 +13,7 @@
 #include "scsi/copy_manager.h"
 #include "scsi/io_error_sense.h"
 #include "scsi/logical_unit.h"
+#include "scsi/medium.h"
 #include "scsi/mode_pages.h"
 #include "scsi/reservations.h"
 #include "scsi/task_set.h"
@@ -71,12 +72,18 @@ bool starts(const Task& task) {
   return (flags & StartStopUnitCdb::kStart) && !(flags & StartStopUnitCdb::kPowerCondition);
 }
 
+/// PREVENT not 00b (SPC-4 table 65).
+bool prevents(const Task& task) {
+  return (base::load<PreventAllowMediumRemovalCdb>(task.cdb).prevent & PreventAllowMediumRemovalCdb::kPrevent) != 0;
+}
+
 bool passes(ReservationGate gate, const Task& task, const Reservations& reservations) {
   switch (gate) {
     case ReservationGate::none: return true;
     case ReservationGate::read: return reservations.may_read(reservations.find(task.nexus));
     case ReservationGate::write: return reservations.may_write(reservations.find(task.nexus));
     case ReservationGate::start_stop: return starts(task) || reservations.may_write(reservations.find(task.nexus));
+    case ReservationGate::prevent: return !prevents(task) || reservations.may_write(reservations.find(task.nexus));
     case ReservationGate::registered: return reservations.find(task.nexus) != nullptr;
   }
   return false;
@@ -96,6 +103,16 @@ std::unexpected<Sense> conflict(Task& task, std::string rule) {
   return std::unexpected(Sense{.rule = std::move(rule)});
 }
 
+/// What the medium's state makes of a command.
+Outcome check_medium(const Gates& gates, const LogicalUnit& lu) {
+  const Medium& medium = lu.medium();
+  if (medium.usable()) [[likely]]
+    return {};
+  bool busy = medium.operation() != Medium::Operation::none;
+  if (busy ? gates.during_format : !gates.ready && !gates.medium) return {};
+  return std::unexpected(medium.condition());
+}
+
 /// The gates of a row, in their order.
 Outcome check_gates(const Gates& gates, Task& task, LogicalUnit& lu) {
   if (gates.unit_attention) {
@@ -106,13 +123,8 @@ Outcome check_gates(const Gates& gates, Task& task, LogicalUnit& lu) {
     return conflict(task, gates.reservation == ReservationGate::registered ? "this I_T nexus is not registered"
                                                                            : "another I_T nexus holds a reservation");
   }
-  if (gates.ready && lu.stopped()) {
-    return std::unexpected(Sense{SenseKey::not_ready,
-                                 AdditionalSense::logical_unit_not_ready_initializing_command_required,
-                                 {},
-                                 {},
-                                 "stopped by START STOP UNIT"});
-  }
+  if (auto good = check_medium(gates, lu); !good) return good;
+  if (gates.ready && lu.stopped()) return std::unexpected(*lu.why_not_ready());
   if (gates.write && lu.read_only())
     return std::unexpected(Sense{SenseKey::data_protect, AdditionalSense::write_protected, {}, {}, "read-only"});
   if (gates.write && lu.mode_pages().software_write_protect()) {
@@ -186,6 +198,7 @@ void DeviceServer::detach(NexusId id) {
   for (auto& [lun, lu] : impl_->logical_units) {
     lu->unit_attentions().detach(id);
     lu->reservations().detach(id);
+    lu->medium().allow_removal(id);
   }
   impl_->copy_manager.nexus_lost(id);
   impl_->nexuses.erase(id);
@@ -195,7 +208,9 @@ std::expected<void, Sense> DeviceServer::judge(Task& task) {
   task.server = this;
   task.logical_unit = find(task.lun);
   CommandLookup lookup = find_command(task.cdb);
-  if (lookup.row && !offers(impl_->copy_manager.profile(), *lookup.row)) lookup.row = nullptr;
+  if (lookup.row && !offers(impl_->copy_manager.profile(), task.logical_unit, *lookup.row)) {
+    lookup = {.opcode_known = lookup.row->service_action.has_value()};
+  }
   task.descriptor = lookup.row;
   if (!task.logical_unit && (!lookup.row || lookup.row->gates.logical_unit)) {
     return std::unexpected(
@@ -233,6 +248,11 @@ void DeviceServer::execute(Task& task) {
 }
 
 void DeviceServer::run(Task& task) {
+  // The medium may have gone, or be about to be erased, while the data came or the task waited for its turn.
+  if (task.logical_unit) {
+    if (auto good = check_medium(task.descriptor->gates, *task.logical_unit); !good)
+      return finish(task, std::move(good));
+  }
   CommandContext context{*this, task.logical_unit, task};
   Outcome outcome = task.descriptor->body(context);
   if (context.started == CommandContext::Started::pending) {

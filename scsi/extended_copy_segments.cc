@@ -228,9 +228,8 @@ ExtendedCopy::Outcome ExtendedCopy::check_parties(const SegmentDescriptor& segme
                                    FieldPointer::segment(id_field(From::copy_destination))));
   }
   for (const Party* party : {&source, &destination})
-    if (party->lu && party->lu->stopped())
-      return std::unexpected(forwarded(
-          *party, {SenseKey::not_ready, AdditionalSense::logical_unit_not_ready_initializing_command_required}));
+    if (auto not_ready = party->lu ? party->lu->why_not_ready() : std::nullopt)
+      return std::unexpected(forwarded(*party, std::move(*not_ready)));
   auto reserved = [this](const LogicalUnit& lu) { return lu.reservations().unit_reserved_by_another(job_.nexus()); };
   if (source.lu &&
       (reserved(*source.lu) || !source.lu->reservations().may_read(source.lu->reservations().find(nexus_))))
@@ -621,9 +620,8 @@ ExtendedCopy::Outcome ExtendedCopy::verify(const SegmentDescriptor& segment, con
   auto party = find(segment, From::copy_source);
   if (!party) return std::unexpected(std::move(party.error()));
   if (party->kind == Party::Kind::null) return std::unexpected(null_unit_error(From::copy_source));
-  if (verify.test_unit_ready && party->lu->stopped())
-    return std::unexpected(forwarded(
-        *party, {SenseKey::not_ready, AdditionalSense::logical_unit_not_ready_initializing_command_required}));
+  if (!verify.test_unit_ready) return {};
+  if (auto not_ready = party->lu->why_not_ready()) return std::unexpected(forwarded(*party, std::move(*not_ready)));
   return {};
 }
 

@@ -29,6 +29,7 @@ constexpr std::uint8_t kDirectAccess = 0x00;
 constexpr std::uint8_t kNotConnected = 0x3F;  ///< 001b, 1Fh
 constexpr std::uint8_t kNotCapable = 0x7F;    ///< 011b, 1Fh
 
+constexpr std::uint8_t kRmb = 0x80;
 constexpr std::uint8_t kVersionSpc4 = 0x06;
 constexpr std::uint8_t kHiSup = 0x10;
 constexpr std::uint8_t kResponseDataFormat = 0x02;
@@ -64,6 +65,7 @@ std::vector<std::uint8_t> standard_data(const CommandContext& context) {
   const LogicalUnitIdentity& identity = context.lu ? context.lu->identity() : nobody;
   StandardInquiryHead head;
   head.peripheral = peripheral(context);
+  if (context.lu && context.lu->config().removable) head.rmb = kRmb;
   head.additional_length = kStandardInquirySize - offsetof(StandardInquiryHead, additional_length) - 1;
   if (context.server.copy_manager().profile().third_party_copy()) head.tpgs_3pc_protect = k3Pc;
   std::vector<std::uint8_t> out;

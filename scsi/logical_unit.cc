@@ -1,5 +1,6 @@
 #include "scsi/logical_unit.h"
 
+#include "scsi/medium.h"
 #include "scsi/mode_pages.h"
 #include "scsi/reservation_changes.h"
 #include "scsi/reservations.h"
@@ -20,6 +21,7 @@ LogicalUnit::LogicalUnit(LogicalUnitConfig config, std::unique_ptr<handlers::Bac
       mode_pages_(std::make_unique<ModePages>()),
       reservations_(std::make_unique<Reservations>()),
       reservation_changes_(std::make_unique<ReservationChanges>(*reservations_, std::move(reservation_store))),
+      medium_(std::make_unique<Medium>()),
       tasks_(std::make_unique<TaskSet>()),
       work_(std::make_unique<WorkQueue>(*this)) {}
 
@@ -29,6 +31,16 @@ base::BlockCount LogicalUnit::capacity() const { return base::BlockCount(store_-
 
 bool LogicalUnit::contains(base::Lba lba, base::BlockCount count) const {
   return lba.value <= capacity().value && count.value <= capacity().value - lba.value;
+}
+
+std::optional<Sense> LogicalUnit::why_not_ready() const {
+  if (!medium_->usable()) return medium_->condition();
+  if (!stopped_) return {};
+  return Sense{SenseKey::not_ready,
+               AdditionalSense::logical_unit_not_ready_initializing_command_required,
+               {},
+               {},
+               "stopped by START STOP UNIT"};
 }
 
 }  // namespace scsi

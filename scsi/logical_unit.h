@@ -10,9 +10,11 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/units.h"
 #include "handlers/backing_store.h"
+#include "scsi/sense.h"
 #include "scsi/status.h"
 
 namespace scsi {
@@ -35,14 +37,22 @@ struct LogicalUnitConfig {
   std::uint8_t blocks_per_physical_exponent = 0;  ///< LOGICAL BLOCKS PER PHYSICAL BLOCK EXPONENT
   bool thin = true;                               ///< LBPME, LBPU, VPD B2h PROVISIONING TYPE 2
   bool read_only = false;                         ///< SWP; DATA PROTECT 07/27/00 for every write
+  bool removable = false;                         ///< RMB; START STOP UNIT with LOEJ ejects and loads
 };
 
-class UnitAttentions;
+/// SET IDENTIFYING INFORMATION: what an application keeps here, for as long as the process lives.
+struct IdentifyingInformation {
+  std::vector<std::uint8_t> identifier{};
+  std::vector<std::uint8_t> text{};
+};
+
+class Medium;
 class ModePages;
 class ReservationChanges;
 class Reservations;
 class ReservationStore;
 class TaskSet;
+class UnitAttentions;
 class WorkQueue;
 
 class LogicalUnit {
@@ -74,9 +84,15 @@ class LogicalUnit {
   Reservations& reservations() { return *reservations_; }
   const Reservations& reservations() const { return *reservations_; }
   ReservationChanges& reservation_changes() { return *reservation_changes_; }
+  IdentifyingInformation& identifying_information() { return identifying_information_; }
+  Medium& medium() { return *medium_; }
+  const Medium& medium() const { return *medium_; }
   TaskSet& tasks() { return *tasks_; }
   WorkQueue& work() { return *work_; }
 
+  /// Why commands that need the logical unit ready fail, or nothing: the medium's condition, then 02/04/02 while
+  /// stopped by START STOP UNIT.
+  std::optional<Sense> why_not_ready() const;
   bool stopped() const { return stopped_; }
   void set_stopped(bool stopped) { stopped_ = stopped; }
 
@@ -87,8 +103,10 @@ class LogicalUnit {
   std::unique_ptr<ModePages> mode_pages_;
   std::unique_ptr<Reservations> reservations_;
   std::unique_ptr<ReservationChanges> reservation_changes_;
+  std::unique_ptr<Medium> medium_;
   std::unique_ptr<TaskSet> tasks_;
   std::unique_ptr<WorkQueue> work_;
+  IdentifyingInformation identifying_information_{};
   bool stopped_ = false;
 };
 

@@ -5,6 +5,12 @@
 
 namespace scsi {
 
+// identifying_information.cc
+std::expected<void, Sense> report_identifying_information(CommandContext& context);
+std::expected<void, Sense> check_set_identifying_information(const CommandContext& context);
+std::expected<void, Sense> set_identifying_information(CommandContext& context);
+std::uint64_t identifying_information_length(const Task& task, const LogicalUnit* lu);
+
 // inquiry.cc
 std::expected<void, Sense> inquiry(CommandContext& context);
 std::uint64_t inquiry_length(const Task& task, const LogicalUnit* lu);

@@ -13,12 +13,15 @@ constexpr Gates kAlways{.logical_unit = false,
                         .unit_attention = false,
                         .reservation = ReservationGate::none,
                         .unit_reservation = UnitReservationGate::none,
-                        .ready = false};
+                        .ready = false,
+                        .during_format = true};
 /// LOG SENSE passes every reservation, also one made with RESERVE (SPC-2 5.5.1).
 constexpr Gates kLogging{
     .reservation = ReservationGate::none, .unit_reservation = UnitReservationGate::none, .ready = false};
+constexpr Gates kNotReadyToo{.reservation = ReservationGate::none, .ready = false};
 // Through write exclusive reservations, as ALLOW COMMANDS of REPORT CAPABILITIES says (SPC-4 6.15.4).
 constexpr Gates kReporting{.reservation = ReservationGate::read, .ready = false};
+constexpr Gates kReportingCommands{.reservation = ReservationGate::read, .ready = false, .during_format = true};
 constexpr Gates kChanging{.reservation = ReservationGate::write, .ready = false};
 
 constexpr CommandDescriptor kRows[] = {
@@ -94,13 +97,32 @@ constexpr CommandDescriptor kRows[] = {
      .gates = kAlways,
      .transfer_length = report_length,
      .body = report_luns},
+    {.name = "REPORT IDENTIFYING INFORMATION",
+     .opcode = 0xA3,
+     .service_action = 0x05,
+     .cdb_length = 12,
+     .usage = {0xA3, 0x05, 0x00, 0x00, 0x00, 0x00, 0xFF, 0xFF, 0xFF, 0xFF, 0xFE, 0x00},
+     .direction = DataDirection::in,
+     .gates = kNotReadyToo,
+     .transfer_length = identifying_information_length,
+     .body = report_identifying_information},
+    {.name = "SET IDENTIFYING INFORMATION",
+     .opcode = 0xA4,
+     .service_action = 0x06,
+     .cdb_length = 12,
+     .usage = {0xA4, 0x06, 0x00, 0x00, 0x00, 0x00, 0xFF, 0xFF, 0xFF, 0xFF, 0xFE, 0x00},
+     .direction = DataDirection::out,
+     .gates = kChanging,
+     .transfer_length = identifying_information_length,
+     .body = set_identifying_information,
+     .check = check_set_identifying_information},
     {.name = "REPORT SUPPORTED OPERATION CODES",
      .opcode = 0xA3,
      .service_action = 0x0C,
      .cdb_length = 12,
      .usage = {0xA3, 0x0C, 0x87, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x00, 0x00},
      .direction = DataDirection::in,
-     .gates = kReporting,
+     .gates = kReportingCommands,
      .transfer_length = report_length,
      .body = report_supported_operation_codes},
     {.name = "REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS",
@@ -109,7 +131,7 @@ constexpr CommandDescriptor kRows[] = {
      .cdb_length = 12,
      .usage = {0xA3, 0x0D, 0x80, 0x00, 0x00, 0x00, 0xFF, 0xFF, 0xFF, 0xFF, 0x00, 0x00},
      .direction = DataDirection::in,
-     .gates = kReporting,
+     .gates = kReportingCommands,
      .transfer_length = report_length,
      .body = report_supported_task_management_functions},
 };

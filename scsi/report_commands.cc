@@ -94,13 +94,13 @@ void timeouts(base::ByteWriter& writer, const CommandDescriptor& row) {
   writer.layout(descriptor);
 }
 
-std::vector<std::uint8_t> all_commands(const DeviceServer& server, bool rctd) {
+std::vector<std::uint8_t> all_commands(const DeviceServer& server, const LogicalUnit* lu, bool rctd) {
   std::vector<std::uint8_t> out;
   base::ByteWriter writer(out);
   {
     auto length = writer.length32();
     for (const CommandDescriptor& row : command_table()) {
-      if (!offers(server.copy_manager().profile(), row)) continue;
+      if (!offers(server.copy_manager().profile(), lu, row)) continue;
       AllCommandsDescriptor descriptor;
       descriptor.operation_code = row.opcode;
       descriptor.service_action = row.service_action.value_or(0);
@@ -201,7 +201,7 @@ std::expected<void, Sense> report_supported_operation_codes(CommandContext& cont
   bool rctd = cdb.rctd_reporting_options & kRctd;
   auto options = static_cast<ReportingOptions>(cdb.rctd_reporting_options & kReportingOptionsMask);
   if (options == ReportingOptions::all) {
-    context.respond(all_commands(context.server, rctd));
+    context.respond(all_commands(context.server, context.lu, rctd));
     return {};
   }
   if (options != ReportingOptions::one_operation_code && options != ReportingOptions::one_service_action) {
@@ -214,7 +214,7 @@ std::expected<void, Sense> report_supported_operation_codes(CommandContext& cont
   std::uint16_t action = cdb.requested_service_action;
   const CommandDescriptor* found = nullptr;
   for (const CommandDescriptor& row : command_table()) {
-    if (row.opcode != opcode || !offers(context.server.copy_manager().profile(), row)) continue;
+    if (row.opcode != opcode || !offers(context.server.copy_manager().profile(), context.lu, row)) continue;
     // SPC-4 table 290: an operation code with service actions is asked for with one, any other without.
     if (row.service_action.has_value() != wants_action) {
       return std::unexpected(Sense::invalid_field_in_cdb(

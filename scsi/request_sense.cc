@@ -21,8 +21,7 @@ static_assert(sizeof(RequestSenseCdb) == 6);
 Sense pending_sense(CommandContext& context) {
   if (!context.lu) return Sense{SenseKey::illegal_request, AdditionalSense::logical_unit_not_supported};
   if (auto attention = context.lu->unit_attentions().take(context.task.nexus)) return std::move(*attention);
-  if (context.lu->stopped())
-    return Sense{SenseKey::not_ready, AdditionalSense::logical_unit_not_ready_initializing_command_required};
+  if (auto not_ready = context.lu->why_not_ready()) return *std::move(not_ready);
   return {};
 }
 

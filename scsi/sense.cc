@@ -27,6 +27,7 @@ constexpr std::uint8_t kSegmentDescriptor = 0x20;
 constexpr std::uint8_t kBitPointerValid = 0x08;
 constexpr std::uint8_t kBitPointerMask = 0x07;
 
+/// The sense-key specific bytes: a field pointer, or a progress indication.
 struct FieldPointerBytes {
   std::uint8_t flags = 0;
   base::be16 field_pointer{};
@@ -113,7 +114,11 @@ struct SenseKeySpecificDescriptor {
 };
 static_assert(sizeof(SenseKeySpecificDescriptor) == 8);
 
-std::optional<FieldPointerBytes> encode_field_pointer(const Sense& sense) {
+/// Sense keys whose sense-key specific bytes are a PROGRESS INDICATION (SPC-4 4.5.2.4.4).
+bool tells_progress(SenseKey key) { return key == SenseKey::not_ready || key == SenseKey::no_sense; }
+
+std::optional<FieldPointerBytes> encode_sense_key_specific(const Sense& sense) {
+  if (sense.progress && tells_progress(sense.key)) return FieldPointerBytes{kSksv, *sense.progress};
   if (!sense.field) return {};
   FieldPointerBytes bytes{kSksv, sense.field->byte};
   if (sense.key == SenseKey::illegal_request) {
@@ -127,18 +132,19 @@ std::optional<FieldPointerBytes> encode_field_pointer(const Sense& sense) {
   return bytes;
 }
 
-std::optional<FieldPointer> decode_field_pointer(SenseKey key, const FieldPointerBytes& bytes) {
-  if (!(bytes.flags & kSksv)) return {};
+void decode_sense_key_specific(Sense& sense, const FieldPointerBytes& bytes) {
+  if (!(bytes.flags & kSksv)) return;
   FieldPointer pointer{false, bytes.field_pointer, {}};
-  if (key == SenseKey::illegal_request) {
+  if (sense.key == SenseKey::illegal_request) {
     pointer.in_cdb = (bytes.flags & kCommandData) != 0;
-  } else if (key == SenseKey::copy_aborted) {
+  } else if (sense.key == SenseKey::copy_aborted) {
     pointer.in_segment = (bytes.flags & kSegmentDescriptor) != 0;
   } else {
-    return {};
+    if (tells_progress(sense.key)) sense.progress = bytes.field_pointer.value();
+    return;
   }
   if (bytes.flags & kBitPointerValid) pointer.bit = bytes.flags & kBitPointerMask;
-  return pointer;
+  sense.field = pointer;
 }
 
 /// Whether COMMAND-SPECIFIC INFORMATION is EXTENDED COPY's.
@@ -181,7 +187,7 @@ std::optional<Sense> decode_fixed(base::Bytes bytes) {
   Sense sense{static_cast<SenseKey>(data.sense_key & kSenseKeyMask),
               static_cast<AdditionalSense>(data.additional_sense.value())};
   if (data.response_code & kValid) sense.information = data.information.value();
-  sense.field = decode_field_pointer(sense.key, data.sense_key_specific);
+  decode_sense_key_specific(sense, data.sense_key_specific);
   decode_copy_specific(sense, data.command_specific_information, bytes);
   return sense;
 }
@@ -198,7 +204,7 @@ void decode_one_descriptor(Sense& sense, base::Bytes whole) {
         sense.segment = static_cast<std::uint16_t>(load_prefix<CommandSpecificDescriptor>(whole).information);
       break;
     case kSenseKeySpecificDescriptor:
-      sense.field = decode_field_pointer(sense.key, load_prefix<SenseKeySpecificDescriptor>(whole).sense_key_specific);
+      decode_sense_key_specific(sense, load_prefix<SenseKeySpecificDescriptor>(whole).sense_key_specific);
       break;
     case kForwardedSenseDescriptor: {
       auto forwarded = load_prefix<ForwardedSenseDescriptor>(whole);
@@ -259,6 +265,8 @@ constexpr CodeName kCodeNames[] = {
     {extended_copy_information_available, "EXTENDED COPY INFORMATION AVAILABLE"},
     {logical_unit_not_ready_cause_not_reportable, "LOGICAL UNIT NOT READY, CAUSE NOT REPORTABLE"},
     {logical_unit_not_ready_initializing_command_required, "LOGICAL UNIT NOT READY, INITIALIZING COMMAND REQUIRED"},
+    {logical_unit_not_ready_format_in_progress, "LOGICAL UNIT NOT READY, FORMAT IN PROGRESS"},
+    {logical_unit_not_ready_sanitize_in_progress, "LOGICAL UNIT NOT READY, SANITIZE IN PROGRESS"},
     {unreachable_copy_target, "UNREACHABLE COPY TARGET"},
     {write_error, "WRITE ERROR"},
     {unexpected_unsolicited_data, "WRITE ERROR - UNEXPECTED UNSOLICITED DATA"},
@@ -307,6 +315,7 @@ constexpr CodeName kCodeNames[] = {
     {write_protected, "WRITE PROTECTED"},
     {logical_unit_software_write_protected, "LOGICAL UNIT SOFTWARE WRITE PROTECTED"},
     {space_allocation_failed_write_protect, "SPACE ALLOCATION FAILED WRITE PROTECT"},
+    {not_ready_to_ready_change_medium_may_have_changed, "NOT READY TO READY CHANGE, MEDIUM MAY HAVE CHANGED"},
     {power_on_reset_or_bus_device_reset_occurred, "POWER ON, RESET, OR BUS DEVICE RESET OCCURRED"},
     {power_on_occurred, "POWER ON OCCURRED"},
     {bus_device_reset_function_occurred, "BUS DEVICE RESET FUNCTION OCCURRED"},
@@ -318,13 +327,18 @@ constexpr CodeName kCodeNames[] = {
     {capacity_data_has_changed, "CAPACITY DATA HAS CHANGED"},
     {commands_cleared_by_another_initiator, "COMMANDS CLEARED BY ANOTHER INITIATOR"},
     {commands_cleared_by_device_server, "COMMANDS CLEARED BY DEVICE SERVER"},
+    {medium_format_corrupted, "MEDIUM FORMAT CORRUPTED"},
+    {format_command_failed, "FORMAT COMMAND FAILED"},
+    {sanitize_command_failed, "SANITIZE COMMAND FAILED"},
     {saving_parameters_not_supported, "SAVING PARAMETERS NOT SUPPORTED"},
     {medium_not_present, "MEDIUM NOT PRESENT"},
     {inquiry_data_has_changed, "INQUIRY DATA HAS CHANGED"},
+    {device_identifier_changed, "DEVICE IDENTIFIER CHANGED"},
     {reported_luns_data_has_changed, "REPORTED LUNS DATA HAS CHANGED"},
     {internal_target_failure, "INTERNAL TARGET FAILURE"},
     {protocol_service_crc_error, "PROTOCOL SERVICE CRC ERROR"},
     {data_phase_error, "DATA PHASE ERROR"},
+    {medium_removal_prevented, "MEDIUM REMOVAL PREVENTED"},
     {insufficient_resources, "INSUFFICIENT RESOURCES"},
     {insufficient_registration_resources, "INSUFFICIENT REGISTRATION RESOURCES"},
     {insufficient_resources_to_create_rod, "INSUFFICIENT RESOURCES TO CREATE ROD"},
@@ -346,7 +360,7 @@ std::vector<std::uint8_t> encode_fixed(const Sense& sense) {
     data.response_code |= kValid;
     data.information = static_cast<std::uint32_t>(*sense.information);
   }
-  if (auto pointer = encode_field_pointer(sense)) data.sense_key_specific = *pointer;
+  if (auto pointer = encode_sense_key_specific(sense)) data.sense_key_specific = *pointer;
   CopyCommandSpecific& specific = data.command_specific_information;
   specific.segment = sense.segment.value_or(0);
 
@@ -381,7 +395,7 @@ std::vector<std::uint8_t> encode_descriptor(const Sense& sense) {
     specific.information = *sense.segment;
     writer.layout(specific);
   }
-  if (auto pointer = encode_field_pointer(sense)) {
+  if (auto pointer = encode_sense_key_specific(sense)) {
     SenseKeySpecificDescriptor specific;
     specific.sense_key_specific = *pointer;
     writer.layout(specific);

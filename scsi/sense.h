@@ -38,6 +38,8 @@ enum class AdditionalSense : std::uint16_t {
   extended_copy_information_available = 0x0020,
   logical_unit_not_ready_cause_not_reportable = 0x0400,
   logical_unit_not_ready_initializing_command_required = 0x0402,
+  logical_unit_not_ready_format_in_progress = 0x0404,
+  logical_unit_not_ready_sanitize_in_progress = 0x041B,
   unreachable_copy_target = 0x0804,
   write_error = 0x0C00,
   unexpected_unsolicited_data = 0x0C0C,
@@ -84,6 +86,7 @@ enum class AdditionalSense : std::uint16_t {
   write_protected = 0x2700,
   logical_unit_software_write_protected = 0x2702,
   space_allocation_failed_write_protect = 0x2707,
+  not_ready_to_ready_change_medium_may_have_changed = 0x2800,
   power_on_reset_or_bus_device_reset_occurred = 0x2900,
   power_on_occurred = 0x2901,
   bus_device_reset_function_occurred = 0x2903,
@@ -95,13 +98,18 @@ enum class AdditionalSense : std::uint16_t {
   capacity_data_has_changed = 0x2A09,
   commands_cleared_by_another_initiator = 0x2F00,
   commands_cleared_by_device_server = 0x2F02,
+  medium_format_corrupted = 0x3100,
+  format_command_failed = 0x3101,
+  sanitize_command_failed = 0x3103,
   saving_parameters_not_supported = 0x3900,
   medium_not_present = 0x3A00,
   inquiry_data_has_changed = 0x3F03,
+  device_identifier_changed = 0x3F05,
   reported_luns_data_has_changed = 0x3F0E,
   internal_target_failure = 0x4400,
   protocol_service_crc_error = 0x4705,
   data_phase_error = 0x4B00,
+  medium_removal_prevented = 0x5302,
   insufficient_resources = 0x5503,
   insufficient_registration_resources = 0x5504,
   insufficient_resources_to_create_rod = 0x550C,
@@ -147,10 +155,13 @@ struct Sense {
   /// COMPLETED the segments processed. Fixed format cannot tell 0 from absent, so they are equal.
   std::optional<std::uint16_t> segment{};
   std::vector<ForwardedSense> forwarded{};  ///< COPY ABORTED by EXTENDED COPY: one for each source, at most
+  /// PROGRESS INDICATION of NOT READY and NO SENSE, in 65536ths (SPC-4 4.5.2.4.4).
+  std::optional<std::uint16_t> progress{};
 
   bool operator==(const Sense& other) const {
     return key == other.key && code == other.code && information == other.information && field == other.field &&
-           segment.value_or(0) == other.segment.value_or(0) && forwarded == other.forwarded;
+           segment.value_or(0) == other.segment.value_or(0) && forwarded == other.forwarded &&
+           progress == other.progress;
   }
 
   std::uint8_t asc() const { return static_cast<std::uint8_t>(static_cast<std::uint16_t>(code) >> 8); }

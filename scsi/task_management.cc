@@ -4,6 +4,7 @@
 #include "scsi/copy_manager.h"
 #include "scsi/device_server.h"
 #include "scsi/logical_unit.h"
+#include "scsi/medium.h"
 #include "scsi/mode_pages.h"
 #include "scsi/reservations.h"
 #include "scsi/task_set.h"
@@ -77,6 +78,7 @@ void reset(LogicalUnit& lu, CopyManager& copy_manager, AdditionalSense condition
   lu.mode_pages().reset();
   lu.reservations().end_unit_reservation();
   lu.set_stopped(false);
+  lu.medium().allow_removal_for_all();
   lu.unit_attentions().establish_for_all(condition);
 }
 
@@ -116,6 +118,7 @@ void DeviceServer::abort_preempted(LogicalUnit& lu, const std::vector<NexusId>& 
   for (NexusId nexus : nexuses) {
     abort_tasks(lu, tasks_of_nexus, nexus, 0, rendezvous);
     copy_manager().stop_using(lu, nexus, rendezvous);
+    lu.medium().allow_removal(nexus);  // SPC-4 6.15
   }
 }
 

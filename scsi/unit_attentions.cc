@@ -19,9 +19,11 @@ constexpr std::array<AdditionalSense, UnitAttentions::kCodes> kUnitAttentionCode
     AdditionalSense::registrations_preempted,
     AdditionalSense::reservations_preempted,
     AdditionalSense::reservations_released,
+    AdditionalSense::not_ready_to_ready_change_medium_may_have_changed,
     AdditionalSense::capacity_data_has_changed,
     AdditionalSense::reported_luns_data_has_changed,
     AdditionalSense::inquiry_data_has_changed,
+    AdditionalSense::device_identifier_changed,
     AdditionalSense::mode_parameters_changed,
 };
 constexpr std::size_t kResets = 4;

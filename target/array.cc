@@ -117,6 +117,7 @@ void Array::add_lun(scsi::DeviceServer& server, const LunConfig& lun, scsi::Logi
   config.blocks_per_physical_exponent = lun.physical_block_exponent;
   config.thin = lun.thin;
   config.read_only = lun.read_only;
+  config.removable = lun.removable;
   std::optional<scsi::PersistentState> kept;
   try {
     if (reservation_file) kept = reservation_file->read();

@@ -10,6 +10,7 @@
 #include "handlers/memory_pool.h"
 #include "scsi/copy_manager.h"
 #include "scsi/logical_unit.h"
+#include "scsi/medium.h"
 #include "scsi/task_set.h"
 #include "target/reservation_file.h"
 #include "tokens/token_manager.h"
@@ -72,7 +73,10 @@ Arrays::~Arrays() {
 
 void Arrays::stop_copies() {
   auto nobody = std::make_shared<scsi::Rendezvous>([] {});
-  for (const auto& array : arrays_) array->copy_manager().stop_all(nobody);
+  for (const auto& array : arrays_) {
+    array->copy_manager().stop_all(nobody);
+    for (const Array::ExportedLun& lun : array->luns()) lun.logical_unit->medium().stop_operation();
+  }
 }
 
 void Arrays::advertise(const std::vector<iscsi::PortalAddress>& portals) {

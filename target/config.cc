@@ -211,6 +211,7 @@ LunConfig read_lun(const TableReader& table, std::uint16_t number) {
   if (auto size = table.choice("block_size", {512, 4096})) lun.block_size = static_cast<std::uint32_t>(*size);
   table.number_into("physical_block_exponent", 0, 15, lun.physical_block_exponent);
   table.flag_into("read_only", lun.read_only);
+  table.flag_into("removable", lun.removable);
   constexpr std::string_view kProvisioningRule = "\"thin\" or \"thick\"";
   if (auto provisioning = table.text("provisioning", kProvisioningRule)) {
     if (*provisioning != "thin" && *provisioning != "thick") table.refuse("provisioning", kProvisioningRule);
@@ -231,7 +232,7 @@ std::vector<LunConfig> read_luns(const TableReader& target, const std::string& n
   std::set<std::uint16_t> numbers;
   for (const TableReader& table :
        target.tables("lun", {"number", "name", "store", "block_size", "physical_block_exponent", "read_only",
-                             "provisioning", "serial", "naa"})) {
+                             "removable", "provisioning", "serial", "naa"})) {
     LunConfig lun = read_lun(table, luns.empty() ? 0 : static_cast<std::uint16_t>(luns.back().number + 1));
     if (lun.name.empty()) lun.name = fmt::format("{}lun{}", name_prefix, lun.number);
     if (lun.number > kMaxLun || !numbers.insert(lun.number).second)

@@ -43,6 +43,7 @@ struct LunConfig {
   std::uint32_t block_size = 512;
   std::uint8_t physical_block_exponent = 0;
   bool read_only = false;
+  bool removable = false;
   bool thin = true;
   std::string serial{};                               ///< empty: derived
   std::optional<std::array<std::uint8_t, 16>> naa{};  ///< absent: derived

@@ -210,11 +210,12 @@ void read_copy(const TableReader& parent, DeviceProfile& profile) {
   table->flag_into("across_targets", profile.extended_copy_across_targets);
 }
 
-/// VPD page B0h.
+/// VPD page B0h, and what goes with it.
 void read_block_limits(const TableReader& parent, DeviceProfile& profile) {
-  auto table = parent.table(
-      "block_limits", {"maximum_transfer", "largest_transfer", "optimal_transfer", "maximum_compare_and_write_blocks",
-                       "maximum_unmap_blocks", "maximum_unmap_descriptors", "maximum_write_same"});
+  auto table =
+      parent.table("block_limits", {"maximum_transfer", "largest_transfer", "optimal_transfer",
+                                    "maximum_compare_and_write_blocks", "maximum_unmap_blocks",
+                                    "maximum_unmap_descriptors", "maximum_write_same", "maximum_atomic", "erase_rate"});
   if (!table) return;
   limit_into(*table, "maximum_transfer", kSmallestTransfer, profile.maximum_transfer_bytes);
   table->size_into("largest_transfer", kSmallestTransfer, profile.largest_transfer_bytes);
@@ -226,6 +227,8 @@ void read_block_limits(const TableReader& parent, DeviceProfile& profile) {
   table->number_into("maximum_unmap_blocks", 1, kU32, profile.maximum_unmap_lba_count);
   table->number_into("maximum_unmap_descriptors", 1, 4095, profile.maximum_unmap_descriptors);  // UNMAP's 16-bit length
   limit_into(*table, "maximum_write_same", kSmallestTransfer, profile.maximum_write_same_bytes);
+  limit_into(*table, "maximum_atomic", kSmallestTransfer, profile.maximum_atomic_bytes);
+  limit_into(*table, "erase_rate", 1, profile.erase_bytes_per_second);
 }
 
 }  // namespace

@@ -62,6 +62,12 @@ inline std::vector<std::uint8_t> unmap_list(const std::vector<Unmapped>& descrip
   return list;
 }
 
+/// What ORWRITE leaves of both.
+inline std::vector<std::uint8_t> or_ed(std::vector<std::uint8_t> a, const std::vector<std::uint8_t>& b) {
+  for (std::size_t i = 0; i < a.size(); ++i) a[i] |= b[i];
+  return a;
+}
+
 /// `count` bytes that tell their place and `seed` apart.
 inline std::vector<std::uint8_t> pattern(std::size_t count, std::uint8_t seed) {
   std::vector<std::uint8_t> bytes(count);

@@ -36,7 +36,7 @@ std::ostream& operator<<(std::ostream& out, const Step& step) {
 
 /// `size` of them at most.
 rc::Gen<std::vector<Step>> some_steps(int size) {
-  auto step = rc::gen::map(rc::gen::tuple(rc::gen::inRange(0, 10), rc::gen::inRange<std::uint64_t>(0, kBlocks),
+  auto step = rc::gen::map(rc::gen::tuple(rc::gen::inRange(0, 11), rc::gen::inRange<std::uint64_t>(0, kBlocks),
                                           rc::gen::inRange<std::uint64_t>(1, 9), rc::gen::inRange(0, 6),
                                           rc::gen::inRange<std::size_t>(0, 4)),
                            [](const std::tuple<int, std::uint64_t, std::uint64_t, int, std::size_t>& from) {
@@ -142,9 +142,13 @@ class Run {
         send_cdb(cdb_10(0x2F, lba32, count16, BlockFlags::kByteCheckEach), data).miscompare =
             data != model_.read(step.lba, step.count);
         break;
+      case 9:
+        send_cdb(cdb_16(0x8B, step.lba, count32), data);
+        data = or_ed(std::move(data), model_.read(step.lba, step.count));
+        break;
       default: send_cdb(cdb_10(0x35, lba32, count16)); break;
     }
-    if (step.kind == 2 || step.kind == 3) model_.write(step.lba, data);
+    if (step.kind == 2 || step.kind == 3 || step.kind == 9) model_.write(step.lba, data);
   }
 
   void send_write_same(const Step& step) {

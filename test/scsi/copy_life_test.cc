@@ -242,6 +242,25 @@ TEST_CASE("a logical unit reset drops results and keeps tokens") {
   CHECK(device.write_using(2, token, {{0, 8}}).good());
 }
 
+TEST_CASE("a source that is formatted, sanitized or ejected takes its tokens along, and those of others live on") {
+  for (const Device::Cdb& cdb : {Device::Cdb{0x04, 0, 0, 0, 0, 0}, Device::Cdb{0x48, 0x02, 0, 0, 0, 0, 0, 0, 0, 0}}) {
+    CopyDevice device;
+    auto token = device.token_of({{0, 8}});
+    auto other = device.token_of({{0, 8}}, {}, kLarge);
+    CHECK(device.run(cdb, {}, kSource).good());
+    CHECK(device.write_using(1, token, {{0, 8}})
+              .failed_with(SenseKey::illegal_request, AdditionalSense::invalid_token_operation_token_cancelled));
+    CHECK(device.write_using(2, other, {{0, 64}}).good());
+  }
+  CopyDevice device;
+  device.add(7, {.removable = true});
+  device.nexus = device.attach("iqn.2025-01.example:again");
+  auto token = device.token_of({{0, 8}}, {}, 7);
+  CHECK(device.run({0x1B, 0, 0, 0, 0x02, 0}, {}, 7).good());
+  CHECK(device.write_using(1, token, {{0, 8}})
+            .failed_with(SenseKey::illegal_request, AdditionalSense::invalid_token_operation_token_cancelled));
+}
+
 TEST_CASE("an I_T nexus loss drops its results and keeps tokens") {
   CopyDevice device;
   tokens::RodToken token = device.token_of({{0, 8}});

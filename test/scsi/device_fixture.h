@@ -78,6 +78,8 @@ struct DeviceOptions {
   bool blocking = false;
   bool thin = true;
   bool read_only = false;
+  bool removable = false;
+  std::uint8_t physical_exponent = 0;
   scsi::DeviceProfile profile{};
   KeptReservations::Kept* kept = nullptr;                     ///< where reservations of the first logical unit persist
   std::vector<std::uint16_t> further_portal_group_tags = {};  ///< the target's ports beside 1
@@ -141,6 +143,8 @@ class Device {
     config.block_length = options.block_length;
     config.thin = options.thin;
     config.read_only = options.read_only;
+    config.removable = options.removable;
+    config.blocks_per_physical_exponent = options.physical_exponent;
     std::unique_ptr<scsi::ReservationStore> kept;
     if (options.kept && number == 0) kept = std::make_unique<KeptReservations>(*options.kept);
     server.add(scsi::Lun{number}, std::make_shared<scsi::LogicalUnit>(config, std::move(store), std::move(kept)));

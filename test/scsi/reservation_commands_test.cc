@@ -4,6 +4,7 @@
 // Not tested, and why: APTPL=1 where reservations persist (reservation_changes_test.cc).
 #include <doctest/doctest.h>
 
+#include "scsi/medium.h"
 #include "scsi/reservation_commands.h"
 #include "scsi/transport_id.h"
 #include "scsi/unit_attentions.h"
@@ -552,6 +553,17 @@ TEST_CASE_FIXTURE(Blocking, "PREEMPT AND ABORT of a nexus whose own PREEMPT AND 
   CHECK(aborted(first));
   CHECK(second.good());
   CHECK(keys() == std::vector{kA});
+}
+
+TEST_CASE("PREEMPT AND ABORT ends the preempted nexus's prevention of medium removal (SPC-4 6.15)") {
+  Registered device({.removable = true});
+  const Device::Cdb prevent = {0x1E, 0, 0, 0, 0x01, 0};
+  REQUIRE(device.run(prevent, {}, 0, device.b).good());
+  REQUIRE(device.run(prevent, {}, 0, device.c).good());
+  CHECK(device.out(device.a, test::kPreemptAndAbort, kA, kB, 1).good());
+  CHECK(device.lu().medium().removal_prevented());
+  device.server.detach(device.c);
+  CHECK_FALSE(device.lu().medium().removal_prevented());
 }
 
 TEST_CASE("PREEMPT AND ABORT stops the preempted nexus's copies, in the foreground and in the background") {

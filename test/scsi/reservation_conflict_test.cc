@@ -51,20 +51,24 @@ const Row kTable[] = {
     {0x5E, 0x01, kAlways},
     {0x5E, 0x02, kAlways},
     {0x5E, 0x03, kAlways},
-    {0xA0, {}, kAlways},    // REPORT LUNS
-    {0xA3, 0x0C, kReads},   // REPORT SUPPORTED OPERATION CODES
-    {0xA3, 0x0D, kReads},   // REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS
-    {0x83, 0x00, kWrites},  // EXTENDED COPY(LID1)
-    {0x83, 0x01, kWrites},  // EXTENDED COPY(LID4)
-    {0x83, 0x1C, kWrites},  // COPY OPERATION ABORT
-    {0x84, 0x00, kAlways},  // RECEIVE COPY STATUS(LID1)
-    {0x84, 0x01, kAlways},  // RECEIVE COPY DATA(LID1)
-    {0x84, 0x03, kAlways},  // RECEIVE COPY OPERATING PARAMETERS
-    {0x84, 0x04, kAlways},  // RECEIVE COPY FAILURE DETAILS(LID1)
-    {0x84, 0x05, kAlways},  // RECEIVE COPY STATUS(LID4)
-    {0x84, 0x06, kAlways},  // RECEIVE COPY DATA(LID4)
-    {0x84, 0x07, kAlways},  // RECEIVE ROD TOKEN INFORMATION
-    {0x84, 0x08, kAlways},  // REPORT ALL ROD TOKENS
+    {0xA0, {}, kAlways},                            // REPORT LUNS
+    {0xA3, 0x05, kAlways},                          // REPORT IDENTIFYING INFORMATION
+    {0xA4, 0x06, kWrites},                          // SET IDENTIFYING INFORMATION
+    {0x1E, {}, kAlways, {0x1E, 0, 0, 0, 0x00, 0}},  // PREVENT ALLOW MEDIUM REMOVAL, PREVENT=0
+    {0x1E, {}, kWrites, {0x1E, 0, 0, 0, 0x01, 0}},  // PREVENT not 0
+    {0xA3, 0x0C, kReads},                           // REPORT SUPPORTED OPERATION CODES
+    {0xA3, 0x0D, kReads},                           // REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS
+    {0x83, 0x00, kWrites},                          // EXTENDED COPY(LID1)
+    {0x83, 0x01, kWrites},                          // EXTENDED COPY(LID4)
+    {0x83, 0x1C, kWrites},                          // COPY OPERATION ABORT
+    {0x84, 0x00, kAlways},                          // RECEIVE COPY STATUS(LID1)
+    {0x84, 0x01, kAlways},                          // RECEIVE COPY DATA(LID1)
+    {0x84, 0x03, kAlways},                          // RECEIVE COPY OPERATING PARAMETERS
+    {0x84, 0x04, kAlways},                          // RECEIVE COPY FAILURE DETAILS(LID1)
+    {0x84, 0x05, kAlways},                          // RECEIVE COPY STATUS(LID4)
+    {0x84, 0x06, kAlways},                          // RECEIVE COPY DATA(LID4)
+    {0x84, 0x07, kAlways},                          // RECEIVE ROD TOKEN INFORMATION
+    {0x84, 0x08, kAlways},                          // REPORT ALL ROD TOKENS
     // SBC-3 table 13
     {0x08, {}, kReads},  // READ (6), (10), (12), (16)
     {0x28, {}, kReads},
@@ -77,6 +81,14 @@ const Row kTable[] = {
     {0x2E, {}, kWrites},  // WRITE AND VERIFY (10), (12), (16)
     {0xAE, {}, kWrites},
     {0x8E, {}, kWrites},
+    {0x8B, {}, kWrites},    // ORWRITE (16)
+    {0x9C, {}, kWrites},    // WRITE ATOMIC (16)
+    {0x04, {}, kWrites},    // FORMAT UNIT
+    {0x48, 0x01, kWrites},  // SANITIZE
+    {0x48, 0x02, kWrites},
+    {0x48, 0x1F, kWrites},
+    {0x37, {}, kReads},  // READ DEFECT DATA (10), (12)
+    {0xB7, {}, kReads},
     {0x2F, {}, kReads},  // VERIFY (10), (12), (16)
     {0xAF, {}, kReads},
     {0x8F, {}, kReads},

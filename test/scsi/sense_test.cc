@@ -116,6 +116,19 @@ TEST_CASE("forwarded sense data is cut so that all sense data fits 252 bytes, an
   CHECK(decode(descriptor)->forwarded[1].sense.size() == 102);
 }
 
+TEST_CASE("NOT READY and NO SENSE carry a progress indication where ILLEGAL REQUEST has its field pointer") {
+  for (SenseKey key : {SenseKey::not_ready, SenseKey::no_sense}) {
+    Sense sense{key, AdditionalSense::logical_unit_not_ready_format_in_progress};
+    sense.progress = 0x1234;
+    Data fixed = encode_fixed(sense);
+    CHECK(Data(fixed.begin() + 15, fixed.end()) == Data{0x80, 0x12, 0x34});
+    CHECK(decode(fixed) == sense);
+    Data descriptor = encode_descriptor(sense);
+    CHECK(Data(descriptor.begin() + 8, descriptor.end()) == Data{0x02, 0x06, 0, 0, 0x80, 0x12, 0x34, 0});
+    CHECK(decode(descriptor) == sense);
+  }
+}
+
 TEST_CASE("COMPLETED carries the number of segments, and forwarded offsets that point nowhere are ignored") {
   Sense sense{SenseKey::completed, AdditionalSense::extended_copy_information_available};
   sense.segment = 3;

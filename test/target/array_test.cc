@@ -56,6 +56,7 @@ store = "memory:1G"
 block_size = 4096
 physical_block_exponent = 1
 read_only = true
+removable = true
 provisioning = "thick"
 serial = "S-1"
 naa = "6024f4400000000000000000000000ff"
@@ -89,6 +90,7 @@ TEST_CASE("targets, logical units and limits are as configured") {
   CHECK(unit->block_length() == 4096);
   CHECK(unit->capacity() == base::BlockCount(262144));
   CHECK(unit->read_only());
+  CHECK(unit->config().removable);
   CHECK_FALSE(unit->config().thin);
   CHECK(unit->config().blocks_per_physical_exponent == 1);
   CHECK(unit->identity().serial == "S-1");

@@ -60,6 +60,7 @@ TEST_CASE("the smallest configuration is one target with one LUN, and the rest a
   CHECK(lun.block_size == 512);
   CHECK(lun.thin);
   CHECK_FALSE(lun.read_only);
+  CHECK_FALSE(lun.removable);
   CHECK_FALSE(lun.naa);
   CHECK(lun.serial.empty());
   REQUIRE(config.portals.size() == 1);
@@ -126,6 +127,7 @@ store = "file:/tmp/disk image.img"
 block_size = 4096
 physical_block_exponent = 2
 read_only = true
+removable = true
 provisioning = "thick"
 serial = "S-1"
 naa = "naa.6024F4400000000000000000000000FF"
@@ -202,6 +204,7 @@ TEST_CASE("every key of targets and LUNs is taken over") {
   CHECK(lun.block_size == 4096);
   CHECK(lun.physical_block_exponent == 2);
   CHECK(lun.read_only);
+  CHECK(lun.removable);
   CHECK_FALSE(lun.thin);
   CHECK(lun.serial == "S-1");
   CHECK(lun.naa->front() == 0x60);
@@ -228,7 +231,7 @@ TEST_CASE("a wrong value of a LUN is refused with file, line, column and what wa
        "array.toml:5:8: target.lun.name is \"\"; expected a name of 1 to 64 printable characters"},
       {with_lun("blocksize = 512\n"),
        "array.toml:5:1: target.lun.blocksize is not a key here; expected number, name, store, block_size, "
-       "physical_block_exponent, read_only, provisioning, serial, naa"},
+       "physical_block_exponent, read_only, removable, provisioning, serial, naa"},
       {"[[target]]\n[[target.lun]]\nnumber = 0\nstore = \"tape:1G\"\n",
        "array.toml:4:9: target.lun.store is \"tape:1G\"; expected a store such as \"memory:64G\" or "
        "\"file:/path/disk.img\""},
@@ -462,6 +465,8 @@ maximum_compare_and_write_blocks = 1
 maximum_unmap_blocks = 10
 maximum_unmap_descriptors = 11
 maximum_write_same = 0
+maximum_atomic = "64K"
+erase_rate = "10M"
 )";
 
 }  // namespace
@@ -514,6 +519,8 @@ TEST_CASE("every limit of EXTENDED COPY and of VPD B0h is taken over") {
   CHECK(profile.maximum_unmap_lba_count == 10);
   CHECK(profile.maximum_unmap_descriptors == 11);
   CHECK(profile.maximum_write_same_bytes == 0);
+  CHECK(profile.maximum_atomic_bytes == 64u << 10);
+  CHECK(profile.erase_bytes_per_second == 10u << 20);
 }
 
 TEST_CASE("a limit left to its default follows the one that bounds it") {
