@@ -45,6 +45,7 @@ void Simulation::settle_background(Operation& operation, const tokens::CopyOpera
 void Simulation::compare_tokens() {
   using tokens::TokenState;
   resolve_vulnerable();
+  model_.lose_reasons();
   for (const TokenRef& token : model_.tokens()) {
     if (token->identifier == 0 || token->reason_may_be_lost) continue;
     TokenState state = world_.copies.tokens().state(tokens::TokenId{token->identifier});

@@ -39,13 +39,16 @@ void Simulation::judge_cdb(Operation& operation) {
         operation.refusal = invalid_field_in_cdb(1, scsi::BlockFlags::kUnmapBit);
       break;
     }
-    case Kind::unmap:
-      if (!lu.thin)
-        operation.refusal = Sense{
-            SenseKey::illegal_request, AdditionalSense::invalid_command_operation_code, {}, FieldPointer::cdb(0), {}};
-      break;
     default: break;
   }
+}
+
+/// A command that the logical unit does not have is refused before anything else is looked at.
+bool Simulation::judge_operation_code(Operation& operation) {
+  if (operation.kind != Kind::unmap || model_.logical_units[operation.lun].thin) return true;
+  operation.refusal =
+      Sense{SenseKey::illegal_request, AdditionalSense::invalid_command_operation_code, {}, FieldPointer::cdb(0), {}};
+  return false;
 }
 
 /// The device server takes up a command whose data is there.
@@ -90,6 +93,7 @@ void Simulation::begin_write_using(Operation& operation) {
   if (!operation.refusal) operation.refusal = model_.judge_write_using_list(operation.lun, operation.request);
   if (operation.refusal) return;
   resolve_vulnerable();
+  model_.lose_reasons();
   Judged judged = model_.judge_token(operation.request.token);
   operation.refusal = judged.refusal;
   operation.reason_may_be_lost = judged.token && judged.token->reason_may_be_lost;

@@ -106,13 +106,17 @@ TokenRef Model::create_token(std::size_t lun, Bytes bytes, std::uint32_t timeout
   token->lifetime = std::chrono::seconds(limits_.lifetime_s);
   token->inactivity_timeout = std::chrono::seconds(timeout_s == 0 ? limits_.default_inactivity_timeout_s : timeout_s);
   tokens_.push_back(token);
+  lose_reasons();
+  return token;
+}
+
+void Model::lose_reasons() {
   auto ended = [&](const TokenRef& it) {
     TokenEnd state = it->state(clock_.now());
     return state != TokenEnd::none && state != TokenEnd::forgotten;
   };
   if (static_cast<std::size_t>(std::ranges::count_if(tokens_, ended)) >= kReasonsPerToken * limits_.tokens)
     for (const TokenRef& it : tokens_) it->reason_may_be_lost |= ended(it);
-  return token;
 }
 
 void Model::source_changes(std::size_t lun, std::uint64_t first, std::uint64_t end, bool surely) {
@@ -269,13 +273,13 @@ std::optional<Sense> Model::judge_rod(std::size_t lun, const CopyRequest& reques
 std::optional<Sense> Model::begin_operation(const Key& key, std::uint8_t service_action, ResultRef& result) {
   auto found = results_.find(key);
   if (found != results_.end() && found->second->in_progress()) return illegal(AdditionalSense::operation_in_progress);
-  if (in_progress_ >= limits_.operations)
-    return Sense{SenseKey::aborted_command, AdditionalSense::insufficient_resources, {}, {}, {}};
+  const bool one_too_many = in_progress_ >= limits_.operations;
   if (found != results_.end()) drop(found);
   result = results_.emplace(key, std::make_shared<ResultModel>()).first->second;
   result->service_action = service_action;
   ++in_progress_;
-  return {};
+  if (!one_too_many) return {};
+  return Sense{SenseKey::aborted_command, AdditionalSense::insufficient_resources, {}, {}, {}};
 }
 
 void Model::finish_operation(const ResultRef& result) {

@@ -134,7 +134,7 @@ class Model {
 
   // Copy operations. Keys: nexus, logical unit, list identifier.
   using Key = std::tuple<std::size_t, std::size_t, std::uint32_t>;
-  /// Takes the list identifier, or says why not.
+  /// Takes the list identifier, or says why not. One too many takes it too, to leave a result.
   std::optional<scsi::Sense> begin_operation(const Key& key, std::uint8_t service_action, ResultRef& result);
   void finish_operation(const ResultRef& result);
   ResultRef find_result(const Key& key) const;
@@ -147,6 +147,8 @@ class Model {
   // Tokens.
   bool room_for_token() const;
   TokenRef create_token(std::size_t lun, Bytes bytes, std::uint32_t timeout_s);
+  /// What ended a token is remembered of so many only: from here on the reason of each may be lost.
+  void lose_reasons();
   void begin_use(TokenModel& token) { ++token.commands_in_progress; }
   /// Blocks of a logical unit may be about to change, or have changed.
   void source_changes(std::size_t lun, std::uint64_t first, std::uint64_t end, bool surely);

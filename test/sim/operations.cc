@@ -122,7 +122,7 @@ void Simulation::send(std::unique_ptr<Operation> owned) {
                                operation.lun, operation.text);
   note(operation.text);
 
-  operation.refusal = model_.take_unit_attention(operation.nexus, operation.lun);
+  if (judge_operation_code(operation)) operation.refusal = model_.take_unit_attention(operation.nexus, operation.lun);
   operation.conflict = !operation.refusal && conflicts(operation);
   if (!operation.refusal && !operation.conflict) judge_cdb(operation);
   bool refused = operation.refusal || operation.conflict;

@@ -232,6 +232,7 @@ class Simulation {
   void check_time(const Operation& operation) const;
 
   // judge.cc: what must come back.
+  bool judge_operation_code(Operation& operation);
   void judge_cdb(Operation& operation);
   void begin(Operation& operation);
   void begin_populate(Operation& operation);
