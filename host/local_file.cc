@@ -37,17 +37,17 @@ NtStatus status_of(int result) { return result == 0 ? NtStatus::success : from_e
 }  // namespace
 
 NtResult<LocalFile> LocalFile::open(const std::string& path, Disposition disposition) {
+  // A pipe waits for its other end when it is opened, and a failed copy into a device would be unlinked.
+  struct stat about{};
+  if (disposition != Disposition::create && stat(path.c_str(), &about) == 0 && !S_ISREG(about.st_mode))
+    return std::unexpected(S_ISDIR(about.st_mode) ? NtStatus::file_is_a_directory : NtStatus::access_denied);
   int flags = O_RDONLY;
   if (disposition == Disposition::create) flags = O_RDWR | O_CREAT | O_EXCL;
   if (disposition == Disposition::overwrite_or_create) flags = O_RDWR | O_CREAT | O_TRUNC;
   constexpr mode_t kMode = 0666;
   const int descriptor = ::open(path.c_str(), flags | O_CLOEXEC, kMode);
   if (descriptor < 0) return std::unexpected(from_errno());
-  LocalFile file(descriptor, path);
-  struct stat about{};
-  if (fstat(descriptor, &about) != 0) return std::unexpected(from_errno());
-  if (S_ISDIR(about.st_mode)) return std::unexpected(NtStatus::file_is_a_directory);
-  return file;
+  return LocalFile(descriptor, path);
 }
 
 LocalFile::LocalFile(LocalFile&& other) noexcept

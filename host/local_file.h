@@ -15,7 +15,7 @@ namespace host {
 class LocalFile {
  public:
   /// `create` fails with OBJECT_NAME_COLLISION when there is one; `overwrite_or_create` cuts it to nothing. The others
-  /// open to read. A directory is FILE_IS_A_DIRECTORY.
+  /// open to read. A directory is FILE_IS_A_DIRECTORY, a device or a pipe ACCESS_DENIED.
   static NtResult<LocalFile> open(const std::string& path, Disposition disposition);
   LocalFile(LocalFile&& other) noexcept;
   LocalFile& operator=(LocalFile&&) = delete;

@@ -5,6 +5,7 @@
 
 #include <doctest/doctest.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include <filesystem>
 #include <fstream>
@@ -480,5 +481,10 @@ TEST_CASE("a file of this machine may be either end, and is never offloaded") {
         NtStatus::object_name_invalid);
   CHECK(copy_file(volumes.io, volumes.memory, {nullptr, path}, {nullptr, back}, {.fail_if_exists = true}).status ==
         NtStatus::object_name_collision);
+  const std::string pipe = folder + "/pipe";
+  REQUIRE(mkfifo(pipe.c_str(), 0600) == 0);
+  CHECK(copy_file(volumes.io, volumes.memory, {nullptr, path}, {nullptr, pipe}, {}).status == NtStatus::access_denied);
+  CHECK(copy_file(volumes.io, volumes.memory, {nullptr, pipe}, {nullptr, back}, {}).status == NtStatus::access_denied);
+  CHECK(std::filesystem::exists(pipe));
   std::filesystem::remove_all(folder);
 }
