@@ -79,7 +79,7 @@ NtStatus Volume::mount_it() {
     if (!read_only_ && (error == EPERM || error == EOPNOTSUPP)) return NtStatus::volume_dirty;
     return error == ENOMEM ? NtStatus::insufficient_resources : NtStatus::disk_corrupt_error;
   }
-  was_clean_ = (volume_->flags & VOLUME_IS_DIRTY) == 0;
+  may_clear_mark_ = (volume_->flags & VOLUME_IS_DIRTY) == 0;
   if (ntfs_set_ignore_case(volume_) != 0) return NtStatus::insufficient_resources;  // the destructor unmounts
   return NtStatus::success;
 }
@@ -213,17 +213,19 @@ NtStatus Volume::Change::finish(NtStatus outcome) {
                         outcome == NtStatus::object_name_collision || outcome == NtStatus::directory_not_empty ||
                         outcome == NtStatus::invalid_parameter || outcome == NtStatus::not_supported ||
                         outcome == NtStatus::access_denied;
-  if (!harmless) return outcome;
+  if (!harmless) {
+    volume_.may_clear_mark_ = false;
+    return outcome;
+  }
   NtStatus status = volume_.sync_own_inodes();
   if (status == NtStatus::success) status = volume_.write_dirty_flag(false);
   return outcome == NtStatus::success ? status : outcome;
 }
 
-/// Between barriers: the mark is on the medium before the first change, and goes only after the last. A volume that was
-/// dirty when it was mounted stays so.
+/// Between barriers: the mark is on the medium before the first change, and goes only after the last.
 NtStatus Volume::write_dirty_flag(bool dirty) {
   begin();
-  if (!was_clean_) return NtStatus::success;
+  if (!may_clear_mark_) return NtStatus::success;
   if (!dirty && ntfs_device_sync(volume_->dev) != 0) return failure();
   const le16 flags = dirty ? volume_->flags | VOLUME_IS_DIRTY : volume_->flags & ~VOLUME_IS_DIRTY;
   if (ntfs_volume_write_flags(volume_, flags) != 0) return failure();

@@ -110,7 +110,9 @@ class Volume : public std::enable_shared_from_this<Volume> {
   const bool read_only_;
   BootSector boot_;
   ntfs_volume* volume_ = nullptr;
-  bool was_clean_ = false;  ///< when it was mounted
+  /// The volume was clean when it was mounted, and no Change has failed half-way since: only chkdsk takes the mark off
+  /// otherwise.
+  bool may_clear_mark_ = false;
   std::map<std::uint64_t, std::weak_ptr<File>> files_;
 };
 

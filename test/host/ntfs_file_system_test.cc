@@ -625,6 +625,18 @@ TEST_SUITE("host/ntfs: the volume") {
     CHECK(volume.marked_dirty());
   }
 
+  TEST_CASE("a volume on which something failed half-way stays dirty, whatever succeeds afterwards") {
+    NtfsVolume volume({.size = 16 * MiB, .files = {{.path = "f", .size = 5000}}});
+    volume.mount();
+    auto f = volume.open("f");
+    volume.disk->writes_left = 5;
+    CHECK(f->set_end_of_file(MiB) == NtStatus::device_data_error);
+    volume.disk->writes_left.reset();
+    CHECK(volume.open("g", "", Disposition::create)->write(0, pattern(5000, 1)) == NtStatus::success);
+    f.reset();
+    CHECK(volume.marked_dirty());
+  }
+
   TEST_CASE("a log that is not closed, or a Windows that hibernates on it, is not written over") {
     for (bool hibernated : {false, true}) {
       NtfsVolume volume({});
