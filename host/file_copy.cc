@@ -18,6 +18,7 @@ constexpr std::uint64_t kReadWriteChunk = 1 << 20;
 constexpr std::uint32_t kFileAttributeReadonly = 0x1;
 constexpr std::uint32_t kFileAttributeArchive = 0x20;
 constexpr std::uint32_t kFileAttributeNormal = 0x80;
+constexpr std::uint32_t kFileAttributeReparsePoint = 0x400;
 /// READONLY, HIDDEN, SYSTEM, ARCHIVE, TEMPORARY, OFFLINE, NOT_CONTENT_INDEXED: what SetFileAttributes can set.
 constexpr std::uint32_t kSettable = 0x1 | 0x2 | 0x4 | kFileAttributeArchive | 0x100 | 0x1000 | 0x2000;
 
@@ -59,6 +60,7 @@ class End {
   bool is(const End& other, const std::string& path) const {
     return local_ ? other.local_ && local_->is(path) : stream_ == other.stream_;
   }
+  bool is_encrypted() const { return stream_ && stream_->kind().encrypted; }
   bool is_directory() const { return stream_ && stream_->kind().directory; }
   BasicInformation basic_information() const {
     return local_ ? local_->basic_information() : stream_->basic_information();
@@ -275,6 +277,8 @@ class FileCopy {
     auto source = End::open(io_, from_, from_.stream, kFileReadData | kFileReadAttributes, Disposition::open);
     if (!source) return failed(source.error(), "the source cannot be opened");
     if ((*source)->is_directory()) return failed(NtStatus::file_is_a_directory, "the source is a directory");
+    if (is_reparse_point(**source)) return failed(NtStatus::io_reparse_tag_not_handled, "the source is " + kElsewhere);
+    if ((*source)->is_encrypted()) return failed(NtStatus::access_denied, "the source is encrypted");
     if (NtStatus status = look_at_destination(**source); status != NtStatus::success) return std::move(outcome_);
     auto destination = End::open(io_, to_, to_.stream, kFileReadData | kFileWriteData | kFileReadAttributes | kDelete,
                                  options_.fail_if_exists ? Disposition::create : Disposition::overwrite_or_create);
@@ -298,6 +302,13 @@ class FileCopy {
     outcome_.reason = std::move(reason);
     return status;
   }
+  /// Links, deduplicated and compacted files: what its stream holds are not the file's data, and who would know them
+  /// (a filter of Windows) is not here.
+  static bool is_reparse_point(const End& end) {
+    return (end.basic_information().attributes & kFileAttributeReparsePoint) != 0;
+  }
+  static inline const std::string kElsewhere = "a reparse point (a link, deduplicated): its data lie elsewhere";
+
   bool one_stream() const { return !from_.stream.empty() || !to_.stream.empty(); }
 
   /// What is there must be another file, no directory, and may be overwritten.
@@ -308,6 +319,8 @@ class FileCopy {
       return fail(NtStatus::sharing_violation, "source and destination are the same file");
     if ((*there)->is_directory()) return fail(NtStatus::file_is_a_directory, "the destination is a directory");
     if (options_.fail_if_exists) return fail(NtStatus::object_name_collision, "the destination exists");
+    if (is_reparse_point(**there))
+      return fail(NtStatus::io_reparse_tag_not_handled, "the destination is " + kElsewhere);
     if (((*there)->basic_information().attributes & kFileAttributeReadonly) != 0)
       return fail(NtStatus::access_denied, "the destination is read-only");
     return NtStatus::success;

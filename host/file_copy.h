@@ -98,8 +98,9 @@ struct ChunkFinished {
 using OnChunkFinished = std::function<bool(const ChunkFinished&)>;
 
 /// STATUS_FILE_IS_A_DIRECTORY for a directory at either end, STATUS_SHARING_VIOLATION for a file onto itself,
-/// STATUS_OBJECT_NAME_COLLISION as options say, STATUS_ACCESS_DENIED over a read-only file, else what the file systems
-/// and disks say. A copy that failed after the destination was opened is deleted, when its volume still answers.
+/// STATUS_OBJECT_NAME_COLLISION as options say, STATUS_ACCESS_DENIED over a read-only file and for an encrypted source,
+/// STATUS_IO_REPARSE_TAG_NOT_HANDLED for a reparse point at either end, else what the file systems and disks say. A
+/// copy that failed after the destination was opened is deleted, when its volume still answers.
 FileCopyOutcome copy_file(IoManager& io, OffloadMemory& memory, const FilePlace& from, const FilePlace& to,
                           const FileCopyOptions& options, const OnChunkFinished& progress = {});
 

@@ -57,6 +57,7 @@ constexpr std::pair<NtStatus, std::string_view> kNames[] = {
     {NtStatus::invalid_lock_range, "STATUS_INVALID_LOCK_RANGE"},
     {NtStatus::retry, "STATUS_RETRY"},
     {NtStatus::volume_dismounted, "STATUS_VOLUME_DISMOUNTED"},
+    {NtStatus::io_reparse_tag_not_handled, "STATUS_IO_REPARSE_TAG_NOT_HANDLED"},
     {NtStatus::copy_protection_failure, "STATUS_COPY_PROTECTION_FAILURE"},
     {NtStatus::css_authentication_failure, "STATUS_CSS_AUTHENTICATION_FAILURE"},
     {NtStatus::css_key_not_present, "STATUS_CSS_KEY_NOT_PRESENT"},

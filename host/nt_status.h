@@ -56,6 +56,7 @@ enum class NtStatus : std::uint32_t {
   invalid_lock_range = 0xC00001A1,
   retry = 0xC000022D,
   volume_dismounted = 0xC000026E,
+  io_reparse_tag_not_handled = 0xC0000279,
   copy_protection_failure = 0xC0000305,
   css_authentication_failure = 0xC0000306,
   css_key_not_present = 0xC0000307,

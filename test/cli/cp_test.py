@@ -76,10 +76,10 @@ class LunToLunTest(CopyTest):
 
     def test_explain_says_why_not(self):
         status, document = report("cp", "--explain", "--min-offload", 0,
-                                  *(f"{self.from_}/{name}" for name in ("compressed", "sparse", "deduplicated",
-                                                                        "transacted", "resident")), f"{self.to}/dir")
+                                  *(f"{self.from_}/{name}" for name in ("compressed", "sparse", "transacted",
+                                                                        "resident")), f"{self.to}/dir")
         self.assertEqual((status, document["failed"]), (0, 0))
-        for name in ("compressed", "sparse", "deduplicated", "transacted", "resident"):
+        for name in ("compressed", "sparse", "transacted", "resident"):
             row = rows(document)[name]
             self.assertEqual(row["offload_nt_status"]["name"], "STATUS_OFFLOAD_READ_FILE_NOT_SUPPORTED", name)
             self.assertTrue(row["why"].startswith("STATUS_OFFLOAD_READ_FILE_NOT_SUPPORTED: offload read: "), row)
@@ -94,14 +94,17 @@ class LunToLunTest(CopyTest):
                 self.same(readers, name, f"dir/{name}")
             readers.check()
 
-    def test_an_encrypted_file_fails_and_the_others_are_copied(self):
-        status, document = report("cp", f"{self.from_}/encrypted", f"{self.from_}/at", f"{self.to}/dir/")
-        self.assertEqual((status, document["failed"], document["files"]), (1, 1, 1))
-        self.assertIn("STATUS_OFFLOAD_READ_FILE_NOT_SUPPORTED", rows(document)["encrypted"]["why"])
-        self.assertTrue(document["failures"][0]["reason"].endswith("what was copied is deleted"))
+    def test_what_cannot_be_read_fails_without_touching_the_destination_and_the_others_are_copied(self):
+        status, document = report("cp", f"{self.from_}/encrypted", f"{self.from_}/deduplicated", f"{self.from_}/at",
+                                  f"{self.to}/dir/")
+        self.assertEqual((status, document["failed"], document["files"]), (1, 2, 1))
+        self.assertEqual([failed["nt_status"]["name"] for failed in document["failures"]],
+                         ["STATUS_ACCESS_DENIED", "STATUS_IO_REPARSE_TAG_NOT_HANDLED"])
+        self.assertEqual(report("cp", f"{self.from_}/encrypted", f"{self.to}/there")[0], 1)
         self.end()
         with Readers(self.other) as readers:
             self.assertEqual(readers.names("dir"), ["at"])
+            self.assertEqual(sha256(readers.read("there")), self.other.files["there"]["sha256"])
             readers.check()
 
     def test_a_tree(self):

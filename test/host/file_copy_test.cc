@@ -375,6 +375,14 @@ TEST_CASE("what cannot be copied is refused before anything is changed") {
   CHECK(volumes.content(*volumes.from_files, "f") == pattern(MiB, 1));
   CHECK(volumes.copy("d", "x").status == NtStatus::file_is_a_directory);
   CHECK(volumes.copy("f", "d").status == NtStatus::file_is_a_directory);
+  volumes.from_files->make("e", pattern(MiB, 1))->stream_kind.encrypted = true;
+  CHECK(volumes.copy("e", "f").status == NtStatus::access_denied);
+  constexpr std::uint32_t kReparsePoint = 0x400;
+  volumes.from_files->make("r", pattern(MiB, 1))->basic.attributes = kReparsePoint;
+  CHECK(volumes.copy("r", "f").status == NtStatus::io_reparse_tag_not_handled);
+  volumes.to_files->make("r", pattern(100, 7))->basic.attributes = kReparsePoint;
+  CHECK(volumes.copy("f", "r").status == NtStatus::io_reparse_tag_not_handled);
+  CHECK(volumes.content(*volumes.to_files, "r") == pattern(100, 7));
   CHECK(volumes.copy("missing", "f").status == NtStatus::object_name_not_found);
   CHECK(volumes.copy("f", "no/such/f").status == NtStatus::object_path_not_found);
   volumes.options.fail_if_exists = true;
