@@ -28,8 +28,11 @@ std::vector<std::string> folders() {
 int open_lock_file(const std::string& path) {
   constexpr int kFlags = O_RDONLY | O_CLOEXEC | O_NOFOLLOW;
   constexpr mode_t kMode = 0644;
-  const int descriptor = open(path.c_str(), kFlags);
-  return descriptor >= 0 || errno != ENOENT ? descriptor : open(path.c_str(), kFlags | O_CREAT, kMode);
+  int descriptor = open(path.c_str(), kFlags);
+  if (descriptor >= 0 || errno != ENOENT) return descriptor;
+  descriptor = open(path.c_str(), kFlags | O_CREAT, kMode);
+  if (descriptor >= 0) fchmod(descriptor, kMode);  // whatever the umask: who cannot open it is not kept out
+  return descriptor;
 }
 
 }  // namespace
