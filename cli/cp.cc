@@ -147,6 +147,8 @@ class Cp {
     if (there->kind == FileKind::other) return fail(text(i), NtStatus::access_denied, "is no ordinary file");
     if (there->kind == FileKind::directory && !options_.recursive)
       return fail(text(i), NtStatus::file_is_a_directory, "is a directory, and -r was not given");
+    if (there->kind == FileKind::directory && !(url.stream.empty() && urls_.back().stream.empty()))
+      return fail(text(i), NtStatus::file_is_a_directory, "is a directory, and has no streams to copy");
     if (into_directory_ && !name_of(url.path).empty()) to = to / name_of(url.path);
     if (there->kind == FileKind::directory) return plan_directory(from, to);
     jobs_.push_back({from, to, url.stream, urls_.back().stream, false, there->size});
@@ -160,7 +162,10 @@ class Cp {
     if (!entries) return fail(text(from, ""), entries.error(), "cannot be listed");
     for (const TreeEntry& entry : *entries) {
       const TreePlace below = from / entry.name;
-      if (entry.kind == FileKind::directory)
+      // A volume is what its target says: such a name would lead out of the destination.
+      if (entry.name.find_first_of(std::string_view("/\0", 2)) != std::string::npos)
+        fail(text(below, ""), NtStatus::object_name_invalid, "is a path, and no name of a file");
+      else if (entry.kind == FileKind::directory)
         plan_directory(below, to / entry.name);
       else if (entry.kind == FileKind::file)
         jobs_.push_back({below, to / entry.name, {}, {}, false, entry.size});

@@ -124,6 +124,12 @@ class LunToLunTest(CopyTest):
             self.assertEqual(readers.names("dir/tree/empty"), [])
             readers.check()
 
+    def test_a_directory_and_a_stream_do_not_go_together(self):
+        for words in ((f"{self.from_}/tree:s", f"{self.to}/new"), (f"{self.from_}/tree", f"{self.to}/new:s")):
+            status, document = report("cp", "-r", *words)
+            self.assertEqual((status, document["nt_status"]["name"]), (1, "STATUS_FILE_IS_A_DIRECTORY"))
+        self.assertEqual(report("ls", f"{self.to}/new")[0], 1)
+
     def test_a_copy_within_one_volume_and_over_what_is_there(self):
         status, document = report("cp", f"{self.from_}/big", f"{self.from_}/tree/big again")
         self.assertEqual((status, document["offloaded_bytes"]), (0, 3000000 + 600 * KIB))
@@ -373,6 +379,19 @@ class OtherVolumesTest(CopyTest):
         self.assertEqual(report("cp", f"{urls[0]}#1\\file", self.folder)[0], 0)
         self.assertEqual(report("cp", f"{urls[0]}#/file", f"{urls[0]}#/file/x")[0], 1)
         self.assertEqual(report("cp", f"{urls[0]}#/file", f"{urls[0]}#/file", f"{urls[0]}#/file")[0], 1)
+
+    def test_a_name_that_leads_elsewhere_is_not_followed(self):
+        evil = self.image("evil", files=("tree/outXside,size=1000", "tree/good,size=1000"))
+        image = evil.path.read_bytes()
+        name = "outXside".encode("utf-16-le")
+        self.assertGreaterEqual(image.count(name), 2)  # its record and its directory
+        evil.path.write_bytes(image.replace(name, "out/side".encode("utf-16-le")))
+        (url,) = self.serve(evil)
+        local = self.folder / "local"
+        local.mkdir()
+        status, document = report("cp", "-r", f"{url}#/tree", f"{local}/new")
+        self.assertEqual((status, document["nt_status"]["name"]), (1, "STATUS_OBJECT_NAME_INVALID"))
+        self.assertEqual([path.name for path in (local / "new").iterdir()], ["good"])
 
     def test_two_processes_do_not_mount_one_volume_when_one_of_them_writes(self):
         source = self.image("source", files=("file,size=1M",))
