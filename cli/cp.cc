@@ -149,7 +149,8 @@ class Cp {
       return fail(text(i), NtStatus::file_is_a_directory, "is a directory, and -r was not given");
     if (there->kind == FileKind::directory && !(url.stream.empty() && urls_.back().stream.empty()))
       return fail(text(i), NtStatus::file_is_a_directory, "is a directory, and has no streams to copy");
-    if (into_directory_ && !name_of(url.path).empty()) to = to / name_of(url.path);
+    const std::string name = name_of(url.path);
+    if (into_directory_ && !name.empty() && name != "." && name != "..") to = to / name;
     if (there->kind == FileKind::directory) return plan_directory(from, to);
     jobs_.push_back({from, to, url.stream, urls_.back().stream, false, there->size});
   }

@@ -23,6 +23,7 @@ std::string from_disk(const std::uint16_t* units, std::size_t count) {
 }
 
 bool valid(const DiskName& name) {
+  if (name == to_disk(".") || name == to_disk("..")) return false;  // whoever mounts the volume takes them for places
   constexpr std::size_t kLongest = 255;
   constexpr std::u16string_view kForbidden = u"<>:\"/\\|?*";
   return !name.empty() && name.size() <= kLongest && std::ranges::none_of(name, [&](std::uint16_t raw) {

@@ -186,6 +186,11 @@ class LunToLunTest(CopyTest):
         (local / "link").symlink_to("file")
         status, document = report("cp", "-r", local, f"{self.to}/")
         self.assertEqual((status, document["files"], document["failed"]), (1, 2, 1))  # the link
+        # "." and ".." are no names: what is in the directory goes into the other one.
+        self.assertEqual(report("cp", "-r", f"{local}/below/.", f"{self.to}/dir")[0], 0)
+        self.assertEqual(report("ls", f"{self.to}/dir/small")[0], 0)
+        self.assertEqual(report("cp", local / "file", f"{self.to}/..")[1]["nt_status"]["name"],
+                         "STATUS_OBJECT_NAME_INVALID")
         status, document = report("cp", f"{self.to}/local/file", f"{self.from_}/big", self.folder)
         self.assertEqual(status, 0)
         self.assertEqual((self.folder / "file").read_bytes(), data)

@@ -197,6 +197,8 @@ TEST_SUITE("host/ntfs: names") {
     CHECK(error("dir/file", "none") == NtStatus::object_name_not_found);
     CHECK(error("a//b") == NtStatus::object_path_not_found);
     CHECK(error("a*b") == NtStatus::object_name_invalid);
+    CHECK(error("..") == NtStatus::object_name_invalid);
+    CHECK(error("dir/./file") == NtStatus::object_name_invalid);
     CHECK(error("dir/file", "a:b") == NtStatus::object_name_invalid);
     CHECK(error(std::string(256, 'x').c_str()) == NtStatus::object_name_invalid);
     CHECK(error("dir/file", "", Disposition::create) == NtStatus::object_name_collision);
