@@ -164,7 +164,11 @@ NtResult<std::vector<DirectoryEntry>> NtfsFileSystem::list(std::string_view path
     if ((directory->mrec->flags & MFT_RECORD_IS_DIRECTORY) == 0) return std::unexpected(NtStatus::not_a_directory);
     s64 position = 0;
     errno = EIO;
-    if (ntfs_readdir(directory.get(), &position, &names, collect) != 0) return std::unexpected(volume_->failure());
+    // While it ignores case, the library hands out names in lower case.
+    NVolSetCaseSensitive(directory->vol);
+    const int failed = ntfs_readdir(directory.get(), &position, &names, collect);
+    NVolClearCaseSensitive(directory->vol);
+    if (failed != 0) return std::unexpected(volume_->failure());
   }
   std::vector<DirectoryEntry> entries;
   for (NameInDirectory& name : names) {

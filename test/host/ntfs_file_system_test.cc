@@ -184,6 +184,18 @@ TEST_SUITE("host/ntfs: names") {
     CHECK(volume.open("Dir/File.TXT")->stream_names().value() == std::vector<std::string>{"", "Named"});
   }
 
+  TEST_CASE("names are listed as they were given, and case still does not matter afterwards") {
+    NtfsVolume volume({.files = {{.path = "Dir/FILE.TXT", .size = 5}}});
+    volume.mount();
+    REQUIRE(volume.file_system->open({"dir/Long Name", ""}, Disposition::create));
+    const auto entries = volume.file_system->list("DIR").value();
+    REQUIRE(entries.size() == 2);
+    CHECK(entries[0].name == "FILE.TXT");
+    CHECK(entries[1].name == "Long Name");
+    CHECK(volume.open("dir/file.txt") == volume.open("Dir/FILE.TXT"));
+    CHECK(volume.file_system->list("").value().front().name == "Dir");
+  }
+
   TEST_CASE("what is not there") {
     NtfsVolume volume({.files = {{.path = "dir/file", .size = 5}}});
     volume.mount();
