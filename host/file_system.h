@@ -64,6 +64,9 @@ class FileStream {
  public:
   virtual ~FileStream() = default;
 
+  /// Of the file the stream belongs to; no other file of the volume has it, nor one that takes its place later
+  /// (FILE_INTERNAL_INFORMATION, MS-FSCC 2.4.27).
+  virtual std::uint64_t file_number() const = 0;
   virtual StreamKind kind() const = 0;
   virtual StreamSizes sizes() const = 0;
   /// Those that hold [offset, offset + length), in file order, cut to that range rounded out to clusters, and to the

@@ -36,6 +36,7 @@ class File : public std::enable_shared_from_this<File> {
   NtStatus add_stream(const DiskName& name);
   /// Those on the disk, without the directory's index.
   NtResult<std::vector<DiskName>> stream_names() const;
+  MFT_REF reference() const { return reference_; }
   BasicInformation basic_information() const;
   NtStatus set_basic_information(const BasicInformation& information);
   NtStatus remove();
@@ -88,6 +89,7 @@ class Stream final : public FileStream {
   /// FILE_OVERWRITE: an empty stream without the attributes that only a stream with data has.
   NtStatus overwrite();
 
+  std::uint64_t file_number() const override { return file_->reference(); }
   StreamKind kind() const override;
   StreamSizes sizes() const override;
   NtResult<std::vector<Extent>> extents(std::uint64_t offset, std::uint64_t length) override;

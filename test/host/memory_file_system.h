@@ -26,6 +26,7 @@ struct MemoryVolume {
   /// New clusters come in pieces of so many, with one cluster left out between them; 0: in one piece.
   std::uint64_t fragment_clusters = 0;
   bool gone = false;
+  std::uint64_t last_number = 0;  ///< of a file
   std::map<std::string, std::shared_ptr<MemoryStream>> streams{};  ///< by "path" or "path:stream"
 
   std::uint64_t round_up(std::uint64_t bytes) const {
@@ -37,13 +38,17 @@ struct MemoryVolume {
 class MemoryStream final : public host::FileStream {
  public:
   MemoryStream(std::shared_ptr<MemoryVolume> volume, std::string name)
-      : volume_(std::move(volume)), key(std::move(name)) {}
+      : volume_(std::move(volume)), key(std::move(name)) {
+    auto file = volume_->streams.find(key.substr(0, key.find(':')));
+    number = file != volume_->streams.end() && key.contains(':') ? file->second->number : ++volume_->last_number;
+  }
 
  private:
   std::shared_ptr<MemoryVolume> volume_;
 
  public:
   std::string key;
+  std::uint64_t number = 0;
   host::StreamKind stream_kind{};
   host::StreamSizes stream_sizes{};
   host::BasicInformation basic{};
@@ -54,6 +59,7 @@ class MemoryStream final : public host::FileStream {
   unsigned flushes = 0;
   unsigned valid_data_length_calls = 0;
 
+  std::uint64_t file_number() const override { return number; }
   host::StreamKind kind() const override { return stream_kind; }
   host::StreamSizes sizes() const override { return stream_sizes; }
 

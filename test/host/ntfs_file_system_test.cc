@@ -180,6 +180,8 @@ TEST_SUITE("host/ntfs: names") {
     CHECK(volume.open("dir/file.txt") == volume.open("DIR/FILE.txt"));
     CHECK(volume.open("dir/file.txt", "nAMED") == volume.open("dir/file.txt", "Named"));
     CHECK(volume.open("dir/file.txt") != volume.open("dir/file.txt", "Named"));
+    CHECK(volume.open("dir/file.txt")->file_number() == volume.open("dir/file.txt", "Named")->file_number());
+    CHECK(volume.open("dir/file.txt")->file_number() != volume.open("dir")->file_number());
     CHECK(volume.open("dir") == volume.open("DIR"));
     CHECK(volume.open("Dir/File.TXT")->stream_names().value() == std::vector<std::string>{"", "Named"});
   }
