@@ -4,6 +4,7 @@
 #include <boost/json.hpp>
 #include <csignal>
 #include <memory>
+#include <set>
 
 #include "cli/exit_code.h"
 #include "cli/file_tree.h"
@@ -209,7 +210,8 @@ class Cp {
 
   void copy(const Job& job, const host::OnChunkFinished& progress) {
     const std::string file = text(job.from, job.from_stream);
-    const host::FileCopyOptions options{options_.no_clobber, options_.no_offload, options_.minimum_offload};
+    const host::FileCopyOptions options{options_.no_clobber, options_.no_offload, options_.minimum_offload,
+                                        &made_};
     const host::FileCopyOutcome outcome = copy_file(io_, memory_, {job.from.volume, job.from.path, job.from_stream},
                                                     {job.to.volume, job.to.path, job.to_stream}, options, progress);
     if (options_.no_clobber && outcome.status == NtStatus::object_name_collision) {
@@ -291,6 +293,7 @@ class Cp {
   std::vector<host::Volume*> roots_;  ///< of urls_
   bool into_directory_ = false;
   std::vector<Job> jobs_;
+  std::set<host::FileIdentity> made_;
   json::array rows_, failures_;
   NtStatus first_failure_ = NtStatus::success;
   std::uint64_t files_ = 0, directories_ = 0, skipped_ = 0;

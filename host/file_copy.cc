@@ -60,6 +60,11 @@ class End {
   bool is(const End& other, const std::string& path) const {
     return local_ ? other.local_ && local_->is(path) : stream_ == other.stream_;
   }
+  FileIdentity identity() const {
+    if (!local_) return {volume_, 0, stream_->file_number()};
+    const auto [device, inode] = local_->identity();
+    return {nullptr, device, inode};
+  }
   bool is_encrypted() const { return stream_ && stream_->kind().encrypted; }
   bool is_directory() const { return stream_ && stream_->kind().directory; }
   BasicInformation basic_information() const {
@@ -287,6 +292,8 @@ class FileCopy {
     if (outcome_.status != NtStatus::success) {
       outcome_.destination_deleted = (*destination)->remove() == NtStatus::success;
       if (!outcome_.destination_deleted) outcome_.reason += "; what was copied could not be deleted";
+    } else if (options_.made != nullptr) {
+      options_.made->insert((*destination)->identity());
     }
     return std::move(outcome_);
   }
@@ -319,6 +326,8 @@ class FileCopy {
       return fail(NtStatus::sharing_violation, "source and destination are the same file");
     if ((*there)->is_directory()) return fail(NtStatus::file_is_a_directory, "the destination is a directory");
     if (options_.fail_if_exists) return fail(NtStatus::object_name_collision, "the destination exists");
+    if (options_.made != nullptr && options_.made->contains((*there)->identity()))
+      return fail(NtStatus::object_name_collision, "the destination was made a moment ago, from another source");
     if (is_reparse_point(**there))
       return fail(NtStatus::io_reparse_tag_not_handled, "the destination is " + kElsewhere);
     if (((*there)->basic_information().attributes & kFileAttributeReadonly) != 0)

@@ -10,8 +10,10 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -56,10 +58,16 @@ struct FilePlace {
   std::string stream{};
 };
 
+/// Which file: its volume and number, or, without a volume, device and inode of this machine.
+using FileIdentity = std::tuple<const Volume*, std::uint64_t, std::uint64_t>;
+
 struct FileCopyOptions {
   bool fail_if_exists = false;              ///< COPY_FILE_FAIL_IF_EXISTS
   bool no_offload = false;                  ///< COPY_FILE_NO_OFFLOAD
   std::uint64_t minimum_offload = 1 << 18;  ///< streams with fewer bytes are copied by reading and writing
+  /// What earlier copies of one command made: a later one does not overwrite it (OBJECT_NAME_COLLISION), and adds its
+  /// own.
+  std::set<FileIdentity>* made = nullptr;
 };
 
 /// Why offloading was not tried.

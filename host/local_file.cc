@@ -63,6 +63,12 @@ bool LocalFile::is(const std::string& path) const {
          ours.st_ino == theirs.st_ino;
 }
 
+std::pair<std::uint64_t, std::uint64_t> LocalFile::identity() const {
+  struct stat about{};
+  fstat(descriptor_, &about);
+  return {about.st_dev, about.st_ino};
+}
+
 std::uint64_t LocalFile::size() const {
   struct stat about{};
   return fstat(descriptor_, &about) == 0 ? static_cast<std::uint64_t>(about.st_size) : 0;

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <expected>
 #include <string>
+#include <utility>
 
 #include "base/bytes.h"
 #include "host/file_system.h"
@@ -23,6 +24,8 @@ class LocalFile {
 
   /// Whether the path names this very file.
   bool is(const std::string& path) const;
+  /// Device and inode.
+  std::pair<std::uint64_t, std::uint64_t> identity() const;
 
   std::uint64_t size() const;
   NtResult<std::size_t> read(std::uint64_t offset, base::MutableBytes out) const;

@@ -124,6 +124,25 @@ class LunToLunTest(CopyTest):
             self.assertEqual(readers.names("dir/tree/empty"), [])
             readers.check()
 
+    def test_what_was_just_copied_is_not_overwritten_by_another_source(self):
+        local = self.folder / "local"
+        for path in ("one/a", "two/A", "two/other"):
+            (local / path).parent.mkdir(parents=True, exist_ok=True)
+            (local / path).write_text(path)
+        for destination in (f"{self.to}/dir", f"{self.to}/dir/"):  # the second time the file is there before
+            status, document = report("cp", local / "one/a", local / "two/A", local / "two/other", destination)
+            self.assertEqual((status, document["nt_status"]["name"], document["files"], document["failed"]),
+                             (1, "STATUS_OBJECT_NAME_COLLISION", 2, 1))
+        self.assertEqual(report("cp", local / "one/a", local / "two/A", local)[0], 0)  # this machine knows case
+        (local / "two/a").write_text("two/a")
+        self.assertEqual(report("cp", local / "one/a", local / "two/a", local)[0], 1)
+        self.assertEqual((local / "a").read_text(), "one/a")
+        self.end()
+        with Readers(self.other) as readers:
+            self.assertEqual(readers.names("dir"), ["a", "other"])
+            self.assertEqual(readers.read("dir/a"), b"one/a")
+            readers.check()
+
     def test_a_directory_and_a_stream_do_not_go_together(self):
         for words in ((f"{self.from_}/tree:s", f"{self.to}/new"), (f"{self.from_}/tree", f"{self.to}/new:s")):
             status, document = report("cp", "-r", *words)
