@@ -106,6 +106,7 @@ std::int64_t Device::write_at(const void* buffer, std::int64_t count, std::int64
       volume_.write(static_cast<std::uint64_t>(offset),
                     base::Bytes(static_cast<const std::uint8_t*>(buffer), static_cast<std::size_t>(count)));
   if (result == NtStatus::success) return count;
+  ++failed_writes_;
   error_ = result;
   return fail(EIO);
 }

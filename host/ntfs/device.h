@@ -25,6 +25,8 @@ class Device {
   /// What the driver said last when it refused since forget_errors().
   NtStatus error() const { return error_; }
   void forget_errors() { error_ = NtStatus::success; }
+  /// Writes that the driver refused, since the device was made.
+  std::uint64_t failed_writes() const { return failed_writes_; }
 
   /// From now on nothing reaches the disk: reads fail, and writes only look as if they had been done, so that the
   /// library takes its structures down without complaint.
@@ -43,6 +45,7 @@ class Device {
   const bool read_only_;
   bool let_go_ = false;
   NtStatus error_ = NtStatus::success;
+  std::uint64_t failed_writes_ = 0;
 };
 
 }  // namespace host::ntfs

@@ -199,7 +199,7 @@ bool Volume::Inode::close() {
   return inode == nullptr || kept_ || close_inode(inode);
 }
 
-Volume::Change::Change(Volume& volume) : volume_(volume) {
+Volume::Change::Change(Volume& volume) : volume_(volume), failed_writes_before_(volume.device_.failed_writes()) {
   if (!volume_.mounted())
     started_ = NtStatus::volume_dismounted;
   else if (volume_.read_only())
@@ -209,11 +209,12 @@ Volume::Change::Change(Volume& volume) : volume_(volume) {
 }
 
 NtStatus Volume::Change::finish(NtStatus outcome) {
-  const bool harmless = outcome == NtStatus::success || outcome == NtStatus::disk_full ||
-                        outcome == NtStatus::object_name_collision || outcome == NtStatus::directory_not_empty ||
-                        outcome == NtStatus::invalid_parameter || outcome == NtStatus::not_supported ||
-                        outcome == NtStatus::access_denied;
-  if (!harmless) {
+  // What the library itself refused before it wrote. The disk may give one of the same statuses, half-way.
+  const bool refused = outcome == NtStatus::success || outcome == NtStatus::disk_full ||
+                       outcome == NtStatus::object_name_collision || outcome == NtStatus::directory_not_empty ||
+                       outcome == NtStatus::invalid_parameter || outcome == NtStatus::not_supported ||
+                       outcome == NtStatus::access_denied;
+  if (!refused || volume_.device_.failed_writes() != failed_writes_before_) {
     volume_.may_clear_mark_ = false;
     return outcome;
   }

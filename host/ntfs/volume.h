@@ -89,11 +89,12 @@ class Volume : public std::enable_shared_from_this<Volume> {
     explicit Change(Volume& volume);
     NtStatus started() const { return started_; }
     /// `outcome` itself, unless making the volume clean again fails. After a failure that may have left something half
-    /// done the volume stays dirty.
+    /// done, and after any write that the disk refused, the volume stays dirty.
     NtStatus finish(NtStatus outcome);
 
    private:
     Volume& volume_;
+    const std::uint64_t failed_writes_before_;
     NtStatus started_ = NtStatus::success;
   };
 

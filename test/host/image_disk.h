@@ -29,8 +29,9 @@ class ImageDisk final : public initiator::Initiator {
   unsigned reads = 0;
   unsigned writes = 0;
   unsigned flushes = 0;
-  std::optional<unsigned> writes_left{};    ///< then every write fails
-  std::optional<initiator::Result> fail{};  ///< what every READ and WRITE is answered with
+  std::optional<unsigned> writes_left{};                ///< then every write fails,
+  initiator::Result no_write_left = check(3, 0x0C, 0);  ///< so
+  std::optional<initiator::Result> fail{};              ///< what every READ and WRITE is answered with
 
   initiator::Result execute(const initiator::Command& command) override {
     switch (command.cdb[0]) {
@@ -65,7 +66,7 @@ class ImageDisk final : public initiator::Initiator {
     if (fail) return *fail;
     if (writes_left && (*writes_left)-- == 0) {
       writes_left = 0;
-      return check(3, 0x0C, 0);
+      return no_write_left;
     }
     if (discovery_.write_protected) return check(7, 0x27, 0);
     if (!inside(lba, command.data_out.size())) return check(5, 0x21, 0);
