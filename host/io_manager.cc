@@ -28,7 +28,7 @@ FsctlReply refuse(NtStatus status, std::string reason) { return {status, {}, std
 
 NtResult<Handle> IoManager::add(FileObject file) {
   file.number = next_number_++;
-  if (file.open) ++file.open->opens;
+  if (file.open) ++file.open->opens, ++file.open->file->opens;
   const Handle handle = next_handle_;
   next_handle_ += kHandleStep;
   handles_[handle] = std::make_shared<FileObject>(std::move(file));
@@ -40,13 +40,16 @@ NtResult<Handle> IoManager::open(Volume& volume, const StreamName& name, const O
   FileSystem* file_system = volume.file_system();
   if (file_system == nullptr) return std::unexpected(NtStatus::unrecognized_volume);
   auto stream = file_system->open(name, Disposition::open);
-  if (stream && volume.share(*stream)->deleted) return std::unexpected(NtStatus::delete_pending);
+  if (stream && volume.share(*stream)->delete_pending()) return std::unexpected(NtStatus::delete_pending);
+  if (!stream && !name.stream.empty())  // a stream that is not there, of a file that may be on its way out
+    if (auto file = file_system->open({name.path}, Disposition::open); file && volume.share(*file)->delete_pending())
+      return std::unexpected(NtStatus::delete_pending);
   if (options.disposition != Disposition::open) {
     if (volume.state() == Volume::State::shut_down) return std::unexpected(NtStatus::too_late);
     stream = file_system->open(name, options.disposition);
   }
   if (!stream) return std::unexpected(stream.error());
-  return add({&volume, volume.share(std::move(*stream)), 0, options.access, options.transacted});
+  return add({&volume, volume.share(std::move(*stream)), 0, options.access, options.transacted, !name.stream.empty()});
 }
 
 NtResult<Handle> IoManager::open_volume(Volume& volume, std::uint32_t access) {
@@ -62,9 +65,11 @@ NtStatus IoManager::close(Handle handle) {
   if (!file->open) return NtStatus::success;
   OpenStream& open = *file->open;
   open.locks.release(file->number);
-  const bool last = --open.opens == 0;
-  if (!last || !open.deleted || file->volume->state() != Volume::State::mounted) return NtStatus::success;
-  return open.stream->remove();
+  const bool last_of_stream = --open.opens == 0;
+  const bool last_of_file = --open.file->opens == 0;
+  if (file->volume->state() != Volume::State::mounted) return NtStatus::success;
+  if (open.file->deleted) return last_of_file ? open.file->deleted->remove() : NtStatus::success;
+  return last_of_stream && open.deleted ? open.stream->remove() : NtStatus::success;
 }
 
 std::shared_ptr<FileObject> IoManager::reference(Handle handle) const {
@@ -121,7 +126,11 @@ NtStatus IoManager::mark_deleted(Handle handle) {
   auto file = changeable(handle, kDelete);
   if (!file) return file.error();
   if ((*file)->open->stream->kind().metadata) return NtStatus::access_denied;
-  (*file)->open->deleted = true;
+  OpenStream& open = *(*file)->open;
+  if ((*file)->named_stream)
+    open.deleted = true;
+  else
+    open.file->deleted = open.stream;
   return NtStatus::success;
 }
 

@@ -40,6 +40,7 @@ struct FileObject {
   std::uint64_t number = 0;          ///< of the open; what owns locks
   std::uint32_t access = 0;
   bool transacted = false;
+  bool named_stream = false;
   bool cleaned_up = false;  ///< FO_CLEANUP_COMPLETE: the last handle is closed
 };
 
@@ -63,8 +64,9 @@ class IoManager {
   NtResult<Handle> open(Volume& volume, const StreamName& name, const OpenOptions& options);
   /// The volume itself, whatever it holds.
   NtResult<Handle> open_volume(Volume& volume, std::uint32_t access);
-  /// STATUS_INVALID_HANDLE. The last close of a stream marked deleted deletes it, as long as the volume is mounted; if
-  /// that fails, so does the close.
+  /// STATUS_INVALID_HANDLE. The last close of a named stream marked deleted deletes it; that of a file, by any of its
+  /// streams, whose unnamed stream is marked deletes the file. As long as the volume is mounted; if deleting fails, so
+  /// does the close.
   NtStatus close(Handle handle);
 
   /// ObReferenceObjectByHandle: nothing for a handle that is not open.
@@ -78,7 +80,8 @@ class IoManager {
   NtResult<std::size_t> read(Handle handle, std::uint64_t offset, base::MutableBytes out);
   NtStatus write(Handle handle, std::uint64_t offset, base::Bytes data);
   NtStatus set_end_of_file(Handle handle, std::uint64_t length);
-  /// FileDispositionInformation: needs DELETE access. STATUS_ACCESS_DENIED for the file system's own.
+  /// FileDispositionInformation, for the file if its unnamed stream is open, else for the named stream: needs DELETE
+  /// access. STATUS_ACCESS_DENIED for the file system's own.
   NtStatus mark_deleted(Handle handle);
   /// NtLockFile with FailImmediately: STATUS_LOCK_NOT_GRANTED when it conflicts (MS-FSA 2.1.5.8),
   /// INVALID_LOCK_RANGE, INVALID_PARAMETER on a directory.

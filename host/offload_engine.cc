@@ -112,7 +112,7 @@ class Request {
                     fmt::format("the file has {} bytes, less than a sector of {} bytes", sizes.end_of_file, sector()));
     if (const char* what = not_offloadable(kind))
       return refuse(file_not_supported(), fmt::format("the stream is {}", what));
-    if (file_.open->deleted) return refuse(NtStatus::file_deleted, "the file is marked deleted");
+    if (file_.open->delete_pending()) return refuse(NtStatus::file_deleted, "the file is marked deleted");
     if (auto refusal = judge_limits()) return refusal;
     const auto intent = writing() ? ByteRangeLocks::Intent::write : ByteRangeLocks::Intent::read;
     if (file_.open->locks.conflict(file_.number, fields_.file_offset, fields_.copy_length, intent))

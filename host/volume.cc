@@ -71,10 +71,14 @@ bool Volume::detach(const std::string& name) {
 
 std::shared_ptr<OpenStream> Volume::share(std::shared_ptr<FileStream> stream) {
   std::erase_if(open_streams_, [](const auto& entry) { return entry.second.expired(); });
+  std::erase_if(open_files_, [](const auto& entry) { return entry.second.expired(); });
   std::weak_ptr<OpenStream>& known = open_streams_[stream.get()];
   auto open = known.lock();
   if (!open) {
     open = std::make_shared<OpenStream>();
+    std::weak_ptr<OpenFile>& known_file = open_files_[stream->file_number()];
+    open->file = known_file.lock();
+    if (!open->file) known_file = open->file = std::make_shared<OpenFile>();
     open->stream = std::move(stream);
     known = open;
   }

@@ -27,12 +27,20 @@ struct Filter {
 inline constexpr std::uint32_t kSupportsOffloadRead = 0x1;
 inline constexpr std::uint32_t kSupportsOffloadWrite = 0x2;
 
+/// What all opens of one file share, whichever its streams.
+struct OpenFile {
+  std::shared_ptr<FileStream> deleted{};  ///< the unnamed stream, when marked: the file goes at the last close
+  unsigned opens = 0;
+};
+
 /// What all opens of one stream share.
 struct OpenStream {
   std::shared_ptr<FileStream> stream;
+  std::shared_ptr<OpenFile> file;
   ByteRangeLocks locks{};
-  bool deleted = false;  ///< marked; removed at the last close
+  bool deleted = false;  ///< this named stream is marked; removed at its last close
   unsigned opens = 0;
+  bool delete_pending() const { return deleted || file->deleted; }
 };
 
 class Volume {
@@ -91,6 +99,7 @@ class Volume {
   State state_ = State::mounted;
   std::vector<Filter> filters_;
   std::map<const FileStream*, std::weak_ptr<OpenStream>> open_streams_;
+  std::map<std::uint64_t, std::weak_ptr<OpenFile>> open_files_;  ///< by file number
 };
 
 }  // namespace host

@@ -246,6 +246,40 @@ TEST_CASE("a file marked deleted: no offloads, no new opens, gone at the last cl
   CHECK(status_of(files.io.open(*files.first.volume, {"file"}, {})) == object_name_not_found);
 }
 
+TEST_CASE("the unnamed stream takes the file with it, and its other streams; a named one goes alone") {
+  OneFile files;
+  files.first.files->make("file:s", test::pattern(8192));
+  const auto open = [&](const std::string& stream, Disposition disposition = Disposition::open) {
+    return files.io.open(*files.first.volume, {"file", stream},
+                         {kFileReadData | kFileWriteData | kDelete, disposition});
+  };
+  const Handle named = open("s").value(), again = open("s").value();
+  SUBCASE("the file") {
+    CHECK(files.io.mark_deleted(files.other) == success);
+    CHECK(files.read_all(named).status == file_deleted);
+    CHECK(files.write_all(named).status == file_deleted);
+    CHECK(status_of(open("s")) == delete_pending);
+    CHECK(status_of(open("new", Disposition::create)) == delete_pending);
+    CHECK(status_of(open("not there")) == delete_pending);
+    for (Handle handle : {files.other, files.handle, again}) CHECK(files.io.close(handle) == success);
+    CHECK(files.first.files->find("file") != nullptr);
+    CHECK(files.io.close(named) == success);
+    CHECK(files.first.files->find("file") == nullptr);
+    CHECK(files.first.files->find("file:s") == nullptr);
+  }
+  SUBCASE("the stream") {
+    CHECK(files.io.mark_deleted(named) == success);
+    CHECK(status_of(open("s")) == delete_pending);
+    CHECK(files.read_all(again).status == file_deleted);
+    CHECK(files.read_all(files.handle).status == success);
+    for (Handle handle : {named, again}) CHECK(files.io.close(handle) == success);
+    CHECK(files.first.files->find("file:s") == nullptr);
+    CHECK(files.io.close(files.handle) == success);
+    CHECK(files.io.close(files.other) == success);
+    CHECK(files.first.files->find("file") != nullptr);
+  }
+}
+
 TEST_CASE("what cannot be deleted") {
   OneFile files;
   files.stream->stream_kind.metadata = true;
