@@ -324,6 +324,8 @@ class FileCopy {
     if (!there) return NtStatus::success;  // opening it to write says what is wrong, if anything
     if (source.is(**there, to_.path))
       return fail(NtStatus::sharing_violation, "source and destination are the same file");
+    if (to_.stream.empty() && source.identity() == (*there)->identity())
+      return fail(NtStatus::sharing_violation, "overwriting the destination would remove the source, its stream");
     if ((*there)->is_directory()) return fail(NtStatus::file_is_a_directory, "the destination is a directory");
     if (options_.fail_if_exists) return fail(NtStatus::object_name_collision, "the destination exists");
     if (options_.made != nullptr && options_.made->contains((*there)->identity()))
@@ -336,7 +338,7 @@ class FileCopy {
   }
 
   NtStatus copy_into(End& source, End& destination) {
-    if (!one_stream() && destination.stream() != nullptr)
+    if (to_.stream.empty() && destination.stream() != nullptr)
       if (NtStatus status = remove_named_streams(destination); status != NtStatus::success) return status;
     if (NtStatus status = copy_stream(source, destination, from_.stream); status != NtStatus::success) return status;
     if (one_stream()) return finish(destination);

@@ -350,6 +350,26 @@ TEST_CASE("one stream can be copied to one stream") {
   CHECK(volumes.to_files->find("g:big") == nullptr);
 }
 
+TEST_CASE(
+    "a stream copied over a file overwrites the file, and takes its streams away; over another stream it does not") {
+  TwoVolumes volumes;
+  volumes.from_files->make("f", pattern(1000, 1));
+  volumes.from_files->make("f:s", pattern(2000, 2));
+  volumes.to_files->make("g", pattern(3000, 3));
+  volumes.to_files->make("g:old", pattern(10, 4));
+  const FilePlace source{volumes.from.get(), "f", "s"};
+  const auto copy = [&](const FilePlace& to) { return copy_file(volumes.io, volumes.memory, source, to, {}).status; };
+  CHECK(copy({volumes.to.get(), "g", "new"}) == NtStatus::success);
+  CHECK(volumes.to_files->find("g:old") != nullptr);
+  CHECK(copy({volumes.to.get(), "g"}) == NtStatus::success);
+  CHECK(volumes.content(*volumes.to_files, "g") == pattern(2000, 2));
+  CHECK(volumes.to_files->find("g:old") == nullptr);
+  CHECK(volumes.to_files->find("g:new") == nullptr);
+  CHECK(copy({volumes.from.get(), "f"}) == NtStatus::sharing_violation);  // the source would go with the others
+  CHECK(volumes.content(*volumes.from_files, "f") == pattern(1000, 1));
+  CHECK(volumes.content(*volumes.from_files, "f:s") == pattern(2000, 2));
+}
+
 TEST_CASE("attributes and the time of the last write go over; the copy is not archived yet") {
   TwoVolumes volumes;
   auto file = volumes.from_files->make("f", pattern(MiB, 1));
