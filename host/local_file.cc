@@ -119,7 +119,12 @@ NtStatus LocalFile::set_last_write_time(std::uint64_t time) {
   return status_of(futimens(descriptor_, times));
 }
 
-NtStatus LocalFile::remove() { return status_of(unlink(path_.c_str())); }
+NtStatus LocalFile::remove() {
+  struct stat ours{}, named{};
+  const bool itself = fstat(descriptor_, &ours) == 0 && lstat(path_.c_str(), &named) == 0 &&
+                      ours.st_dev == named.st_dev && ours.st_ino == named.st_ino;
+  return itself ? status_of(unlink(path_.c_str())) : set_end_of_file(0);
+}
 
 NtStatus LocalFile::flush() { return status_of(fsync(descriptor_)); }
 

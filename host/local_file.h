@@ -35,6 +35,7 @@ class LocalFile {
   BasicInformation basic_information() const;
   /// Only the time of the last write.
   NtStatus set_last_write_time(std::uint64_t time);
+  /// Unlinks it; where the path is a link, the link stays and the file is cut to nothing.
   NtStatus remove();
   NtStatus flush();
 

@@ -514,5 +514,15 @@ TEST_CASE("a file of this machine may be either end, and is never offloaded") {
   CHECK(copy_file(volumes.io, volumes.memory, {nullptr, path}, {nullptr, pipe}, {}).status == NtStatus::access_denied);
   CHECK(copy_file(volumes.io, volumes.memory, {nullptr, pipe}, {nullptr, back}, {}).status == NtStatus::access_denied);
   CHECK(std::filesystem::exists(pipe));
+
+  const std::string link = folder + "/link";
+  std::filesystem::create_symlink("f", link);
+  const auto stop = [](const ChunkFinished&) { return false; };
+  outcome = copy_file(volumes.io, volumes.memory, {volumes.to.get(), "f"}, {nullptr, link}, {}, stop);
+  CHECK(outcome.status == NtStatus::cancelled);
+  CHECK(std::filesystem::is_symlink(link));
+  CHECK(std::filesystem::file_size(path) == 0);
+  outcome = copy_file(volumes.io, volumes.memory, {volumes.to.get(), "f"}, {nullptr, path}, {}, stop);
+  CHECK_FALSE(std::filesystem::exists(path));
   std::filesystem::remove_all(folder);
 }
