@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
+#include <array>
 #include <boost/json.hpp>
 #include <csignal>
 #include <memory>
@@ -32,17 +33,28 @@ struct CpOptions {
 
 volatile std::sig_atomic_t interrupted = 0;
 
-/// The copy under way is called off, what is half there deleted, and the volumes unmounted.
+/// The copy under way is called off, what is half there deleted, and the volumes unmounted. The same signal once more
+/// ends the program at once. SIGHUP too, unless it is ignored (nohup).
 class StopOnSignal {
  public:
   StopOnSignal() {
-    for (int number : {SIGINT, SIGTERM}) std::signal(number, [](int) { interrupted = 1; });
+    struct sigaction stop{};
+    stop.sa_handler = [](int) { interrupted = 1; };
+    stop.sa_flags = SA_RESTART | static_cast<int>(SA_RESETHAND);
+    for (std::size_t i = 0; i < kSignals.size(); ++i) {
+      sigaction(kSignals[i], nullptr, &before_[i]);
+      if (kSignals[i] != SIGHUP || before_[i].sa_handler != SIG_IGN) sigaction(kSignals[i], &stop, nullptr);
+    }
   }
   ~StopOnSignal() {
-    for (int number : {SIGINT, SIGTERM}) std::signal(number, SIG_DFL);
+    for (std::size_t i = 0; i < kSignals.size(); ++i) sigaction(kSignals[i], &before_[i], nullptr);
   }
   StopOnSignal(const StopOnSignal&) = delete;
   StopOnSignal& operator=(const StopOnSignal&) = delete;
+
+ private:
+  static constexpr std::array kSignals = {SIGINT, SIGTERM, SIGHUP};
+  std::array<struct sigaction, kSignals.size()> before_{};
 };
 
 /// A file to copy, or a directory to make.
@@ -210,8 +222,7 @@ class Cp {
 
   void copy(const Job& job, const host::OnChunkFinished& progress) {
     const std::string file = text(job.from, job.from_stream);
-    const host::FileCopyOptions options{options_.no_clobber, options_.no_offload, options_.minimum_offload,
-                                        &made_};
+    const host::FileCopyOptions options{options_.no_clobber, options_.no_offload, options_.minimum_offload, &made_};
     const host::FileCopyOutcome outcome = copy_file(io_, memory_, {job.from.volume, job.from.path, job.from_stream},
                                                     {job.to.volume, job.to.path, job.to_stream}, options, progress);
     if (options_.no_clobber && outcome.status == NtStatus::object_name_collision) {

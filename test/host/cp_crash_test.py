@@ -135,6 +135,19 @@ class KilledTest(CrashTest):
 
 
 class InterruptedTest(CrashTest):
+    def test_the_second_signal_ends_it_at_once(self):
+        self.copy.wait_until(25)
+        self.array.process.send_signal(signal.SIGSTOP)  # so that the first one cannot end it
+        try:
+            self.copy.process.send_signal(signal.SIGINT)
+            self.copy.go_on()
+            deadline = time.monotonic() + LIMIT_S
+            while self.copy.process.poll() is None and time.monotonic() < deadline:
+                self.copy.process.send_signal(signal.SIGINT)
+            self.assertEqual(self.copy.end()[0], -signal.SIGINT)
+        finally:
+            self.array.process.send_signal(signal.SIGCONT)
+
     def test_a_copy_that_is_called_off_is_deleted_and_the_volume_left_in_order(self):
         self.copy.wait_until(25)
         self.copy.process.send_signal(signal.SIGINT)
