@@ -211,8 +211,9 @@ class Fsctl {
       auto handle = io_.open(*volume_, name, {host::kFileWriteData, host::Disposition::open_or_create});
       if (!handle) return failed(handle.error(), "the file cannot be opened to set its end");
       const NtStatus status = io_.set_end_of_file(*handle, *options_.end_of_file);
-      io_.close(*handle);
+      const NtStatus closed = io_.close(*handle);
       if (status != NtStatus::success) return failed(status, "the end of file cannot be set");
+      if (closed != NtStatus::success) return failed(closed, "the file whose end was set cannot be closed");
     }
     auto handle = url.is_volume
                       ? io_.open_volume(*volume_, access_of(options_))
