@@ -179,6 +179,8 @@ class Cp {
       // A volume is what its target says: such a name would lead out of the destination.
       if (entry.name.find_first_of(std::string_view("/\0", 2)) != std::string::npos)
         fail(text(below, ""), NtStatus::object_name_invalid, "is a path, and no name of a file");
+      else if (entry.status != NtStatus::success)
+        fail(text(below, ""), entry.status, "cannot be read");
       else if (entry.kind == FileKind::directory)
         plan_directory(below, to / entry.name);
       else if (entry.kind == FileKind::file)

@@ -42,10 +42,9 @@ host::NtResult<TreeEntry> look_at_local(const std::string& path) {
 
 host::NtResult<std::vector<TreeEntry>> list_local(const std::string& path) {
   std::vector<TreeEntry> entries;
-  std::error_code error;
+  std::error_code error, no_size;
   for (fs::directory_iterator each(path, error); !error && each != fs::directory_iterator(); each.increment(error)) {
-    TreeEntry entry{each->path().filename().string(), kind_of(each->symlink_status().type())};
-    std::error_code no_size;
+    TreeEntry entry{each->path().filename().string(), kind_of(each->symlink_status(no_size).type())};
     if (entry.kind == FileKind::file) entry.size = each->file_size(no_size);
     entries.push_back(std::move(entry));
   }
@@ -59,7 +58,8 @@ host::NtResult<std::vector<TreeEntry>> list_volume(const TreePlace& directory) {
   if (!found) return std::unexpected(found.error());
   std::vector<TreeEntry> entries;
   for (const host::DirectoryEntry& each : *found) {
-    TreeEntry entry{each.name, each.directory ? FileKind::directory : FileKind::file, each.sizes.end_of_file};
+    TreeEntry entry{each.name, each.directory ? FileKind::directory : FileKind::file, each.sizes.end_of_file,
+                    each.status};
     if ((each.basic.attributes & kFileAttributeReparsePoint) != 0) entry.kind = FileKind::link;
     entries.push_back(std::move(entry));
   }

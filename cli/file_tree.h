@@ -31,6 +31,7 @@ struct TreeEntry {
   std::string name;
   FileKind kind = FileKind::file;
   std::uint64_t size = 0;
+  host::NtStatus status = host::NtStatus::success;  ///< else only its name could be read
 };
 
 /// Links are followed on this machine, as programs do with what they are given by name.

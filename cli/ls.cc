@@ -153,8 +153,9 @@ class Ls {
     for (const host::DirectoryEntry& entry : *entries) {
       const std::string path = url.path.empty() ? entry.name : url.path + "/" + entry.name;
       auto opened = file_system.open({path}, host::Disposition::open);
-      if (!opened) {
-        rows.push_back(row(entry.name, entry.sizes, entry.basic, {std::string(name(opened.error()))}));
+      const NtStatus status = opened ? entry.status : opened.error();
+      if (status != NtStatus::success) {
+        rows.push_back(row(entry.name, entry.sizes, entry.basic, {std::string(name(status))}));
         continue;
       }
       add(rows, entry.name, **opened);

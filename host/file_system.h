@@ -113,6 +113,7 @@ struct DirectoryEntry {
   bool directory = false;
   StreamSizes sizes{};
   BasicInformation basic{};
+  NtStatus status = NtStatus::success;  ///< of reading the file's record; else only the name is known
 };
 
 class FileSystem {
@@ -134,6 +135,7 @@ class FileSystem {
   /// STATUS_OBJECT_NAME_NOT_FOUND, OBJECT_PATH_NOT_FOUND, OBJECT_NAME_INVALID, OBJECT_NAME_COLLISION,
   /// FILE_IS_A_DIRECTORY, DISK_FULL, MEDIA_WRITE_PROTECTED, FILE_CORRUPT_ERROR, or the device's.
   virtual NtResult<std::shared_ptr<FileStream>> open(const StreamName& name, Disposition disposition) = 0;
+  /// A file that cannot be read is listed, with its status.
   virtual NtResult<std::vector<DirectoryEntry>> list(std::string_view path) = 0;
   /// STATUS_OBJECT_NAME_COLLISION when something of that name is there.
   virtual NtStatus create_directory(std::string_view path) = 0;

@@ -171,23 +171,25 @@ NtResult<std::vector<DirectoryEntry>> NtfsFileSystem::list(std::string_view path
     if (failed != 0) return std::unexpected(volume_->failure());
   }
   std::vector<DirectoryEntry> entries;
-  for (NameInDirectory& name : names) {
-    auto entry = describe(name.reference, std::move(name.name));
-    if (!entry) return std::unexpected(entry.error());
-    entries.push_back(std::move(*entry));
-  }
+  for (NameInDirectory& name : names) entries.push_back(describe(name.reference, std::move(name.name)));
   return entries;
 }
 
-NtResult<DirectoryEntry> NtfsFileSystem::describe(MFT_REF reference, std::string name) {
-  auto file = volume_->file(reference);
-  if (!file) return std::unexpected(file.error());
+DirectoryEntry NtfsFileSystem::describe(MFT_REF reference, std::string name) {
   DirectoryEntry entry;
   entry.name = std::move(name);
+  auto file = volume_->file(reference);
+  if (!file) {
+    entry.status = file.error();
+    return entry;
+  }
   entry.directory = (*file)->directory();
   entry.basic = (*file)->basic_information();
   auto stream = (*file)->stream({});
-  if (stream) entry.sizes = (*stream)->sizes();  // a file may have no unnamed stream
+  if (stream)
+    entry.sizes = (*stream)->sizes();
+  else if (stream.error() != NtStatus::object_name_not_found)  // a file may have no unnamed stream
+    entry.status = stream.error();
   return entry;
 }
 

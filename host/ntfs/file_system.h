@@ -39,7 +39,7 @@ class NtfsFileSystem final : public FileSystem {
   NtResult<MFT_REF> create(const Place& place, mode_t type);
   NtResult<std::shared_ptr<FileStream>> open_stream(File& file, const DiskName& name, Disposition disposition,
                                                     bool new_file);
-  NtResult<DirectoryEntry> describe(MFT_REF reference, std::string name);
+  DirectoryEntry describe(MFT_REF reference, std::string name);
 
   std::shared_ptr<Volume> volume_;
   Information information_;

@@ -417,6 +417,26 @@ class OtherVolumesTest(CopyTest):
         self.assertEqual((status, document["nt_status"]["name"]), (1, "STATUS_OBJECT_NAME_INVALID"))
         self.assertEqual([path.name for path in (local / "new").iterdir()], ["good"])
 
+    def test_a_damaged_record_is_one_file_and_the_others_go_on(self):
+        source = self.image("source", files=("tree/bad,size=2000", "tree/good,size=2000"))
+        image = bytearray(source.path.read_bytes())
+        name = "bad".encode("utf-16-le")
+        records = [at for at in range(0, len(image), 1024)
+                   if image[at:at + 4] == b"FILE" and name in image[at + 0x38:at + 1024]
+                   and "good".encode("utf-16-le") not in image[at:at + 1024]]
+        self.assertEqual(len(records), 1)
+        image[records[0]:records[0] + 4] = b"BAAD"
+        source.path.write_bytes(image)
+        (url,) = self.serve(source)
+        status, document = report("ls", f"{url}#/tree")
+        listed = {row["name"]: row for row in document["files"]}
+        self.assertEqual((status, listed["good"]["size"]), (0, 2000))
+        self.assertTrue(listed["bad"]["kind"][0].startswith("STATUS_"), listed["bad"])
+        local = self.folder / "local"
+        status, document = report("cp", "-r", f"{url}#/tree", local)
+        self.assertEqual((status, document["files"], document["failed"]), (1, 1, 1))
+        self.assertEqual([path.name for path in local.iterdir()], ["good"])
+
     def test_two_processes_do_not_mount_one_volume_when_one_of_them_writes(self):
         source = self.image("source", files=("file,size=1M",))
         other = self.image("other")
