@@ -164,13 +164,13 @@ class Cp {
       return fail(text(i), NtStatus::file_is_a_directory, "is a directory, and has no streams to copy");
     const std::string name = name_of(url.path);
     if (into_directory_ && !name.empty() && name != "." && name != "..") to = to / name;
+    if (there->kind == FileKind::directory && lies_in(to, from))
+      return fail(text(i), NtStatus::invalid_parameter, "cannot be copied into itself");
     if (there->kind == FileKind::directory) return plan_directory(from, to);
     jobs_.push_back({from, to, url.stream, urls_.back().stream, false, there->size});
   }
 
   void plan_directory(const TreePlace& from, const TreePlace& to) {
-    if (from.volume == to.volume && (to.path + "/").starts_with(from.path.empty() ? "" : from.path + "/"))
-      return fail(text(from, ""), NtStatus::invalid_parameter, "cannot be copied into itself");
     jobs_.push_back({from, to, {}, {}, true});
     auto entries = list(from);
     if (!entries) return fail(text(from, ""), entries.error(), "cannot be listed");

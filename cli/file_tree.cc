@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <optional>
 
 namespace cli {
 
@@ -100,6 +101,29 @@ host::NtResult<std::vector<TreeEntry>> list(const TreePlace& directory) {
   auto entries = directory.volume == nullptr ? list_local(directory.path) : list_volume(directory);
   if (entries) std::ranges::sort(*entries, {}, &TreeEntry::name);
   return entries;
+}
+
+bool lies_in(const TreePlace& place, const TreePlace& directory) {
+  if (place.volume != directory.volume) return false;
+  if (place.volume == nullptr) {
+    std::error_code error;
+    const fs::path inner = fs::weakly_canonical(place.path, error), outer = fs::canonical(directory.path, error);
+    return !outer.empty() && std::ranges::mismatch(outer, inner).in1 == outer.end();
+  }
+  // By number: case and what else makes no difference to a name is the file system's.
+  host::FileSystem* file_system = place.volume->file_system();
+  if (file_system == nullptr) return false;
+  const auto number = [&](const std::string& path) -> std::optional<std::uint64_t> {
+    auto stream = file_system->open({path}, host::Disposition::open);
+    return stream ? std::optional((*stream)->file_number()) : std::nullopt;
+  };
+  const auto outer = number(directory.path);
+  std::optional<std::uint64_t> inner = number({});
+  for (std::size_t end = 0; outer && inner != outer && end < place.path.size(); ++end) {
+    end = std::min(place.path.find('/', end), place.path.size());
+    inner = number(place.path.substr(0, end));
+  }
+  return outer && inner == outer;
 }
 
 host::NtStatus make_directory(const TreePlace& place) {

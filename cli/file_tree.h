@@ -40,6 +40,8 @@ host::NtResult<TreeEntry> look_at(const TreePlace& place);
 host::NtResult<std::vector<TreeEntry>> list(const TreePlace& directory);
 /// STATUS_OBJECT_NAME_COLLISION when something is there.
 host::NtStatus make_directory(const TreePlace& place);
+/// Whether that is the directory itself or below it, or would be if it were there.
+bool lies_in(const TreePlace& place, const TreePlace& directory);
 /// The last name.
 std::string name_of(const std::string& path);
 

@@ -158,6 +158,10 @@ class LunToLunTest(CopyTest):
         self.assertEqual((status, document["nt_status"]["name"]), (1, "STATUS_SHARING_VIOLATION"))
         status, document = report("cp", "-r", f"{self.from_}/tree", f"{self.from_}/tree/deep")
         self.assertEqual((status, document["nt_status"]["name"]), (1, "STATUS_INVALID_PARAMETER"))
+        for source, destination in (("tree", "Tree/new"), ("TREE/deep", "tree"), ("", "tree"), ("tree", "")):
+            status, document = report("cp", "-r", f"{self.from_}/{source}", f"{self.from_}/{destination}")
+            self.assertEqual((status, document["nt_status"]["name"], document["directories"]),
+                             (1, "STATUS_INVALID_PARAMETER", 0), source)
         self.end()
         with Readers(self.source) as readers:
             self.same(readers, "big", "tree/big again")
@@ -217,6 +221,11 @@ class LunToLunTest(CopyTest):
         self.assertIn("left out", rows(document)["big:stream"]["why"])
         self.assertIn("this machine lies on no disk", rows(document)["big"]["why"])
         self.assertLess(abs((self.folder / "file").stat().st_mtime_ns - (local / "file").stat().st_mtime_ns), 100)
+        (self.folder / "other name").symlink_to("local")
+        for source, destination in ((local, f"{local}/new"), (local, f"{local}/./below/../new"),
+                                    (local, self.folder / "other name" / "new"), (f"{local}/.", local / "below")):
+            status, document = report("cp", "-r", source, destination)
+            self.assertEqual((status, document["nt_status"]["name"]), (1, "STATUS_INVALID_PARAMETER"), destination)
         self.end()
         with Readers(self.other) as readers:
             self.assertEqual(readers.read("local/file"), data)
