@@ -80,8 +80,8 @@ class FileStream {
   virtual NtStatus write(std::uint64_t offset, base::Bytes data) = 0;
   /// SetEndOfFile: growing allocates clusters (never sparse) and leaves the valid data length.
   virtual NtStatus set_end_of_file(std::uint64_t length) = 0;
-  /// Raises it in place after an offload write; allocates nothing, updates the times, and is on the disk when it
-  /// returns. Never above end_of_file.
+  /// Raises it in place after an offload write; allocates nothing, updates the times, and has been given to the
+  /// disk when it returns; the disk may hold it in its cache until flush(). Never above end_of_file.
   virtual NtStatus set_valid_data_length(std::uint64_t length) = 0;
 
   virtual BasicInformation basic_information() const = 0;
