@@ -26,7 +26,7 @@ struct MemoryVolume {
   /// New clusters come in pieces of so many, with one cluster left out between them; 0: in one piece.
   std::uint64_t fragment_clusters = 0;
   bool gone = false;
-  std::uint64_t last_number = 0;  ///< of a file
+  std::uint64_t last_number = 0;                                   ///< of a file
   std::map<std::string, std::shared_ptr<MemoryStream>> streams{};  ///< by "path" or "path:stream"
 
   std::uint64_t round_up(std::uint64_t bytes) const {
