@@ -67,13 +67,21 @@ struct Job {
   std::uint64_t size = 0;
 };
 
-std::string why_text(const host::StreamOutcome& stream) {
+/// Empty when it failed and nothing had been offloaded.
+std::string why_text(const host::StreamOutcome& stream, bool failed) {
   if (stream.not_tried != host::NotTried::was_tried) return "not tried: " + stream.reason;
   if (stream.offload_status != NtStatus::success)
     return fmt::format("{}: {}", name(stream.offload_status), stream.reason);
+  if (failed)
+    return stream.offloaded_bytes == 0 ? "" : fmt::format("{} bytes offloaded before that", stream.offloaded_bytes);
   if (stream.zero_bytes == 0) return "offloaded";
   return stream.offloaded_bytes == 0 ? "nothing to move: no valid data"
                                      : fmt::format("offloaded; the last {} bytes are no valid data", stream.zero_bytes);
+}
+
+std::string failed_text(const std::string& reason, const host::StreamOutcome& stream) {
+  const std::string before = why_text(stream, true);
+  return "failed: " + reason + (before.empty() ? "" : "; " + before);
 }
 
 class Cp {
@@ -239,7 +247,7 @@ class Cp {
       tokens_ += stream.tokens;
       const bool failed = outcome.status != NtStatus::success && &stream == &outcome.streams.back();
       rows_.push_back(row(stream.stream.empty() || !job.from_stream.empty() ? file : file + ":" + stream.stream, stream,
-                          failed ? fmt::format("failed: {}; {}", outcome.reason, why_text(stream)) : why_text(stream)));
+                          failed ? failed_text(outcome.reason, stream) : why_text(stream, false)));
     }
     for (const std::string& left_out : outcome.streams_left_out)
       rows_.push_back(row(file + ":" + left_out, {}, "left out: a file of this machine has no named streams"));
