@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "host/class_driver.h"
+#include "scsi/sense.h"
 
 namespace host {
 
@@ -60,11 +61,18 @@ initiator::Command token_command(std::uint8_t service_action, std::uint32_t list
   return {bytes_vector(cdb), std::move(list)};
 }
 
+/// "05/23/07 ILLEGAL REQUEST, INVALID TOKEN OPERATION, TOKEN EXPIRED".
+std::string sense_text(const SenseView& view) {
+  scsi::Sense sense;
+  sense.key = static_cast<scsi::SenseKey>(view.key);
+  sense.code = static_cast<scsi::AdditionalSense>(view.asc << 8 | view.ascq);
+  return fmt::format("{:02X}/{:02X}/{:02X} {}", view.key, view.asc, view.ascq, scsi::describe(sense));
+}
+
 std::string why(base::Bytes cdb, const Interpretation& means, const initiator::Result& result) {
   std::string text = ClassDriver::command_name(cdb);
   if (result.transport != initiator::Transport::delivered) return text + ": " + result.reason;
-  if (auto sense = read_sense(result.sense))
-    return fmt::format("{}: sense {:02X}/{:02X}/{:02X}", text, sense->key, sense->asc, sense->ascq);
+  if (auto sense = read_sense(result.sense)) return fmt::format("{}: sense {}", text, sense_text(*sense));
   return fmt::format("{}: SCSI status {:02X}h, {}", text, result.status, name(means.status));
 }
 
@@ -168,9 +176,7 @@ ClassDriver::TokenInformation ClassDriver::receive_token_information(std::uint32
     information.status =
         sense ? sense_to_nt_status(sense->key, sense->asc, sense->ascq).status : NtStatus::io_device_error;
     information.token_invalid = information.status == NtStatus::invalid_token;
-    if (sense)
-      information.reason = fmt::format("RECEIVE ROD TOKEN INFORMATION carries sense {:02X}/{:02X}/{:02X}", sense->key,
-                                       sense->asc, sense->ascq);
+    if (sense) information.reason = fmt::format("RECEIVE ROD TOKEN INFORMATION carries sense {}", sense_text(*sense));
   }
   reader.skip(header.sense_field_length);
   if (reader.u32() == sizeof(RodTokenDescriptor)) {

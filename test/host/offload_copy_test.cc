@@ -76,7 +76,7 @@ TEST_CASE("without permission to fall back, an error ends the copy where it is")
   CHECK(outcome.status == NtStatus::invalid_token);
   CHECK(outcome.offloaded_bytes == 0);
   CHECK(outcome.fallback_bytes == 0);
-  CHECK(outcome.reason == "WRITE USING TOKEN: sense 05/23/07");
+  CHECK(outcome.reason == "WRITE USING TOKEN: sense 05/23/07 ILLEGAL REQUEST, INVALID TOKEN OPERATION, TOKEN EXPIRED");
 }
 
 TEST_CASE("with permission, the rest is copied by READ and WRITE and flushed") {
@@ -104,7 +104,8 @@ TEST_CASE("an error of READ or WRITE ends the fallback with its own status") {
   CopyOutcome outcome = copy(disks.source, disks.destination, {0, 0, MiB, 0, true});
   CHECK(outcome.status == NtStatus::media_write_protected);
   CHECK(outcome.reason ==
-        "POPULATE TOKEN: sense 05/20/00; then READ and WRITE ended with STATUS_MEDIA_WRITE_PROTECTED");
+        "POPULATE TOKEN: sense 05/20/00 ILLEGAL REQUEST, INVALID COMMAND OPERATION CODE; then READ and WRITE ended "
+        "with STATUS_MEDIA_WRITE_PROTECTED");
 }
 
 TEST_CASE("a token that ends inside a destination block leaves that block to the next token") {

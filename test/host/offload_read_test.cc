@@ -172,7 +172,7 @@ TEST_CASE("a failed POPULATE TOKEN is reported without RRTI") {
   CHECK(result.status == NtStatus::too_many_segment_descriptors);
   CHECK(result.length_protected == 0);
   CHECK(host.target.sent.size() == 1);
-  CHECK(result.reason == "POPULATE TOKEN: sense 05/26/08");
+  CHECK(result.reason == "POPULATE TOKEN: sense 05/26/08 ILLEGAL REQUEST, TOO MANY SEGMENT DESCRIPTORS");
 }
 
 TEST_CASE("a truncated POPULATE TOKEN counts as success and RRTI says how much it holds") {

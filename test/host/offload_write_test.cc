@@ -339,7 +339,7 @@ TEST_CASE("what was written before a failure makes the request a truncated succe
   CHECK(result.range_truncated);
   CHECK(result.token_invalid);
   CHECK(result.length_copied == 64 * MiB);
-  CHECK(result.reason == "WRITE USING TOKEN: sense 05/23/08");
+  CHECK(result.reason == "WRITE USING TOKEN: sense 05/23/08 ILLEGAL REQUEST, INVALID TOKEN OPERATION, TOKEN CANCELLED");
 }
 
 TEST_CASE("a residual on WRITE USING TOKEN is an error that RRTI settles") {
