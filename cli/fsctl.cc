@@ -285,8 +285,8 @@ class Fsctl {
   void decode(const host::FsctlReply& reply, const Octets& input) {
     json::object& body = report_.body;
     body["reason"] = reply.reason;
-    body["input"] = hex(input);
-    body["output"] = hex(reply.output);
+    show("input", input);
+    show("output", reply.output);
     if (options_.write && reply.output.size() >= sizeof(host::OffloadWriteOutput)) {
       const auto output = base::load<host::OffloadWriteOutput>(reply.output);
       body["reply"] = json::object{{"size", output.size.value()},
@@ -305,6 +305,13 @@ class Fsctl {
       keep(options_.token_out, output.token);
     }
     keep(options_.output_file, reply.output);
+  }
+
+  void show(std::string_view name, base::Bytes bytes) {
+    if (common_.json)
+      report_.body[name] = hex(bytes);
+    else if (!bytes.empty())
+      report_.body[name] = hex_rows(bytes);
   }
 
   void keep(const std::string& path, base::Bytes bytes) {

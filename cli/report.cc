@@ -205,6 +205,21 @@ std::string hex(base::Bytes bytes) {
   return text;
 }
 
+json::array hex_rows(base::Bytes bytes) {
+  constexpr std::size_t kRow = 16;
+  json::array rows;
+  bool starred = false;
+  for (std::size_t at = 0; at < bytes.size(); at += kRow) {
+    const base::Bytes row = bytes.subspan(at, std::min(kRow, bytes.size() - at));
+    // The last row is shown, so that the length can be seen.
+    const bool same = at != 0 && at + kRow < bytes.size() && std::ranges::equal(row, bytes.subspan(at - kRow, kRow));
+    if (!same) rows.push_back(json::object{{"offset", fmt::format("{:04X}", at)}, {"bytes", hex(row)}});
+    if (same && !starred) rows.push_back(json::object{{"offset", "*"}, {"bytes", ""}});
+    starred = same;
+  }
+  return rows;
+}
+
 json::object to_json(host::NtStatus status) {
   return {{"name", name(status)}, {"value", fmt::format("0x{:08X}", static_cast<std::uint32_t>(status))}};
 }

@@ -27,6 +27,9 @@ boost::json::object to_json(const host::TraceEntry& entry, std::string_view disk
 
 std::string hex(base::Bytes bytes);
 
+/// Rows of an offset and 16 bytes, as a table; one or more rows equal to the row before become one "*".
+boost::json::array hex_rows(base::Bytes bytes);
+
 /// Text for people. Objects become sections, arrays of objects tables; an empty string is left out.
 std::string render_text(const Report& report);
 

@@ -140,3 +140,17 @@ TEST_CASE("VPD 83h: binary designators in hex, names as text without their paddi
   CHECK(designators[1].at("type") == "name");
   CHECK(designators[1].at("designator") == "iqn.a:b");
 }
+
+TEST_CASE("bytes as rows: equal ones become one star, the last row is shown") {
+  test::Octets bytes(100, 0);
+  bytes[0] = 1;
+  const json::array rows = cli::hex_rows(bytes);
+  REQUIRE(rows.size() == 4);
+  CHECK(rows[0].at("offset") == "0000");
+  CHECK(rows[0].at("bytes") == "01 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00");
+  CHECK(rows[1].at("offset") == "0010");
+  CHECK(rows[2].at("offset") == "*");
+  CHECK(rows[3].at("offset") == "0060");
+  CHECK(rows[3].at("bytes") == "00 00 00 00");
+  CHECK(cli::hex_rows({}).empty());
+}
