@@ -43,10 +43,12 @@ void ByteRangeLocks::release(std::uint64_t owner) {
   std::erase_if(locks_, [owner](const Lock& lock) { return lock.owner == owner; });
 }
 
-bool ByteRangeLocks::conflict(std::uint64_t owner, std::uint64_t offset, std::uint64_t length, Intent intent) const {
-  return std::ranges::any_of(locks_, [&](const Lock& lock) {
+const ByteRangeLocks::Lock* ByteRangeLocks::conflict(std::uint64_t owner, std::uint64_t offset, std::uint64_t length,
+                                                     Intent intent) const {
+  auto found = std::ranges::find_if(locks_, [&](const Lock& lock) {
     return overlap(lock, offset, length) && (lock.exclusive ? lock.owner != owner : intent == Intent::write);
   });
+  return found == locks_.end() ? nullptr : &*found;
 }
 
 }  // namespace host

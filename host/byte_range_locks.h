@@ -20,17 +20,17 @@ class ByteRangeLocks {
   /// The owner is gone.
   void release(std::uint64_t owner);
 
-  /// Whether a lock forbids this open to read or write the range. Exclusive locks forbid both to everybody else, shared
-  /// ones forbid writing to all, their owner included.
-  bool conflict(std::uint64_t owner, std::uint64_t offset, std::uint64_t length, Intent intent) const;
-
- private:
   struct Lock {
     std::uint64_t offset;
     std::uint64_t length;
     bool exclusive;
     std::uint64_t owner;  ///< the open's number
   };
+  /// The first lock that forbids this open to read or write the range; null when none does. Exclusive locks forbid both
+  /// to everybody else, shared ones forbid writing to all, their owner included. Good until the next change.
+  const Lock* conflict(std::uint64_t owner, std::uint64_t offset, std::uint64_t length, Intent intent) const;
+
+ private:
   static bool valid(std::uint64_t offset, std::uint64_t length);
   static bool overlap(const Lock& lock, std::uint64_t offset, std::uint64_t length);
 

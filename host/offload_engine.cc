@@ -115,9 +115,13 @@ class Request {
     if (file_.open->delete_pending()) return refuse(NtStatus::file_deleted, "the file is marked deleted");
     if (auto refusal = judge_limits()) return refusal;
     const auto intent = writing() ? ByteRangeLocks::Intent::write : ByteRangeLocks::Intent::read;
-    if (file_.open->locks.conflict(file_.number, fields_.file_offset, fields_.copy_length, intent))
-      return refuse(NtStatus::file_lock_conflict, fmt::format("a byte-range lock conflicts with {} bytes at {}",
-                                                              fields_.copy_length, fields_.file_offset));
+    if (const auto* lock = file_.open->locks.conflict(file_.number, fields_.file_offset, fields_.copy_length, intent))
+      return refuse(
+          NtStatus::file_lock_conflict,
+          fmt::format(
+              "the {} byte-range lock of {} handle on {} bytes at {} conflicts with the request's {} bytes at {}",
+              lock->exclusive ? "exclusive" : "shared", lock->owner == file_.number ? "this" : "another", lock->length,
+              lock->offset, fields_.copy_length, fields_.file_offset));
     if (fields_.file_offset >= sizes.end_of_file)
       return refuse(NtStatus::end_of_file, fmt::format("FileOffset {} is not before the end of the file, {}",
                                                        fields_.file_offset, sizes.end_of_file));
