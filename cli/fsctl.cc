@@ -143,17 +143,14 @@ std::uint32_t access_of(const FsctlOptions& options) {
 }
 
 host::Filter filter_of(const std::string& text) {
+  constexpr std::uint32_t kBoth = host::kSupportsOffloadRead | host::kSupportsOffloadWrite;
   const std::size_t equals = text.rfind('=');
-  host::Filter filter{text.substr(0, equals)};
-  if (equals == std::string::npos) return filter;
+  if (equals == std::string::npos || equals == 0) throw Usage{"--filter '" + text + "': expected NAME=FEATURES"};
   const std::string features = text.substr(equals + 1);
-  if (features == "blocks") {
-    filter.supported_features = host::kSupportsOffloadRead | host::kSupportsOffloadWrite;
-    filter.blocks = true;
-  } else {
-    filter.supported_features = static_cast<std::uint32_t>(number_of(features));
-  }
-  return filter;
+  if (features == "blocks") return {text.substr(0, equals), kBoth, true};
+  if (features.size() != 1 || features[0] < '0' || features[0] > '3')
+    throw Usage{"--filter '" + text + "': expected 0, 1, 2, 3 or blocks after the ="};
+  return {text.substr(0, equals), static_cast<std::uint32_t>(features[0] - '0'), false};
 }
 
 class Fsctl {
@@ -177,12 +174,14 @@ class Fsctl {
     if (!url) throw Usage{url.error()};
     if (url->local()) throw Usage{"a file of this machine lies on no disk of an array"};
     for (const std::string& text : options_.locks) locks_.push_back(lock_of(text));
+    std::vector<host::Filter> filters;
+    for (const std::string& text : options_.filters) filters.push_back(filter_of(text));
     const bool writes = !options_.read_only && (options_.write || options_.end_of_file);
     const WantedVolume wanted{*url, writes};
     auto opened = volumes_.open(std::span(&wanted, 1));
     if (!opened) return std::move(opened.error());
     volume_ = opened->front();
-    for (const std::string& text : options_.filters) volume_->attach(filter_of(text));
+    for (host::Filter& filter : filters) volume_->attach(std::move(filter));
     io_.filter_supported_features_mode = options_.features_mode;
     report_.body = {
         {"program", program()}, {"ok", false}, {"file", volumes_.text(*url, volume_)}, {"nt_status", nullptr}};
