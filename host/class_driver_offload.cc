@@ -198,7 +198,7 @@ OffloadReadResult ClassDriver::offload_read(std::span<const DataSetRange> ranges
   const std::uint32_t maximum = disk_.rod_limits->maximum_inactivity_timeout_s;
   if (maximum != 0 && time_to_live > maximum)
     return fail(NtStatus::invalid_parameter,
-                fmt::format("time to live {} is above MAXIMUM INACTIVITY TIMEOUT {}", time_to_live, maximum));
+                fmt::format("a time to live of {} s is above MAXIMUM INACTIVITY TIMEOUT, {} s", time_to_live, maximum));
 
   const RangeCut cut = cut_ranges(ranges, disk_.block_length, 0, populate_limits(time_to_live));
   const std::uint32_t list_identifier = list_identifiers_.next();
