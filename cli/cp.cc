@@ -118,9 +118,8 @@ class Cp {
     roots_ = std::move(*opened);
     for (std::size_t i = 0; i < roots_.size(); ++i)
       if (roots_[i] != nullptr && roots_[i]->file_system() == nullptr) {
-        const std::string_view kind = host::name(roots_[i]->kind());
-        Report report = failure("odx cp", NtStatus::unrecognized_volume,
-                                fmt::format("{}: the volume holds {}, not NTFS", text(i), kind), kFailed);
+        Report report =
+            failure("odx cp", NtStatus::unrecognized_volume, text(i) + ": " + not_ntfs(*roots_[i]), kFailed);
         host_.finish(report);
         return report;
       }

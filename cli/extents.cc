@@ -16,16 +16,15 @@ namespace {
 using host::NtStatus;
 
 /// Where the stream lies, into `body`.
-NtStatus describe(host::Volume& volume, const FileUrl& url, json::object& body) {
+NtStatus describe(host::Volume& volume, const FileUrl& url, const std::string& place, json::object& body) {
   auto fail = [&body](NtStatus status, std::string_view why) {
     body["reason"] = why;
     return status;
   };
-  if (volume.file_system() == nullptr)
-    return fail(NtStatus::unrecognized_volume,
-                "the volume holds " + std::string(host::name(volume.kind())) + ", not NTFS");
+  if (volume.file_system() == nullptr) return fail(NtStatus::unrecognized_volume, not_ntfs(volume));
   auto stream = volume.file_system()->open({url.path, url.stream}, host::Disposition::open);
-  if (!stream) return fail(stream.error(), "the file cannot be opened");
+  if (!stream) return fail(stream.error(), why_not_opened(place, volume, stream.error()));
+  if ((*stream)->kind().directory) return fail(NtStatus::file_is_a_directory, place + " is a directory");
   const host::StreamSizes sizes = (*stream)->sizes();
   auto extents = (*stream)->extents(0, sizes.allocation);
   if (!extents) return fail(extents.error(), "the extents cannot be read");
@@ -74,9 +73,9 @@ Report extents(const CommonOptions& common, const std::string& text) {
   host.begin_operation();
   Report report;
   report.show_commands = common.show_commands;
-  report.body = {
-      {"program", "odx extents"}, {"ok", false}, {"file", volumes.text(*url, &volume)}, {"nt_status", nullptr}};
-  const NtStatus status = describe(volume, *url, report.body);
+  const std::string place = volumes.text(*url, &volume);
+  report.body = {{"program", "odx extents"}, {"ok", false}, {"file", place}, {"nt_status", nullptr}};
+  const NtStatus status = describe(volume, *url, place, report.body);
   report.body["nt_status"] = to_json(status);
   report.body["ok"] = status == NtStatus::success;
   report.exit_code = exit_code_of(status);

@@ -206,9 +206,10 @@ class Fsctl {
       return status;
     };
     const host::StreamName name{url.path, url.stream};
+    const std::string place = volumes_.text(url, volume_);
     if (options_.end_of_file) {
       auto handle = io_.open(*volume_, name, {host::kFileWriteData, host::Disposition::open_or_create});
-      if (!handle) return failed(handle.error(), "the file cannot be opened to set its end");
+      if (!handle) return failed(handle.error(), why_not_opened(place, *volume_, handle.error()));
       const NtStatus status = io_.set_end_of_file(*handle, *options_.end_of_file);
       const NtStatus closed = io_.close(*handle);
       if (status != NtStatus::success) return failed(status, "the end of file cannot be set");
@@ -217,7 +218,7 @@ class Fsctl {
     auto handle = url.is_volume
                       ? io_.open_volume(*volume_, access_of(options_))
                       : io_.open(*volume_, name, {access_of(options_), host::Disposition::open, options_.transacted});
-    if (!handle) return failed(handle.error(), "the file cannot be opened");
+    if (!handle) return failed(handle.error(), why_not_opened(place, *volume_, handle.error()));
     handle_ = *handle;
     for (const Lock& lock : locks_) {
       host::Handle owner = handle_;

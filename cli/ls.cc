@@ -114,7 +114,8 @@ class Ls {
     json::array rows;
     const NtStatus status =
         volume.file_system() == nullptr ? NtStatus::unrecognized_volume : collect(*volume.file_system(), url, rows);
-    Report report = about(volumes_.text(url, &volume), status, reason(status, volume));
+    const std::string place = volumes_.text(url, &volume);
+    Report report = about(place, status, status == NtStatus::success ? "" : why_not_opened(place, volume, status));
     if (volume.file_system() != nullptr) {
       const host::FileSystem::Information information = volume.file_system()->information();
       report.body["volume"] = json::object{{"file_system", information.name},
@@ -128,13 +129,6 @@ class Ls {
     volumes_.close();
     host_.finish(report);
     return report;
-  }
-
-  static std::string reason(NtStatus status, const host::Volume& volume) {
-    if (status == NtStatus::success) return {};
-    if (status == NtStatus::unrecognized_volume)
-      return fmt::format("the volume holds {}, not NTFS", host::name(volume.kind()));
-    return "the file cannot be read";
   }
 
   NtStatus collect(host::FileSystem& file_system, const FileUrl& url, json::array& rows) {

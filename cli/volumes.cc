@@ -55,6 +55,18 @@ std::string table_text(const json::array& rows) {
 
 }  // namespace
 
+std::string not_ntfs(const host::Volume& volume) {
+  return fmt::format("the volume holds {}, not NTFS", host::name(volume.kind()));
+}
+
+std::string why_not_opened(const std::string& place, const host::Volume& volume, host::NtStatus status) {
+  using enum host::NtStatus;
+  if (status == unrecognized_volume) return not_ntfs(volume);
+  if (status == object_name_not_found) return place + " is not there";
+  if (status == object_path_not_found) return "the directory of " + place + " is not there";
+  return fmt::format("{} cannot be opened: {}", place, name(status));
+}
+
 host::NtResult<json::array> partitions_json(host::ClassDriver& driver, const host::PartitionTable& table) {
   std::vector<host::Partition> partitions = table.partitions;
   if (table.style == host::PartitionStyle::none) partitions = {{.length = driver.disk().bytes()}};

@@ -58,6 +58,12 @@ class Volumes {
   std::list<Entry> entries_;
 };
 
+/// "the volume holds XFS, not NTFS".
+std::string not_ntfs(const host::Volume& volume);
+
+/// Why `place` could not be opened, for people: it or its directory is not there, else the status.
+std::string why_not_opened(const std::string& place, const host::Volume& volume, host::NtStatus status);
+
 /// A partition table and what its volumes hold, as a table's rows: number, first_byte, length_bytes, type, name,
 /// file_system. A disk without partitions is number 0.
 host::NtResult<boost::json::array> partitions_json(host::ClassDriver& driver, const host::PartitionTable& table);

@@ -270,6 +270,10 @@ class StreamCopy {
   std::string failure_;
 };
 
+std::string not_opened(std::string_view end, const FilePlace& place, NtStatus status) {
+  return fmt::format("the {} {}{} cannot be opened: {}", end, place.volume ? "/" : "", place.path, name(status));
+}
+
 class FileCopy {
  public:
   FileCopy(IoManager& io, OffloadMemory& memory, const FilePlace& from, const FilePlace& to,
@@ -280,14 +284,14 @@ class FileCopy {
     if ((!from_.stream.empty() && !from_.volume) || (!to_.stream.empty() && !to_.volume))
       return failed(NtStatus::object_name_invalid, "a file of this machine has no named streams");
     auto source = End::open(io_, from_, from_.stream, kFileReadData | kFileReadAttributes, Disposition::open);
-    if (!source) return failed(source.error(), "the source cannot be opened");
+    if (!source) return failed(source.error(), not_opened("source", from_, source.error()));
     if ((*source)->is_directory()) return failed(NtStatus::file_is_a_directory, "the source is a directory");
     if (is_reparse_point(**source)) return failed(NtStatus::io_reparse_tag_not_handled, "the source is " + kElsewhere);
     if ((*source)->is_encrypted()) return failed(NtStatus::access_denied, "the source is encrypted");
     if (NtStatus status = look_at_destination(**source); status != NtStatus::success) return std::move(outcome_);
     auto destination = End::open(io_, to_, to_.stream, kFileReadData | kFileWriteData | kFileReadAttributes | kDelete,
                                  options_.fail_if_exists ? Disposition::create : Disposition::overwrite_or_create);
-    if (!destination) return failed(destination.error(), "the destination cannot be opened");
+    if (!destination) return failed(destination.error(), not_opened("destination", to_, destination.error()));
     outcome_.status = copy_into(**source, **destination);
     if (outcome_.status != NtStatus::success) {
       outcome_.destination_deleted = (*destination)->remove() == NtStatus::success;
