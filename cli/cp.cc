@@ -110,9 +110,7 @@ class Cp {
     for (const FileUrl& url : urls_)
       if (!url.local() && url.is_volume)
         return failure("odx cp", NtStatus::object_name_invalid,
-                       url.disk.substr(url.disk.find('/', sizeof("iscsi://"))) +
-                           " is a disk or a volume; a file is named by #/PATH behind it, the root directory by #/",
-                       kUsage);
+                       does_not_fit(url, "a file is named by #/PATH behind it, the root directory by #/"), kUsage);
     auto opened = volumes_.open(wanted);
     if (!opened) return std::move(opened.error());
     roots_ = std::move(*opened);

@@ -63,7 +63,7 @@ Report extents(const CommonOptions& common, const std::string& text) {
   if (!url) return failure("odx extents", NtStatus::object_name_invalid, url.error(), kUsage);
   if (url->local() || url->is_volume)
     return failure("odx extents", NtStatus::object_name_invalid,
-                   "a file on a volume is named by iscsi://HOST:PORT/IQN/LUN#/PATH", kUsage);
+                   does_not_fit(*url, "a file on a volume is named by iscsi://HOST:PORT/IQN/LUN#/PATH"), kUsage);
   HostSide host(common);
   Volumes volumes(host);
   const WantedVolume wanted{*url};

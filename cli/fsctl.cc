@@ -172,7 +172,7 @@ class Fsctl {
   Report issue() {
     auto url = parse_file_url(options_.url);
     if (!url) throw Usage{url.error()};
-    if (url->local()) throw Usage{"a file of this machine lies on no disk of an array"};
+    if (url->local()) throw Usage{does_not_fit(*url, "expected iscsi://HOST:PORT/IQN/LUN#[PARTITION][/PATH[:STREAM]]")};
     for (const std::string& text : options_.locks) locks_.push_back(lock_of(text));
     std::vector<host::Filter> filters;
     for (const std::string& text : options_.filters) filters.push_back(filter_of(text));

@@ -13,15 +13,14 @@ std::chrono::milliseconds milliseconds(double seconds) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::duration<double>(seconds));
 }
 
-/// Secrets stay out of reports.
-std::string without_secrets(const initiator::IscsiUrl& url) {
-  return "iscsi://" + url.portal + "/" + url.target_name + "/" + std::to_string(url.lun);
-}
-
 /// The part of a URL that names the session: everything but the logical unit.
 std::string session_key(const std::string& url) { return url.substr(0, url.rfind('/')); }
 
 }  // namespace
+
+std::string without_secrets(const initiator::IscsiUrl& url) {
+  return "iscsi://" + url.portal + "/" + url.target_name + "/" + std::to_string(url.lun);
+}
 
 Report failure(std::string_view program, host::NtStatus status, std::string_view reason, int exit_code) {
   Report report;

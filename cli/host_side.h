@@ -66,6 +66,9 @@ class HostSide {
   base::TimePoint started_{};
 };
 
+/// For reports: the disk's URL without user and password.
+std::string without_secrets(const initiator::IscsiUrl& url);
+
 /// A report that only says why it failed.
 Report failure(std::string_view program, host::NtStatus status, std::string_view reason, int exit_code);
 

@@ -72,7 +72,9 @@ class Ls {
   Report run() {
     auto url = parse_file_url(options_.url);
     if (!url) return failure("odx ls", NtStatus::object_name_invalid, url.error(), kUsage);
-    if (url->local()) return failure("odx ls", NtStatus::object_name_invalid, "ls is for files of the array", kUsage);
+    if (url->local())
+      return failure("odx ls", NtStatus::object_name_invalid,
+                     does_not_fit(*url, "expected iscsi://HOST:PORT/IQN/LUN[#[PARTITION][/PATH]]"), kUsage);
     return url->is_volume ? disk(*url) : files(*url);
   }
 

@@ -55,6 +55,14 @@ std::string table_text(const json::array& rows) {
 
 }  // namespace
 
+std::string does_not_fit(const FileUrl& url, std::string_view what) {
+  if (url.local()) return fmt::format("{} is a path of this machine; {}", url.path, what);
+  const auto names = initiator::parse_iscsi_url(url.disk);
+  const std::string disk = names ? without_secrets(*names) : "the URL";
+  return url.partition ? fmt::format("{}#{} is a volume; {}", disk, *url.partition, what)
+                       : fmt::format("{} is a disk or a volume; {}", disk, what);
+}
+
 std::string not_ntfs(const host::Volume& volume) {
   return fmt::format("the volume holds {}, not NTFS", host::name(volume.kind()));
 }

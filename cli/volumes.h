@@ -10,6 +10,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "cli/file_url.h"
@@ -57,6 +58,9 @@ class Volumes {
   std::vector<std::pair<std::string, HostDisk*>> disks_;  ///< by target and logical unit
   std::list<Entry> entries_;
 };
+
+/// A URL that parse_file_url() took and that does not fit, for people: what it is, and `what` it should be.
+std::string does_not_fit(const FileUrl& url, std::string_view what);
 
 /// "the volume holds XFS, not NTFS".
 std::string not_ntfs(const host::Volume& volume);
