@@ -156,6 +156,7 @@ std::string object_text(const json::object& object, const std::string& indent) {
 }
 
 std::string commands_text(const json::array& commands) {
+  if (commands.empty()) return "\ncommands\n  none sent\n";
   std::vector<Row> rows{{"disk", "command", "out", "in", "status", "sense", "NTSTATUS", "us"}};
   for (const json::value& element : commands) {
     const json::object& command = element.get_object();
