@@ -285,6 +285,8 @@ class Fsctl {
   void decode(const host::FsctlReply& reply, const Octets& input) {
     json::object& body = report_.body;
     body["reason"] = reply.reason;
+    if (reply.status == NtStatus::success && copy_length_of(input) == 0)
+      body["note"] = "CopyLength is 0: nothing after check 15 was looked at";
     show("input", input);
     show("output", reply.output);
     if (options_.write && reply.output.size() >= sizeof(host::OffloadWriteOutput)) {
@@ -305,6 +307,12 @@ class Fsctl {
       keep(options_.token_out, output.token);
     }
     keep(options_.output_file, reply.output);
+  }
+
+  /// Of an input that is long enough, as that of every success is.
+  std::uint64_t copy_length_of(const Octets& input) const {
+    return options_.write ? base::load<host::OffloadWriteInput>(input).copy_length.value()
+                          : base::load<host::OffloadReadInput>(input).copy_length.value();
   }
 
   void show(std::string_view name, base::Bytes bytes) {
