@@ -26,7 +26,7 @@ NtStatus describe(host::Volume& volume, const FileUrl& url, const std::string& p
   if (!stream) return fail(stream.error(), why_not_opened(place, volume, stream.error()));
   if ((*stream)->kind().directory) return fail(NtStatus::file_is_a_directory, place + " is a directory");
   const host::StreamSizes sizes = (*stream)->sizes();
-  auto extents = (*stream)->extents(0, sizes.allocation);
+  auto extents = (*stream)->extents(0, ~0ull);
   if (!extents) return fail(extents.error(), "the extents cannot be read");
   const std::uint32_t cluster = volume.file_system()->information().cluster_length;
   const std::uint32_t block = volume.device().block_length();

@@ -47,7 +47,7 @@ struct StreamSizes {
   /// At most end_of_file; what follows reads as zeros. Where it ends inside a sector and before the end of the file,
   /// the rest of that sector is zeros on the disk too: an offload read takes whole sectors.
   std::uint64_t valid_data_length = 0;
-  std::uint64_t allocation = 0;
+  std::uint64_t allocation = 0;  ///< of a stream with clusters: their bytes, without holes
 };
 
 /// FILE_BASIC_INFORMATION (MS-FSCC 2.4.7). Times in 100 ns since 1601.
@@ -70,7 +70,7 @@ class FileStream {
   virtual StreamKind kind() const = 0;
   virtual StreamSizes sizes() const = 0;
   /// Those that hold [offset, offset + length), in file order, cut to that range rounded out to clusters, and to the
-  /// allocation. Empty for a resident stream.
+  /// end of the last cluster or hole. Empty for a resident stream.
   virtual NtResult<std::vector<Extent>> extents(std::uint64_t offset, std::uint64_t length) = 0;
 
   /// As many bytes as there are before end of file; beyond the valid data length they are zeros. Holes, compressed and

@@ -70,7 +70,10 @@ StreamSizes Stream::sizes() const {
   StreamSizes sizes;
   sizes.end_of_file = positive(attribute_->data_size);
   sizes.valid_data_length = std::min(positive(attribute_->initialized_size), sizes.end_of_file);
-  sizes.allocation = positive(attribute_->allocated_size);
+  // Where clusters may be missing, allocated_size counts them too.
+  constexpr auto kMayHaveHoles = ATTR_IS_SPARSE | ATTR_COMPRESSION_MASK;
+  const bool holes = NAttrNonResident(attribute_) != 0 && (attribute_->data_flags & kMayHaveHoles) != 0;
+  sizes.allocation = positive(holes ? attribute_->compressed_size : attribute_->allocated_size);
   return sizes;
 }
 
@@ -179,7 +182,8 @@ NtStatus Stream::grow(std::uint64_t length) {
   const s64 old_length = attribute_->data_size;
   if (ntfs_attr_truncate_solid(attribute_, new_length) == 0) return NtStatus::success;
   const NtStatus status = file_->volume().failure();
-  if (status != NtStatus::disk_full || length - sizes().allocation > file_->volume().free_bytes()) return status;
+  if (status != NtStatus::disk_full || length - positive(attribute_->allocated_size) > file_->volume().free_bytes())
+    return status;
   return grow_in_steps(old_length, new_length);
 }
 
