@@ -256,6 +256,27 @@ class LunToLunTest(CopyTest):
         self.assertEqual(report("ls", f"{self.to}1/dir")[0], 0)
         status, document = report("ls", f"{self.to}/big.not")
         self.assertEqual((status, document["nt_status"]["name"]), (1, "STATUS_OBJECT_NAME_NOT_FOUND"))
+        self.assertRegex(document["reason"], r"^iscsi://.*#1?/big\.not is not there$")
+        status, document = report("ls", "foo")
+        self.assertEqual((status, document["reason"][:31]), (2, "foo is a path of this machine; "))
+
+    def test_the_allocation_is_the_same_in_ls_and_extents(self):
+        status, listed = report("ls", f"{self.from_}/")
+        self.assertEqual(status, 0)
+        for name in ("big", "sparse", "compressed", "unwritten"):
+            allocation = next(row["allocation"] for row in listed["files"] if row["name"] == name)
+            self.assertEqual(report("extents", f"{self.from_}/{name}")[1]["allocated_bytes"], allocation, name)
+
+    def test_what_cannot_be_opened_is_named_with_the_cause(self):
+        status, document = report("extents", f"{self.from_}/tree")
+        self.assertEqual((status, document["nt_status"]["name"]), (1, "STATUS_FILE_IS_A_DIRECTORY"))
+        self.assertTrue(document["reason"].endswith("/tree is a directory"), document["reason"])
+        status, document = report("cp", f"{self.from_}/at", f"{self.to}/no/at")
+        self.assertEqual((status, document["failures"][0]["reason"]),
+                         (1, "the destination /no/at cannot be opened: STATUS_OBJECT_PATH_NOT_FOUND"))
+        status, document = report("cp", f"{self.from_}/at", self.urls[1])
+        self.assertEqual(status, 2)
+        self.assertTrue(document["reason"].startswith(f"{self.urls[1]} is a disk or a volume; "), document["reason"])
 
     def test_extents(self):
         for name in ("big", "big:stream", "sparse", "tail"):
@@ -350,6 +371,13 @@ class FsctlTest(CopyTest):
                       ("--lock", "shared:0:4K"), ("--lock", "exclusive:0:4K:own"), ("--ttl-ms", 1500)):
             with self.subTest(words):
                 self.expect(self.read(*words), "STATUS_SUCCESS", sent)
+        self.assertIn("the exclusive lock of another handle on 1024 bytes at 2048 conflicts with the request's 4096 bytes "
+                      "at 0", self.read("--length", "4K", "--lock", "exclusive:2K:1K")[1]["reason"])
+        self.assertIn("CopyLength is 0", self.read("--length", 0)[1]["note"])
+        for words, expected in (("av=write", "expected 0, 1, 2, 3 or blocks"), ("av", "expected NAME=FEATURES")):
+            status, document = self.read("--filter", words)
+            self.assertEqual(status, 2)
+            self.assertIn(f"--filter '{words}': {expected}", document["reason"])
         self.expect(self.read(url=f"{self.urls[0]}#/compressed"), "STATUS_OFFLOAD_READ_FILE_NOT_SUPPORTED")
         self.expect(self.read(url=f"{self.urls[0]}#"), "STATUS_INVALID_DEVICE_REQUEST")
 
