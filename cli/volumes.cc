@@ -56,6 +56,7 @@ std::string table_text(const json::array& rows) {
 }  // namespace
 
 std::string does_not_fit(const FileUrl& url, std::string_view what) {
+  if (url.path.contains("://") && url.local()) return fmt::format("{} begins with no iscsi://; {}", url.path, what);
   if (url.local()) return fmt::format("{} is a path of this machine; {}", url.path, what);
   const auto names = initiator::parse_iscsi_url(url.disk);
   const std::string disk = names ? without_secrets(*names) : "the URL";
