@@ -371,8 +371,9 @@ class FsctlTest(CopyTest):
                       ("--lock", "shared:0:4K"), ("--lock", "exclusive:0:4K:own"), ("--ttl-ms", 1500)):
             with self.subTest(words):
                 self.expect(self.read(*words), "STATUS_SUCCESS", sent)
-        self.assertIn("the exclusive lock of another handle on 1024 bytes at 2048 conflicts with the request's 4096 bytes "
-                      "at 0", self.read("--length", "4K", "--lock", "exclusive:2K:1K")[1]["reason"])
+        self.assertIn("the exclusive byte-range lock of another handle on 1024 bytes at 2048 conflicts with the "
+                      "request's 4096 bytes at 0",
+                      self.read("--length", "4K", "--lock", "exclusive:2K:1K")[1]["reason"])
         self.assertIn("CopyLength is 0", self.read("--length", 0)[1]["note"])
         for words, expected in (("av=write", "expected 0, 1, 2, 3 or blocks"), ("av", "expected NAME=FEATURES")):
             status, document = self.read("--filter", words)
