@@ -13,6 +13,7 @@ namespace {
 
 using host::Disposition;
 using host::NtStatus;
+using test::LeaksOfTheLibrary;
 using test::NtfsFile;
 using test::NtfsImage;
 using test::NtfsVolume;
@@ -594,6 +595,7 @@ TEST_SUITE("host/ntfs: the volume") {
   }
 
   TEST_CASE("a host that dies while it allocates leaves a volume marked for chkdsk, at every write") {
+    [[maybe_unused]] const LeaksOfTheLibrary leaks;
     NtfsImage image{.size = 16 * MiB, .files = {{.path = "f", .size = 5000}, {.path = "g", .size = 100000}}};
     NtfsVolume volume(image);
     const Octets clean = volume.disk->bytes;
