@@ -2,13 +2,12 @@
 
 #include <algorithm>
 #include <iterator>
-#include <utility>
 
 namespace host {
 
 namespace {
 
-constexpr std::pair<NtStatus, std::string_view> kNames[] = {
+constexpr NamedStatus kNames[] = {
     {NtStatus::success, "STATUS_SUCCESS"},
     {NtStatus::device_busy, "STATUS_DEVICE_BUSY"},
     {NtStatus::no_data_detected, "STATUS_NO_DATA_DETECTED"},
@@ -85,9 +84,11 @@ constexpr std::pair<NtStatus, std::string_view> kNames[] = {
 
 }  // namespace
 
+std::span<const NamedStatus> named_statuses() { return kNames; }
+
 std::string_view name(NtStatus status) {
-  const auto row = std::ranges::find(kNames, status, &std::pair<NtStatus, std::string_view>::first);
-  return row == std::end(kNames) ? "STATUS_?" : row->second;
+  const auto row = std::ranges::find(kNames, status, &NamedStatus::value);
+  return row == std::end(kNames) ? "STATUS_?" : row->name;
 }
 
 }  // namespace host

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string_view>
 
 namespace host {
@@ -82,6 +83,12 @@ enum class NtStatus : std::uint32_t {
   offload_write_file_not_supported = 0xC000A2A4,
 };
 
+struct NamedStatus {
+  NtStatus value;
+  std::string_view name;
+};
+/// All of them.
+std::span<const NamedStatus> named_statuses();
 /// "STATUS_INVALID_TOKEN"; "STATUS_?" for a value not named above.
 std::string_view name(NtStatus status);
 

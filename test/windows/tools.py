@@ -39,7 +39,8 @@ def program():
     """odx-fsctl.exe, from sources no newer than itself."""
     tool("x86_64-w64-mingw32-g++")
     exe = BUILD / "odx-fsctl.exe"
-    sources = [ROOT / "scripts/windows/build", *(ROOT / "scripts/windows/fsctl").iterdir()]
+    sources = [ROOT / "scripts/windows/build", *(ROOT / "scripts/windows/fsctl").iterdir(),
+               *(ROOT / "host").glob("nt_status.*")]
     if not exe.exists() or exe.stat().st_mtime < max(source.stat().st_mtime for source in sources):
         done = subprocess.run([ROOT / "scripts/windows/build", BUILD], text=True, capture_output=True, check=False)
         assert done.returncode == 0, done.stderr

@@ -1,7 +1,7 @@
 // What winioctl.h, ntifs.h and ntstatus.h of a recent Windows SDK define of ODX and mingw-w64's headers do not: control
-// codes, layouts (MS-FSCC 2.3.41 to 2.3.44), the token, and the names of NTSTATUS values (MS-ERREF 2.3.1).
-// Little-endian, as Windows is. host/fsctl_layouts.h and host/nt_status.h have the same numbers; a test compares.
-// Thread: any, nothing is shared.
+// codes, layouts (MS-FSCC 2.3.41 to 2.3.44) in Windows' own spelling, the token, and the names of NTSTATUS values:
+// those of host/nt_status.h, and some. Little-endian, as Windows is. host/fsctl_layouts.h has the same layouts; a test
+// compares. Thread: any, nothing is shared.
 #pragma once
 
 #include <cstddef>
