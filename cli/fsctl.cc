@@ -4,10 +4,9 @@
 
 #include <boost/json.hpp>
 #include <charconv>
-#include <fstream>
-#include <iterator>
 #include <memory>
 
+#include "cli/binary_file.h"
 #include "cli/exit_code.h"
 #include "cli/sub_commands.h"
 #include "cli/volumes.h"
@@ -78,18 +77,9 @@ Octets from_hex(std::string_view text) {
 }
 
 Octets from_file(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  Octets bytes{std::istreambuf_iterator<char>(file), {}};
-  if (!file) throw Usage{"cannot read " + path};
-  return bytes;
-}
-
-/// False: it could not be written.
-bool to_file(const std::string& path, base::Bytes bytes) {
-  std::ofstream file(path, std::ios::binary | std::ios::trunc);
-  file.write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
-  file.close();
-  return static_cast<bool>(file);
+  auto bytes = read_file(path);
+  if (!bytes) throw Usage{bytes.error()};
+  return std::move(*bytes);
 }
 
 host::Token token_of(const FsctlOptions& options) {
@@ -237,8 +227,7 @@ class Fsctl {
     if (options_.length) return *options_.length;
     auto file = io_.reference(handle_);
     if (!file || !file->open) return 0;
-    const std::uint64_t block = volume_->device().block_length();
-    const std::uint64_t end = (file->open->stream->sizes().end_of_file + block - 1) / block * block;
+    const std::uint64_t end = host::round_up(file->open->stream->sizes().end_of_file, volume_->device().block_length());
     return end - std::min(end, options_.offset);
   }
 
@@ -323,7 +312,7 @@ class Fsctl {
   }
 
   void keep(const std::string& path, base::Bytes bytes) {
-    if (path.empty() || to_file(path, bytes)) return;
+    if (path.empty() || write_file(path, bytes)) return;
     report_.body["reason"] = "cannot write " + path;
     not_kept_ = true;
   }

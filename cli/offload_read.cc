@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 
+#include "cli/binary_file.h"
 #include "cli/exit_code.h"
 #include "cli/sub_commands.h"
 
@@ -41,11 +42,8 @@ Report offload_read(const CommonOptions& common, const OffloadReadOptions& optio
                  {"protected_bytes", result.length_protected},
                  {"range_truncated", result.range_truncated}};
   if (result.status == host::NtStatus::success) {
-    std::ofstream file(options.token_file, std::ios::binary | std::ios::trunc);
-    file.write(reinterpret_cast<const char*>(result.token.data()), static_cast<std::streamsize>(result.token.size()));
-    file.close();
     report.body["token_file"] = options.token_file;
-    if (!file) {
+    if (!write_file(options.token_file, result.token)) {
       report.body["ok"] = false;
       report.body["reason"] = "cannot write " + options.token_file;
       report.exit_code = kFailed;

@@ -2,9 +2,9 @@
 
 #include <boost/json.hpp>
 #include <expected>
-#include <fstream>
 #include <memory>
 
+#include "cli/binary_file.h"
 #include "cli/exit_code.h"
 #include "cli/sub_commands.h"
 
@@ -24,11 +24,10 @@ struct OffloadWriteOptions {
 
 std::expected<host::Token, std::string> read_token(const std::string& name) {
   if (name == kZero) return host::zero_token();
-  std::ifstream file(name, std::ios::binary);
+  const auto bytes = read_file(name);
   host::Token token;
-  file.read(reinterpret_cast<char*>(token.data()), static_cast<std::streamsize>(token.size()));
-  if (!file || file.peek() != std::ifstream::traits_type::eof())
-    return std::unexpected(name + " is not a file of 512 bytes");
+  if (!bytes || bytes->size() != token.size()) return std::unexpected(name + " is not a file of 512 bytes");
+  std::ranges::copy(*bytes, token.begin());
   return token;
 }
 
