@@ -4,18 +4,17 @@
 
 #include <algorithm>
 #include <array>
-#include <boost/crc.hpp>
 #include <boost/nowide/utf/convert.hpp>
 #include <optional>
 #include <set>
+
+#include "base/crc.h"
 
 namespace host {
 
 namespace {
 
 constexpr std::size_t kSectorLength = 512;  // a boot record has this length whatever the block length
-
-constexpr std::size_t kLongestBlock = 64 << 10;  // a target may claim any
 
 struct MbrEntry {
   std::uint8_t status;
@@ -67,12 +66,6 @@ struct GptEntry {
 };
 static_assert(sizeof(GptEntry) == 128);
 
-std::uint32_t crc32(base::Bytes bytes) {
-  boost::crc_32_type crc;
-  crc.process_bytes(bytes.data(), bytes.size());
-  return crc.checksum();
-}
-
 /// As Microsoft and UEFI print it: the first three fields are little endian.
 std::string guid_text(base::Bytes guid) {
   const auto first = base::load<base::le32>(guid);
@@ -100,7 +93,7 @@ class Reader {
 
   NtResult<PartitionTable> read() {
     NtStatus status = NtStatus::success;
-    if (block_length() >= kSectorLength && block_length() <= kLongestBlock && blocks() > 0) {
+    if (block_length() >= kSectorLength && block_length() <= kLongestVolumeBlock && blocks() > 0) {
       auto record = boot_record(0, status);
       if (record) {
         const bool gpt = std::ranges::any_of(record->entries, [](const MbrEntry& e) { return e.type == kProtective; });
@@ -216,7 +209,7 @@ class Reader {
     if (header.header_length < sizeof(GptHeader) || header.header_length > bytes.size()) return bad("header length");
     const std::uint32_t header_crc = header.header_crc;
     base::store(base::MutableBytes(bytes).subspan(offsetof(GptHeader, header_crc)), base::le32(0));
-    if (crc32(base::Bytes(bytes).first(header.header_length)) != header_crc) return bad("CRC of the header");
+    if (base::crc32(base::Bytes(bytes).first(header.header_length)) != header_crc) return bad("CRC of the header");
     if (header.my_block != block) return bad("it says that it lies elsewhere");
     if (header.entry_length < sizeof(GptEntry) || header.entry_length % 8 != 0 || header.entry_length > 4096)
       return bad("length of an entry");
@@ -228,7 +221,7 @@ class Reader {
       return bad("the entries do not lie on the disk");
     status = read_blocks(header.entries_block, count, bytes);
     if (status != NtStatus::success) return false;
-    if (crc32(base::Bytes(bytes).first(static_cast<std::size_t>(length))) != header.entries_crc)
+    if (base::crc32(base::Bytes(bytes).first(static_cast<std::size_t>(length))) != header.entries_crc)
       return bad("CRC of the entries");
     add_gpt_entries(header, bytes);
     return true;

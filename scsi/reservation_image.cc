@@ -1,7 +1,6 @@
 #include "scsi/reservation_image.h"
 
 #include <fmt/format.h>
-#include <isa-l/crc.h>
 
 #include <array>
 #include <cstddef>
@@ -9,6 +8,7 @@
 #include <tuple>
 #include <utility>
 
+#include "base/crc.h"
 #include "scsi/transport_id.h"
 
 namespace scsi {
@@ -42,11 +42,6 @@ static_assert(sizeof(ImageRegistration) == 12);
 
 constexpr std::size_t kChecksum = sizeof(std::uint32_t);
 
-std::uint32_t checksum(base::Bytes bytes) {
-  constexpr std::uint32_t kStart = 0xFFFFFFFF;
-  return ~crc32_iscsi(const_cast<unsigned char*>(bytes.data()), static_cast<int>(bytes.size()), kStart);
-}
-
 std::unexpected<std::string> wrong(std::string what) { return std::unexpected(std::move(what)); }
 
 /// What can be said of the frame before its fields mean anything.
@@ -59,7 +54,7 @@ std::expected<ImageHead, std::string> parse_head(base::Bytes image) {
   if (head.length != image.size())
     return wrong(fmt::format("it has {} bytes and says it has {}", image.size(), head.length.value()));
   base::ByteReader end(image.last(kChecksum));
-  if (end.u32() != checksum(image.first(image.size() - kChecksum))) return wrong("its checksum is wrong");
+  if (end.u32() != base::crc32c(image.first(image.size() - kChecksum))) return wrong("its checksum is wrong");
   return head;
 }
 
@@ -117,7 +112,7 @@ std::vector<std::uint8_t> reservation_image(const PersistentState& state) {
   base::ByteWriter writer(image);
   writer.layout(head);
   writer.bytes(registrations);
-  writer.u32(checksum(image));
+  writer.u32(base::crc32c(image));
   return image;
 }
 
