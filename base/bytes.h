@@ -131,6 +131,8 @@ class ByteReader {
     position_ += count;
     return taken;
   }
+  /// The next `count` bytes or as many as are left; for lists whose length field may claim more than came.
+  Bytes take_up_to(std::size_t count) { return take(count < remaining() ? count : remaining()); }
   void skip(std::size_t count) { take(count); }
 
   bool ok() const { return ok_; }

@@ -20,7 +20,7 @@ constexpr std::uint8_t kDeviceIdentification = 0x83;
 /// hexadecimal; empty when there is none.
 std::string unique_name(host::ClassDriver& driver) {
   constexpr std::uint16_t kLength = 0x1000;
-  constexpr std::uint8_t kAssociationAndTypeMask = 0x3F, kEui64 = 2, kNaa = 3, kLocallyAssigned = 3;
+  constexpr std::uint8_t kEui64 = 2, kNaa = 3, kLocallyAssigned = 3;
   host::InquiryCdb cdb;
   cdb.evpd = 1;
   cdb.page_code = kDeviceIdentification;
@@ -28,16 +28,11 @@ std::string unique_name(host::ClassDriver& driver) {
   base::Bytes bytes = base::bytes_of(cdb);
   const initiator::Result result = driver.query({bytes.begin(), bytes.end()}, kLength);
   if (!result.good()) return {};
-  base::ByteReader reader(result.data_in);
-  reader.skip(sizeof(host::VpdHeader));
-  while (reader.remaining() != 0) {
-    reader.skip(1);
-    const std::uint8_t kind = reader.u8() & kAssociationAndTypeMask;
-    reader.skip(1);
-    const base::Bytes name = reader.take(reader.u8());
-    if (!reader.ok()) break;
-    if (name.empty() || (kind != kEui64 && kind != kNaa)) continue;
-    if (kind == kNaa && name[0] >> 4 == kLocallyAssigned) continue;
+  for (const host::Designator& designator : host::read_designators(result.data_in)) {
+    const base::Bytes name = designator.value;
+    if (name.empty() || designator.association != 0) continue;
+    if (designator.type != kEui64 && designator.type != kNaa) continue;
+    if (designator.type == kNaa && name[0] >> 4 == kLocallyAssigned) continue;
     std::string text;
     for (std::uint8_t byte : name) text += fmt::format("{:02x}", byte);
     return text;

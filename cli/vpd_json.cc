@@ -57,7 +57,7 @@ std::string_view designator_type_name(std::uint8_t type) {
 base::Bytes parameters(base::Bytes page) {
   ByteReader reader(page);
   const auto header = reader.layout<host::VpdHeader>();
-  return reader.take(std::min<std::size_t>(header.page_length, reader.remaining()));
+  return reader.take_up_to(header.page_length);
 }
 
 std::string code_list(base::Bytes codes) {
@@ -78,13 +78,13 @@ json::object rod_limits(ByteReader reader) {
 }
 
 json::object supported_commands(ByteReader reader) {
-  ByteReader list(reader.take(std::min<std::size_t>(reader.u8(), reader.remaining())));
+  ByteReader list(reader.take_up_to(reader.u8()));
   std::string text;
   while (list.remaining() >= 2) {
     const std::uint8_t opcode = list.u8();
     const std::size_t count = list.u8();
     text += (text.empty() ? "" : "; ") + h2(opcode) + ":";
-    for (std::uint8_t action : list.take(std::min(count, list.remaining()))) text += " " + h2(action);
+    for (std::uint8_t action : list.take_up_to(count)) text += " " + h2(action);
   }
   return {{"commands", text}};
 }
@@ -106,7 +106,7 @@ json::object rod_token_features(ByteReader reader) {
   object["maximum_token_lifetime_s"] = reader.u32();
   object["maximum_inactivity_timeout_s"] = reader.u32();
   reader.skip(kReservedBeforeFeatures);
-  ByteReader features(reader.take(std::min<std::size_t>(reader.u16(), reader.remaining())));
+  ByteReader features(reader.take_up_to(reader.u16()));
   // Block device feature descriptor: format and type, reserved, length, reserved, granularity.
   features.skip(6);
   const std::uint16_t granularity = features.u16();
@@ -123,7 +123,7 @@ json::object supported_rods(ByteReader reader) {
   constexpr std::size_t kEntry = 64;
   constexpr std::uint8_t kTokenIn = 0x02, kTokenOut = 0x01;
   reader.skip(2);
-  ByteReader list(reader.take(std::min<std::size_t>(reader.u16(), reader.remaining())));
+  ByteReader list(reader.take_up_to(reader.u16()));
   std::string text;
   while (list.remaining() >= kEntry) {
     ByteReader entry(list.take(kEntry));
@@ -148,9 +148,7 @@ struct DescriptorKind {
   json::object (*decode)(ByteReader);
 };
 
-json::object code_table(ByteReader reader) {
-  return {{"codes", code_list(reader.take(std::min<std::size_t>(reader.u8(), reader.remaining())))}};
-}
+json::object code_table(ByteReader reader) { return {{"codes", code_list(reader.take_up_to(reader.u8()))}}; }
 json::object raw(ByteReader reader) { return {{"data", hex(reader.take(reader.remaining()))}}; }
 json::object held_data(ByteReader reader) { return {{"held_data_limit_bytes", reader.u32()}}; }
 
@@ -211,20 +209,14 @@ json::array page_list_json(base::Bytes page) {
 std::string serial_text(base::Bytes page) { return trimmed(parameters(page)); }
 
 json::array designators_json(base::Bytes page) {
-  constexpr std::uint8_t kCodeSetMask = 0x0F, kTypeMask = 0x0F, kBinary = 0x01;
-  constexpr unsigned kAssociationUnit = 0x10;  // ASSOCIATION is bits 5-4
+  constexpr std::uint8_t kBinary = 0x01;
   json::array designators;
-  ByteReader reader(parameters(page));
-  while (reader.remaining() >= sizeof(host::VpdHeader)) {
-    const std::uint8_t code_set = reader.u8() & kCodeSetMask;
-    const std::uint8_t kind = reader.u8();
-    reader.skip(1);
-    base::Bytes value = reader.take(std::min<std::size_t>(reader.u8(), reader.remaining()));
+  for (const auto& [code_set, association, type, value] : host::read_designators(page)) {
     std::string text = hex(value);
     if (code_set == kBinary) std::erase(text, ' ');
     designators.push_back(json::object{
-        {"of", association_name(static_cast<std::uint8_t>(kind / kAssociationUnit))},
-        {"type", designator_type_name(kind & kTypeMask)},
+        {"of", association_name(association)},
+        {"type", designator_type_name(type)},
         {"designator", code_set == kBinary ? text
                                            : trimmed(value.first(static_cast<std::size_t>(
                                                  std::ranges::find(value, std::uint8_t{0}) - value.begin())))}});
@@ -275,7 +267,7 @@ json::array third_party_copy_json(base::Bytes page) {
   while (reader.remaining() >= sizeof(base::be32)) {
     const std::uint16_t type = reader.u16();
     const std::size_t length = reader.u16();
-    ByteReader body(reader.take(std::min(length, reader.remaining())));
+    ByteReader body(reader.take_up_to(length));
     auto kind = std::ranges::find(kDescriptorKinds, type, &DescriptorKind::type);
     const bool known = kind != std::end(kDescriptorKinds);
     json::object fields = known ? kind->decode(body) : raw(body);

@@ -26,7 +26,7 @@ std::expected<SupportedPages, std::string> read_supported_pages(base::Bytes page
   const auto header = reader.layout<VpdHeader>();
   if (!reader.ok()) return std::unexpected("VPD page 00h has no header");
   const std::size_t length = header.page_length & kLowByte;
-  base::Bytes codes = reader.take(std::min(length, reader.remaining()));
+  base::Bytes codes = reader.take_up_to(length);
   if (codes.empty() || codes.front() != 0x00)
     return std::unexpected("VPD page 00h does not start with page 00h; Windows ignores the whole list");
   SupportedPages pages;
@@ -61,6 +61,27 @@ std::expected<RodLimits, std::string> read_rod_limits(base::Bytes page) {
   return RodLimits{limits.maximum_range_descriptors, limits.maximum_inactivity_timeout_s,
                    limits.default_inactivity_timeout_s, limits.maximum_token_transfer_blocks,
                    limits.optimal_transfer_blocks};
+}
+
+std::vector<Designator> read_designators(base::Bytes page) {
+  constexpr std::uint8_t kLow = 0x0F, kAssociation = 0x03;
+  constexpr unsigned kAssociationUnit = 0x10;  // ASSOCIATION is bits 5-4
+  base::ByteReader header(page);
+  const std::size_t length = header.layout<VpdHeader>().page_length;
+  base::ByteReader reader(header.take_up_to(length));
+  std::vector<Designator> designators;
+  constexpr std::size_t kDescriptorHeader = 4;
+  while (reader.remaining() >= kDescriptorHeader) {
+    Designator designator;
+    designator.code_set = reader.u8() & kLow;
+    const std::uint8_t kind = reader.u8();
+    designator.association = kind / kAssociationUnit & kAssociation;
+    designator.type = kind & kLow;
+    reader.skip(1);
+    designator.value = reader.take_up_to(reader.u8());
+    designators.push_back(designator);
+  }
+  return designators;
 }
 
 bool read_thin(base::Bytes page) {

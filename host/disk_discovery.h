@@ -38,6 +38,17 @@ struct RodLimits {
 /// The page code is not compared, the numbers are not judged. The error says which rule broke.
 std::expected<RodLimits, std::string> read_rod_limits(base::Bytes page);
 
+/// One designation descriptor of VPD 83h (SPC-4 7.8.6).
+struct Designator {
+  std::uint8_t code_set = 0;     ///< 1: binary
+  std::uint8_t association = 0;  ///< 0: the logical unit, 1: a target port, 2: the target device
+  std::uint8_t type = 0;         ///< 2: EUI-64, 3: NAA, 8: SCSI name string
+  base::Bytes value{};           ///< borrowed from the page
+};
+
+/// What VPD 83h lists, as far as it goes; the last one may be cut.
+std::vector<Designator> read_designators(base::Bytes page);
+
 /// Whether VPD B2h makes the disk thin for Windows: PROVISIONING TYPE 2 and LBPU 1.
 bool read_thin(base::Bytes page);
 

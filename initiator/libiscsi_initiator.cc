@@ -90,7 +90,7 @@ Result delivered(const scsi_task& task, int status) {
   if (status == SCSI_STATUS_CHECK_CONDITION) {
     base::ByteReader reader(data);
     std::size_t length = reader.u16();
-    base::Bytes sense = reader.take(std::min(length, reader.remaining()));
+    base::Bytes sense = reader.take_up_to(length);
     result.sense.assign(sense.begin(), sense.end());
   } else {
     result.data_in.assign(data.begin(), data.end());

@@ -99,7 +99,7 @@ std::vector<Naa> designators_of(base::Bytes page) {
   constexpr std::uint8_t kBinary = 1, kNaa = 3;
   base::ByteReader reader(page);
   reader.skip(kHeader);
-  base::ByteReader list(reader.take(std::min<std::size_t>(reader.u16(), reader.remaining())));
+  base::ByteReader list(reader.take_up_to(reader.u16()));
   while (list.remaining() > 0) {
     std::uint8_t code_set = list.u8() & scsi::kCscdCodeSetMask;
     std::uint8_t kind = list.u8();

@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include "base/crc.h"
 #include "base/entropy.h"
 
 using namespace base;
@@ -50,6 +51,16 @@ TEST_CASE("take() of exactly what is left is good") {
   CHECK(reader.ok());
 }
 
+TEST_CASE("take_up_to() takes what is left when a length says more, read from the same bytes or not") {
+  const std::array<std::uint8_t, 4> bytes{3, 1, 2, 9};
+  ByteReader whole(bytes);
+  CHECK(whole.take_up_to(whole.u8()).size() == 3);
+  ByteReader cut(Bytes(bytes).first(2));
+  CHECK(cut.take_up_to(cut.u8()).size() == 1);
+  CHECK(cut.take_up_to(1).empty());
+  CHECK(cut.ok());
+}
+
 TEST_CASE("a length field closes itself, nested") {
   std::vector<std::uint8_t> out;
   ByteWriter writer(out);
@@ -76,4 +87,11 @@ TEST_CASE("seeded entropy repeats itself, other seeds differ") {
   auto first = a.u64();
   CHECK(first == b.u64());
   CHECK(first != c.u64());
+}
+
+TEST_CASE("both checksums have the check values of their polynomials, and CRC32C can be continued") {
+  const Bytes digits = bytes_of(std::string_view("123456789"));
+  CHECK(crc32(digits) == 0xCBF43926);
+  CHECK(crc32c(digits) == 0xE3069283);
+  CHECK(~crc32c_add(crc32c_add(kCrc32cStart, digits.first(4)), digits.subspan(4)) == 0xE3069283);
 }

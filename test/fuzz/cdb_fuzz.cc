@@ -64,7 +64,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   unsigned answers = 0;
   for (std::size_t i = 0; i < kMostCommands && reader.remaining() > 0; ++i) {
     auto head = reader.layout<CommandHead>();
-    base::Bytes with = reader.take(std::min<std::size_t>(head.data_length, reader.remaining()));
+    base::Bytes with = reader.take_up_to(head.data_length);
     scsi::NexusId from = head.where & kSecondNexus ? second : device.nexus;
     auto& command = device.prepare({head.cdb.begin(), head.cdb.end()}, head.where % 4, from);
     command.task.attribute = static_cast<scsi::TaskAttribute>(head.attribute % 5);

@@ -49,7 +49,7 @@ class AnsweringTarget final : public initiator::Initiator {
 
  private:
   std::vector<std::uint8_t> take(std::size_t length) {
-    const base::Bytes bytes = script_.take(std::min(length, script_.remaining()));
+    const base::Bytes bytes = script_.take_up_to(length);
     return {bytes.begin(), bytes.end()};
   }
 

@@ -64,7 +64,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       iscsi::LoginRequestBhs bhs;
       bhs.flags = reader.u8();
       std::size_t length = reader.u16();
-      base::Bytes text = reader.take(std::min(length, reader.remaining()));
+      base::Bytes text = reader.take_up_to(length);
       bhs.data_segment_length = static_cast<std::uint32_t>(text.size());
       if (control & kOtherIsid) bhs.isid[5] = control;
       if (control & kOtherTsih) bhs.tsih = control;

@@ -77,6 +77,25 @@ TEST_CASE("VPD B2h: thin means PROVISIONING TYPE 2 and LBPU") {
   CHECK_FALSE(read_thin(hex("00 B2 00 04 00 80 02")));
 }
 
+TEST_CASE("VPD 83h: each designator with what it names; the last is cut where the page ends") {
+  const auto page =
+      test::hex("00 83 00 1C  01 03 00 08 60 01 02 03 04 05 06 07  53 98 00 04 69 71 6E 00  01 14 00 04 AB CD EF 00");
+  const auto all = read_designators(page);
+  REQUIRE(all.size() == 3);
+  CHECK(all[0].code_set == 1);
+  CHECK(all[0].association == 0);
+  CHECK(all[0].type == 3);
+  CHECK(all[0].value.size() == 8);
+  CHECK(all[1].code_set == 3);
+  CHECK(all[1].association == 1);
+  CHECK(all[1].type == 8);
+  CHECK(base::text_of(all[1].value.first(3)) == "iqn");
+  CHECK(all[2].type == 4);
+  CHECK(read_designators(base::Bytes(page).first(18)).size() == 1);
+  CHECK(read_designators(base::Bytes(page).first(29))[2].value.size() == 1);
+  CHECK(read_designators({}).empty());
+}
+
 TEST_CASE("a disk that arrives is asked what Windows asks, in its order") {
   test::Host host;
   CHECK(host.driver.start() == NtStatus::success);
