@@ -11,8 +11,6 @@ namespace {
 namespace fs = std::filesystem;
 using host::NtStatus;
 
-constexpr std::uint32_t kFileAttributeReparsePoint = 0x400;
-
 NtStatus to_nt_status(const std::error_code& error) {
   if (error == std::errc::no_such_file_or_directory) return NtStatus::object_name_not_found;
   if (error == std::errc::not_a_directory) return NtStatus::object_path_not_found;
@@ -61,7 +59,7 @@ host::NtResult<std::vector<TreeEntry>> list_volume(const TreePlace& directory) {
   for (const host::DirectoryEntry& each : *found) {
     TreeEntry entry{each.name, each.directory ? FileKind::directory : FileKind::file, each.sizes.end_of_file,
                     each.status};
-    if ((each.basic.attributes & kFileAttributeReparsePoint) != 0) entry.kind = FileKind::link;
+    if ((each.basic.attributes & host::kFileAttributeReparsePoint) != 0) entry.kind = FileKind::link;
     entries.push_back(std::move(entry));
   }
   return entries;

@@ -27,8 +27,16 @@ struct Flag {
   char letter;
 };
 /// MS-FSCC 2.6, with the letters of Windows' attrib where it has them.
-constexpr Flag kAttributes[] = {{0x1, 'R'},   {0x2, 'H'},   {0x4, 'S'},    {0x20, 'A'},   {0x200, 'P'},
-                                {0x400, 'L'}, {0x800, 'C'}, {0x1000, 'O'}, {0x2000, 'I'}, {0x4000, 'E'}};
+constexpr Flag kAttributes[] = {{host::kFileAttributeReadonly, 'R'},
+                                {host::kFileAttributeHidden, 'H'},
+                                {host::kFileAttributeSystem, 'S'},
+                                {host::kFileAttributeArchive, 'A'},
+                                {host::kFileAttributeSparseFile, 'P'},
+                                {host::kFileAttributeReparsePoint, 'L'},
+                                {host::kFileAttributeCompressed, 'C'},
+                                {host::kFileAttributeOffline, 'O'},
+                                {host::kFileAttributeNotContentIndexed, 'I'},
+                                {host::kFileAttributeEncrypted, 'E'}};
 
 std::string attribute_letters(std::uint32_t attributes) {
   std::string text;
@@ -56,8 +64,8 @@ std::string kind_text(const json::array& words) {
 
 /// 100 ns since 1601 as "2026-11-20 10:00:00" UTC.
 std::string time_text(std::uint64_t time) {
-  constexpr std::uint64_t kTicksPerSecond = 10'000'000, kSecondsFrom1601To1970 = 11'644'473'600;
-  const std::uint64_t seconds = time / kTicksPerSecond;
+  using host::kSecondsFrom1601To1970;
+  const std::uint64_t seconds = time / host::kFileTimeTicksPerSecond;
   if (seconds < kSecondsFrom1601To1970) return "-";
   constexpr std::uint64_t kYear10000 = 253'402'300'800;
   if (seconds - kSecondsFrom1601To1970 >= kYear10000) return "-";

@@ -7,20 +7,16 @@
 
 #include "host/fsctl_layouts.h"
 #include "host/local_file.h"
+#include "host/offload_copy.h"
 
 namespace host {
 
 namespace {
 
-constexpr std::uint64_t kChunk = 256ull << 20;  // MS-FSCC, notes on FSCTL_OFFLOAD_WRITE
-constexpr std::uint64_t kReadWriteChunk = 1 << 20;
-
-constexpr std::uint32_t kFileAttributeReadonly = 0x1;
-constexpr std::uint32_t kFileAttributeArchive = 0x20;
-constexpr std::uint32_t kFileAttributeNormal = 0x80;
-constexpr std::uint32_t kFileAttributeReparsePoint = 0x400;
-/// READONLY, HIDDEN, SYSTEM, ARCHIVE, TEMPORARY, OFFLINE, NOT_CONTENT_INDEXED: what SetFileAttributes can set.
-constexpr std::uint32_t kSettable = 0x1 | 0x2 | 0x4 | kFileAttributeArchive | 0x100 | 0x1000 | 0x2000;
+/// What SetFileAttributes can set.
+constexpr std::uint32_t kSettable = kFileAttributeReadonly | kFileAttributeHidden | kFileAttributeSystem |
+                                    kFileAttributeArchive | kFileAttributeTemporary | kFileAttributeOffline |
+                                    kFileAttributeNotContentIndexed;
 
 /// The refusals that concern a volume as a whole, whichever file was asked for.
 bool means_unsupported(NtStatus status) {
@@ -204,7 +200,7 @@ class StreamCopy {
       OffloadWriteInput input;
       input.size = sizeof input;
       input.file_offset = done_;
-      input.copy_length = std::min(kChunk, usable - used);
+      input.copy_length = std::min(kOffloadChunk, usable - used);
       input.transfer_offset = used;
       input.token = token;
       FsctlReply reply =
@@ -256,7 +252,6 @@ class StreamCopy {
   }
 
   static std::uint64_t sector(const End& end) { return end.volume()->device().block_length(); }
-  static std::uint64_t round_up(std::uint64_t value, std::uint64_t step) { return (value + step - 1) / step * step; }
 
   IoManager& io_;
   OffloadMemory& memory_;

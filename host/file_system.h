@@ -50,13 +50,33 @@ struct StreamSizes {
   std::uint64_t allocation = 0;  ///< of a stream with clusters: their bytes, without holes
 };
 
-/// FILE_BASIC_INFORMATION (MS-FSCC 2.4.7). Times in 100 ns since 1601.
+/// FILE_ATTRIBUTE_* (MS-FSCC 2.6).
+enum FileAttribute : std::uint32_t {
+  kFileAttributeReadonly = 0x1,
+  kFileAttributeHidden = 0x2,
+  kFileAttributeSystem = 0x4,
+  kFileAttributeArchive = 0x20,
+  kFileAttributeNormal = 0x80,
+  kFileAttributeTemporary = 0x100,
+  kFileAttributeSparseFile = 0x200,
+  kFileAttributeReparsePoint = 0x400,
+  kFileAttributeCompressed = 0x800,
+  kFileAttributeOffline = 0x1000,
+  kFileAttributeNotContentIndexed = 0x2000,
+  kFileAttributeEncrypted = 0x4000,
+};
+
+/// FILETIME (MS-DTYP 2.3.3): 100 ns since 1601.
+inline constexpr std::uint64_t kFileTimeTicksPerSecond = 10'000'000;
+inline constexpr std::uint64_t kSecondsFrom1601To1970 = 11'644'473'600;
+
+/// FILE_BASIC_INFORMATION (MS-FSCC 2.4.7).
 struct BasicInformation {
   std::uint64_t creation_time = 0;
   std::uint64_t last_access_time = 0;
   std::uint64_t last_write_time = 0;
   std::uint64_t change_time = 0;
-  std::uint32_t attributes = 0;  ///< FILE_ATTRIBUTE_*
+  std::uint32_t attributes = 0;  ///< of FileAttribute
 };
 
 /// One data stream of one file, or a directory. All that have it open share the object.

@@ -11,10 +11,7 @@ namespace host {
 
 namespace {
 
-constexpr std::uint64_t kTicksPerSecond = 10'000'000;
-constexpr std::uint64_t kSecondsFrom1601To1970 = 11'644'473'600;
 constexpr long kNanosecondsPerTick = 100;
-constexpr std::uint32_t kFileAttributeArchive = 0x20;
 
 NtStatus from_errno() {
   switch (errno) {
@@ -107,15 +104,15 @@ BasicInformation LocalFile::basic_information() const {
   struct stat about{};
   if (fstat(descriptor_, &about) == 0)
     information.last_write_time =
-        (static_cast<std::uint64_t>(about.st_mtim.tv_sec) + kSecondsFrom1601To1970) * kTicksPerSecond +
+        (static_cast<std::uint64_t>(about.st_mtim.tv_sec) + kSecondsFrom1601To1970) * kFileTimeTicksPerSecond +
         static_cast<std::uint64_t>(about.st_mtim.tv_nsec / kNanosecondsPerTick);
   return information;
 }
 
 NtStatus LocalFile::set_last_write_time(std::uint64_t time) {
   timespec times[2] = {{0, UTIME_OMIT}, {0, 0}};
-  times[1].tv_sec = static_cast<time_t>(time / kTicksPerSecond) - static_cast<time_t>(kSecondsFrom1601To1970);
-  times[1].tv_nsec = static_cast<long>(time % kTicksPerSecond) * kNanosecondsPerTick;
+  times[1].tv_sec = static_cast<time_t>(time / kFileTimeTicksPerSecond) - static_cast<time_t>(kSecondsFrom1601To1970);
+  times[1].tv_nsec = static_cast<long>(time % kFileTimeTicksPerSecond) * kNanosecondsPerTick;
   return status_of(futimens(descriptor_, times));
 }
 

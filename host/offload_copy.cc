@@ -9,10 +9,6 @@ namespace host {
 
 namespace {
 
-/// The copy engine's chunk (MS-FSCC, notes on FSCTL_OFFLOAD_WRITE).
-constexpr std::uint64_t kChunk = 256ull << 20;
-constexpr std::uint64_t kFallbackChunk = 1 << 20;
-
 class Copy {
  public:
   Copy(ClassDriver& source, ClassDriver& destination, const CopyRequest& request, const CopyProgress& progress)
@@ -65,7 +61,7 @@ class Copy {
     const std::uint64_t usable = read.length_protected - read.length_protected % destination_.disk().block_length;
     if (usable == 0) return give_up(NtStatus::unsuccessful, "the token holds less than one block of the destination");
     for (std::uint64_t used = 0; used < usable;) {
-      const DataSetRange to{request_.destination_offset + done_, std::min(kChunk, usable - used)};
+      const DataSetRange to{request_.destination_offset + done_, std::min(kOffloadChunk, usable - used)};
       OffloadWriteResult write = destination_.offload_write(read.token, used, std::span(&to, 1));
       outcome_.offloaded_bytes += write.length_copied;
       used += write.length_copied;
@@ -78,7 +74,7 @@ class Copy {
   NtStatus copy_by_hand() {
     std::vector<std::uint8_t> buffer;
     while (done_ < request_.length) {
-      buffer.resize(std::min(kFallbackChunk, request_.length - done_));
+      buffer.resize(std::min(kReadWriteChunk, request_.length - done_));
       if (NtStatus status = source_.read(request_.source_offset + done_, buffer); status != NtStatus::success)
         return status;
       if (NtStatus status = destination_.write(request_.destination_offset + done_, buffer);

@@ -14,6 +14,10 @@
 
 namespace host {
 
+/// The copy engine's chunks: of one FSCTL_OFFLOAD_WRITE (MS-FSCC, notes on it), and of reading and writing.
+inline constexpr std::uint64_t kOffloadChunk = 256ull << 20;
+inline constexpr std::uint64_t kReadWriteChunk = 1 << 20;
+
 struct CopyRequest {
   std::uint64_t source_offset = 0;
   std::uint64_t destination_offset = 0;

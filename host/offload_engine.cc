@@ -48,8 +48,6 @@ FsctlReply succeed_writing(std::uint64_t length_written) {
   return succeed(output);
 }
 
-std::uint64_t round_up(std::uint64_t value, std::uint64_t unit) { return value + (unit - value % unit) % unit; }
-
 /// The storage has no offload, and will not be asked again.
 bool unsupported(NtStatus status) {
   return status == NtStatus::not_supported || status == NtStatus::device_feature_not_supported;

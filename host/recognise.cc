@@ -44,8 +44,7 @@ NtResult<FileSystemKind> recognise(VolumeDevice& device) {
   constexpr std::uint64_t kBtrfsSuperblock = 64 << 10, kBtrfsMagic = 64;
   constexpr std::size_t kExtMagic = 1024 + 56;
   std::vector<std::uint8_t> bytes(static_cast<std::size_t>(std::min<std::uint64_t>(device.length(), 4096)));
-  constexpr std::uint32_t kLongestBlock = 64 << 10;  // a target may claim any
-  if (bytes.size() < 512 || device.block_length() > kLongestBlock) return FileSystemKind::none;
+  if (bytes.size() < 512 || device.block_length() > kLongestVolumeBlock) return FileSystemKind::none;
   NtStatus status = device.read(0, bytes);
   if (status != NtStatus::success) return std::unexpected(status);
   // BitLocker keeps an NTFS or FAT boot sector but for the name; so it goes first, and FAT, the vaguest, last.

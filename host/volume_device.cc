@@ -16,7 +16,7 @@ struct Blocks {
 
 Blocks blocks_of(std::uint64_t offset, std::size_t length, std::uint32_t block) {
   const std::uint64_t first = offset - offset % block;
-  const std::uint64_t end = (offset + length + block - 1) / block * block;
+  const std::uint64_t end = round_up(offset + length, block);
   return {first, static_cast<std::size_t>(end - first), static_cast<std::size_t>(offset - first)};
 }
 

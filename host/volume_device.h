@@ -11,6 +11,14 @@
 
 namespace host {
 
+/// A target may claim blocks of any length. Looking for volumes on a disk reads single blocks, and not of gigabytes.
+inline constexpr std::uint32_t kLongestVolumeBlock = 64 << 10;
+
+/// To the next multiple of `unit`; modulo 2^64.
+constexpr std::uint64_t round_up(std::uint64_t value, std::uint64_t unit) {
+  return value + (unit - value % unit) % unit;
+}
+
 class VolumeDevice {
  public:
   /// `first_byte` and `length` are multiples of the disk's block length and lie on the disk. The driver is started and
