@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "target/iscsi/connection_state.h"
+#include "target/iscsi/half_open_logins.h"
 #include "target/iscsi/link.h"
 #include "target/iscsi/login.h"
 #include "target/iscsi/output_queue.h"
@@ -38,12 +39,17 @@ struct Connection::Impl final : Link {
       surplus = true;
       login_deadline = now;
     }
+    half_open = context.sessions.half_open().add([this] {
+      half_open.reset();
+      lose(false, "gives way: more than max_half_open_logins connections are not logged in");
+    });
   }
 
   ~Impl() {
     // The observer is not told: it is what destroys the connection.
     state = ConnectionState::free;
     *alive = false;
+    no_longer_half_open();
     if (session && session->link() == this) {
       session->unbind();
       session->end();
@@ -71,6 +77,10 @@ struct Connection::Impl final : Link {
     bool open = state == ConnectionState::xpt_up || state == ConnectionState::in_login || full_feature();
     return open && !opening && !surplus && output.size() < kMaxUnsentOutput;
   }
+  void no_longer_half_open() {
+    if (half_open) context.sessions.half_open().remove(*half_open);
+    half_open.reset();
+  }
   void announce();
   void process();
   void serve(Pdu& pdu, PduDecoder::Result result);
@@ -89,6 +99,7 @@ struct Connection::Impl final : Link {
   ConnectionState state = ConnectionState::xpt_up;
   std::optional<Login> login;
   std::shared_ptr<Session> session;
+  std::optional<HalfOpenLogins::Place> half_open;
 
   bool surplus = false;     // above Limits::max_connections: closed by the first tick
   bool opening = false;     // the login is agreed on; the session waits for another to end
@@ -115,6 +126,7 @@ void Connection::Impl::finish(bool flush, std::string why) {
                   session ? session->identity().initiator_name : std::string(), why);
   enter(ConnectionState::free);
   *alive = false;
+  no_longer_half_open();
   session.reset();
   observer.finished(self, flush);
 }
@@ -210,6 +222,7 @@ void Connection::Impl::send_login_response() {
 }
 
 void Connection::Impl::open_session() {
+  no_longer_half_open();  // it is agreed on; what it may wait for is ours to end
   opening = true;
   context.sessions.open(context.directory, login->identity(), login->negotiation(),
                         [this, living = alive](SessionRegistry::Opened opened) {

@@ -21,7 +21,9 @@ struct SessionRegistry::Buffers {
 };
 
 SessionRegistry::SessionRegistry(const Limits& limits)
-    : limits_(limits), buffers_(new Buffers{base::make_ref<DataBufferPool>(kMaxIdleBufferBytes)}) {}
+    : limits_(limits),
+      half_open_(limits.max_half_open_logins),
+      buffers_(new Buffers{base::make_ref<DataBufferPool>(kMaxIdleBufferBytes)}) {}
 SessionRegistry::~SessionRegistry() = default;
 
 std::vector<SessionInfo> SessionRegistry::list() const {

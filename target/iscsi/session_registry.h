@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "target/iscsi/half_open_logins.h"
 #include "target/iscsi/node.h"
 #include "target/iscsi/pdu.h"
 
@@ -49,6 +50,8 @@ class SessionRegistry {
   /// Counts a connection, logged in or not; false when it is one too many (it counts all the same).
   bool connection_opened() { return ++connections_ <= limits_.max_connections; }
   void connection_closed() { --connections_; }
+  /// Those of them that are not logged in.
+  HalfOpenLogins& half_open() { return half_open_; }
 
   using Opened = std::expected<std::shared_ptr<Session>, LoginStatus>;
   /// Opens the session of a login that is agreed on, or takes up an existing one (TSIH not 0: connection
@@ -80,6 +83,7 @@ class SessionRegistry {
   std::vector<Waiting> waiting_;
   std::uint16_t last_tsih_ = 0;
   std::uint32_t connections_ = 0;
+  HalfOpenLogins half_open_;
   struct Buffers;
   std::unique_ptr<Buffers> buffers_;
 };
