@@ -18,6 +18,9 @@
 namespace target {
 namespace {
 
+/// Enough for a few hosts, however small the memory limit is.
+constexpr std::uint64_t kLeastDataInFlight = 64 << 20;
+
 /// A token says by its creator's designator which array made it, and a host takes two logical units of one designator
 /// for one disk. Within an array that is what it is: the same file behind two targets.
 void refuse_shared_designators(const std::vector<std::unique_ptr<Array>>& arrays) {
@@ -53,6 +56,8 @@ Arrays::Arrays(const Config& config, const base::Clock& array_clock, base::Timer
       state_folder_(open_state_folder(config.state_dir)) {
   directory_.discovery = config.discovery;
   directory_.limits = config.limits;
+  directory_.limits.max_data_in_flight = config.max_data_in_flight.value_or(
+      std::clamp(pool_->budget().limit() / 4, kLeastDataInFlight, directory_.limits.max_data_in_flight));
   for (std::size_t i = 0; i < config.arrays.size(); ++i) {
     std::vector<const TargetConfig*> targets;
     for (const TargetConfig& target : config.targets)

@@ -280,11 +280,13 @@ void read_seconds(const TableReader& table, std::string_view key, std::uint64_t 
   if (auto value = table.number(key, low, 86400)) to = std::chrono::seconds(*value);
 }
 
-void read_iscsi(const TableReader& document, iscsi::Limits& limits) {
+void read_iscsi(const TableReader& document, Config& config) {
+  iscsi::Limits& limits = config.limits;
   auto table = document.table(
       "iscsi", {"max_recv_data_segment_length", "max_burst_length", "first_burst_length", "max_outstanding_r2t",
                 "initial_r2t", "immediate_data", "command_window", "immediate_commands", "max_sessions",
-                "max_connections", "max_half_open_logins", "max_session_data_out", "login_timeout_s", "nop_interval_s", "nop_timeout_s"});
+                "max_connections", "max_half_open_logins", "max_session_data_out", "max_data_in_flight",
+                "login_timeout_s", "nop_interval_s", "nop_timeout_s"});
   if (!table) return;
   constexpr std::uint64_t kLongest = (1u << 24) - 1;  // RFC 7143, 13.12 to 13.14
   table->number_into("max_recv_data_segment_length", 512, kLongest, limits.max_recv_data_segment_length);
@@ -303,6 +305,7 @@ void read_iscsi(const TableReader& document, iscsi::Limits& limits) {
   table->number_into("max_connections", 1, 1000000, limits.max_connections);
   table->number_into("max_half_open_logins", 1, 1000000, limits.max_half_open_logins);
   table->size_into("max_session_data_out", kLongest + 1, limits.max_session_data_out);
+  config.max_data_in_flight = table->size("max_data_in_flight", 1 << 20);
   read_seconds(*table, "login_timeout_s", 1, limits.login_timeout);
   read_seconds(*table, "nop_interval_s", 0, limits.nop_interval);
   read_seconds(*table, "nop_timeout_s", 1, limits.nop_timeout);
@@ -483,7 +486,7 @@ Config parse_config(std::string_view document, const std::string& file) {
   config.arrays = read_arrays(reader);
   config.portals = read_portals(reader);
   if (auto discovery = reader.table("discovery", {"chap"})) config.discovery = read_chap(*discovery);
-  read_iscsi(reader, config.limits);
+  read_iscsi(reader, config);
   auto targets = reader.tables("target", {"array", "name", "alias", "chap", "allowed_initiators", "lun"});
   if (targets.empty()) reader.complain("target", "is missing; expected at least one [[target]]");
   Taken taken;

@@ -95,6 +95,7 @@ struct Config {
   std::vector<TargetConfig> targets{};
   iscsi::Authentication discovery{};
   iscsi::Limits limits{};
+  std::optional<std::uint64_t> max_data_in_flight{};  ///< absent: what goes with memory_limit
   std::vector<UnreachablePair> unreachable{};
   std::vector<PeerConfig> peers{};
 };

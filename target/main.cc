@@ -139,8 +139,8 @@ ExitCode serve(const CommandLine& line) {
   peers::RemoteRods remote(config.peers, peers::connect_with_libiscsi, loop.clock());
   Arrays arrays(config, array_clock, loop.timers(), entropy, loop);
   if (!config.peers.empty()) arrays.set_remote_rods(&remote);
-  iscsi::SessionRegistry sessions(config.limits);
-  TcpServer server(loop, config.limits);
+  iscsi::SessionRegistry sessions(arrays.directory().limits);
+  TcpServer server(loop, arrays.directory().limits);
   Housekeeping housekeeping(loop, arrays);
 
   server.listen(config.portals);

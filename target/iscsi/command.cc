@@ -12,6 +12,7 @@ void Command::recycle() {
   expected_length = wanted = unsolicited = unsolicited_data_sn = solicited = next_offset = r2t_sn = 0;
   r2ts.clear();
   buffer = {};
+  in_flight = 0;
   reading = 0;
   charged = 0;
 }

@@ -46,8 +46,9 @@ struct Command : scsi::Task {
   std::uint32_t r2t_sn = 0;
   std::vector<OutstandingR2t> r2ts{};
   base::Ref<DataBuffer> buffer{};
-  std::uint64_t reading = 0;  ///< bytes counted against Limits::max_session_data_in
-  std::uint64_t charged = 0;  ///< bytes counted against Limits::max_session_data_out
+  std::uint64_t in_flight = 0;  ///< bytes counted against Limits::max_data_in_flight
+  std::uint64_t reading = 0;    ///< bytes counted against Limits::max_session_data_in
+  std::uint64_t charged = 0;    ///< bytes counted against Limits::max_session_data_out
 
   Command* next_free = nullptr;
 

@@ -59,8 +59,10 @@ struct Connection::Impl final : Link {
 
   // Link
   void output_added() override {
+    in_flight.set(output.size());
     if (!processing) announce();
   }
+  std::uint64_t unsent() const override { return output.size(); }
   void finish(bool flush, std::string why) override;
   const std::string& peer() const override { return info.peer; }
 
@@ -94,6 +96,7 @@ struct Connection::Impl final : Link {
   ConnectionInfo info;
   ConnectionObserver& observer;
   OutputQueue output;
+  DataInFlight::Share in_flight{context.sessions.data_in_flight()};
   PduDecoder decoder;
   Pdu pdu;
   ConnectionState state = ConnectionState::xpt_up;
@@ -281,6 +284,7 @@ std::uint64_t Connection::output_size() const { return impl_->output.size(); }
 void Connection::sent(std::size_t count) {
   bool read = impl_->reads();
   impl_->output.consume(count);
+  impl_->in_flight.set(impl_->output.size());
   if (impl_->output.empty()) impl_->announced = false;
   // What was received before the output grew too long is served now.
   if (!read && impl_->reads()) impl_->process();

@@ -19,6 +19,8 @@ class Link {
 
   /// PDUs were put into the writer, perhaps from outside Connection::received().
   virtual void output_added() = 0;
+  /// Bytes that wait to be sent.
+  virtual std::uint64_t unsent() const = 0;
   /// The connection is over; what output is left is sent first if `flush`. The session is not told about it again.
   virtual void finish(bool flush, std::string why) = 0;
   /// For the log: who is at the other end.

@@ -61,6 +61,8 @@ struct Limits {
   std::uint64_t max_session_data_out = 64u << 20;  ///< bytes gathered for one session's writes; beyond: no new R2T,
                                                    ///< but one write is always served
   std::uint64_t max_session_data_in = 256u << 20;  ///< bytes being read for one session; beyond: TASK SET FULL
+  std::uint64_t max_data_in_flight = 1u << 30;     ///< bytes all sessions' commands have under way; beyond: TASK SET
+                                                   ///< FULL where a session has more than its share of it
   std::chrono::seconds login_timeout{15};
   std::chrono::seconds nop_interval{0};  ///< target NOP-In when nothing was received; 0: off
   std::chrono::seconds nop_timeout{30};

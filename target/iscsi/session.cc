@@ -22,6 +22,7 @@ Session::Session(Config config)
       tsih_(config.tsih),
       server_(identity_.target ? identity_.target->device_server : nullptr),
       window_(CmdSn(identity_.cmd_sn), std::max(1u, directory_.limits.command_window)),
+      in_flight_(registry_.data_in_flight()),
       commands_(server_ ? expected_commands(directory_.limits) : 0) {
   if (!server_) return;
   nexus_ = server_->attach(
@@ -121,8 +122,16 @@ void Session::hold(const Pdu& pdu, CmdSn cmd_sn) {
   // The same number twice: the second is a duplicate, to be ignored (RFC 7143, 4.2.2.1).
   if (std::ranges::any_of(held_, [&](const Held& each) { return each.cmd_sn == cmd_sn; })) return;
   held_.push_back({cmd_sn, false, pdu.bhs, {pdu.ahs.begin(), pdu.ahs.end()}, {pdu.data.begin(), pdu.data.end()}, {}});
-  held_bytes_ += held_.back().size();
-  if (held_bytes_ > directory_.limits.max_session_data_out) drop(false, "too much held before its turn");
+  held_more(held_.back().size());
+}
+
+/// `more` bytes are held, too. What is held came against the order of the session, so no more of it is kept than can
+/// be.
+void Session::held_more(std::uint64_t more) {
+  bool too_many = held_bytes_ + more > directory_.limits.max_session_data_out || crowded(more);
+  held_bytes_ += more;
+  in_flight_.add(more);
+  if (too_many) drop(false, "too much held before its turn");
 }
 
 void Session::deliver_held() {
@@ -132,6 +141,7 @@ void Session::deliver_held() {
     Held held = std::move(*next);
     held_.erase(next);
     held_bytes_ -= held.size();
+    in_flight_.remove(held.size());
     window_.advance();
     if (held.plug) {
       window_.done();
@@ -220,7 +230,7 @@ void Session::send_logout_response(std::uint32_t initiator_task_tag, LogoutStatu
 
 void Session::drop_commands() {
   held_.clear();
-  held_bytes_ = 0;
+  in_flight_.remove(std::exchange(held_bytes_, 0));
   deferred_.clear();
   // Tasks that wait for data end here; those the device server works on end through it.
   std::vector<Command*> waiting;

@@ -16,6 +16,7 @@
 #include "target/iscsi/command.h"
 #include "target/iscsi/command_window.h"
 #include "target/iscsi/data_buffer.h"
+#include "target/iscsi/data_in_flight.h"
 #include "target/iscsi/link.h"
 #include "target/iscsi/login.h"
 #include "target/iscsi/negotiation.h"
@@ -110,6 +111,7 @@ class Session final : public scsi::TaskObserver, public std::enable_shared_from_
   std::optional<RejectReason> refusal(const Bhs& bhs) const;
   void sequence(Pdu& pdu);
   void hold(const Pdu& pdu, CmdSn cmd_sn);
+  void held_more(std::uint64_t more);
   void deliver_held();
   void serve(Pdu& pdu);
   void nop_out(const Pdu& pdu);
@@ -131,6 +133,7 @@ class Session final : public scsi::TaskObserver, public std::enable_shared_from_
 
   // session_commands.cc: commands and their outcome
   void scsi_command(Pdu& pdu);
+  bool crowded(std::uint64_t more) const;
   std::optional<scsi::Sense> refuse_command(const Pdu& pdu, const Command& command) const;
   void admit(Command& command, const Pdu& pdu);
   void settle(Command& command);
@@ -184,6 +187,7 @@ class Session final : public scsi::TaskObserver, public std::enable_shared_from_
   CommandWindow window_;
   std::vector<Held> held_;
   std::uint64_t held_bytes_ = 0;
+  DataInFlight::Share in_flight_;
   CommandSet commands_;
   std::uint32_t immediate_in_progress_ = 0;
   base::Ref<DataBuffer> arriving_;  // where the immediate data of the command now being received goes

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "target/iscsi/session.h"
+#include "target/iscsi/session_registry.h"
 
 namespace iscsi {
 namespace {
@@ -66,13 +67,21 @@ std::optional<scsi::Sense> Session::refuse_command(const Pdu& pdu, const Command
   return std::nullopt;
 }
 
+/// Whether `more` bytes of data would be too many beside what all sessions have under way.
+bool Session::crowded(std::uint64_t more) const {
+  return !registry_.data_in_flight().admits(in_flight_.bytes() + link_->unsent(), more);
+}
+
 void Session::admit(Command& command, const Pdu& pdu) {
   // What a store reads while the host takes nothing is kept, and the command window does not know of bytes (SAM-5,
   // TASK SET FULL).
-  if (command.read && reading_bytes_ >= directory_.limits.max_session_data_in) [[unlikely]] {
+  bool full = command.read && reading_bytes_ >= directory_.limits.max_session_data_in;
+  if (full || (command.expected_length > 0 && crowded(command.expected_length))) [[unlikely]] {
     command.status = scsi::Status::task_set_full;
     return conclude(command);
   }
+  command.in_flight = command.expected_length;
+  in_flight_.add(command.in_flight);
   command.in_call = true;
   server_->admit(command);
   command.in_call = false;
@@ -132,6 +141,7 @@ void Session::respond(Command& command) {
   if (length == 0 || !send_data_in(command, length, flags, residual))
     send_response(command, flags, residual, command.r2t_sn);
   Link& link = *link_;
+  in_flight_.remove(command.in_flight);
   reading_bytes_ -= command.reading;
   if (command.charged > 0) {
     gathered_bytes_ -= command.charged;
@@ -205,6 +215,7 @@ void Session::forget(Command& command) {
   } else {
     window_.done();
   }
+  in_flight_.remove(command.in_flight);
   reading_bytes_ -= command.reading;
   gathered_bytes_ -= command.charged;
   commands_.release(command);

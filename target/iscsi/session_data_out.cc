@@ -160,9 +160,7 @@ void Session::data_out(const Pdu& pdu) {
       held_, [&](const Held& each) { return each.bhs.initiator_task_tag == bhs.initiator_task_tag && !each.plug; });
   if (held != held_.end()) {
     held->data_outs.push_back({pdu.bhs, {pdu.data.begin(), pdu.data.end()}});
-    held_bytes_ += sizeof(Held::DataOut) + pdu.data.size();
-    if (held_bytes_ > directory_.limits.max_session_data_out) drop(false, "too much held before its turn");
-    return;
+    return held_more(sizeof(Held::DataOut) + pdu.data.size());
   }
   // Data of a task that was aborted, or refused for its CmdSN: nobody wants it any more.
   base::log::debug("{}: Data-Out for task tag {:08X}h, which is not waiting for data", link_->peer(),

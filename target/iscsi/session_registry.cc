@@ -22,6 +22,7 @@ struct SessionRegistry::Buffers {
 
 SessionRegistry::SessionRegistry(const Limits& limits)
     : limits_(limits),
+      data_in_flight_(limits),
       half_open_(limits.max_half_open_logins),
       buffers_(new Buffers{base::make_ref<DataBufferPool>(kMaxIdleBufferBytes)}) {}
 SessionRegistry::~SessionRegistry() = default;

@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "target/iscsi/data_in_flight.h"
 #include "target/iscsi/half_open_logins.h"
 #include "target/iscsi/node.h"
 #include "target/iscsi/pdu.h"
@@ -52,6 +53,7 @@ class SessionRegistry {
   void connection_closed() { --connections_; }
   /// Those of them that are not logged in.
   HalfOpenLogins& half_open() { return half_open_; }
+  DataInFlight& data_in_flight() { return data_in_flight_; }
 
   using Opened = std::expected<std::shared_ptr<Session>, LoginStatus>;
   /// Opens the session of a login that is agreed on, or takes up an existing one (TSIH not 0: connection
@@ -79,6 +81,7 @@ class SessionRegistry {
   std::uint16_t next_tsih();
 
   const Limits& limits_;
+  DataInFlight data_in_flight_;                                 // outlives the sessions
   std::map<std::uint16_t, std::shared_ptr<Session>> sessions_;  // by TSIH
   std::vector<Waiting> waiting_;
   std::uint16_t last_tsih_ = 0;

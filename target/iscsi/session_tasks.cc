@@ -68,8 +68,8 @@ bool Session::abort_unarrived(const TaskManagementRequestBhs& bhs) {
   Held plug;
   plug.cmd_sn = referenced;
   plug.plug = true;
-  held_bytes_ += plug.size();
   held_.push_back(std::move(plug));
+  held_more(held_.back().size());
   return true;
 }
 
