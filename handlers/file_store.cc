@@ -6,10 +6,14 @@
 #include <cstring>
 #include <vector>
 
+#include "base/data_buffer.h"
 #include "handlers/copy_from_snapshot.h"
 #include "handlers/file_originals.h"
 
 namespace handlers {
+
+/// Idle buffers kept for the next reads.
+constexpr std::size_t kMaxIdleBufferBytes = 16 << 20;
 
 /// What a store shares with its snapshots.
 class FileCore {
@@ -20,6 +24,7 @@ class FileCore {
   FileImage image;
   base::Ref<MemoryPool> pool;
   FileOriginals originals;
+  base::Ref<base::DataBufferPool> buffers = base::make_ref<base::DataBufferPool>(kMaxIdleBufferBytes);
 };
 
 namespace {
@@ -30,21 +35,11 @@ constexpr std::uint64_t kPiece = 1 << 20;
 /// so this too is bounded.
 constexpr std::uint64_t kSharedPiece = kClonePiece;
 
-/// Bytes read from the image, not zeroed first.
-class ReadBuffer final : public base::RefCounted {
- public:
-  explicit ReadBuffer(std::size_t size) : bytes_(std::make_unique_for_overwrite<std::uint8_t[]>(size)), size_(size) {}
-  base::MutableBytes bytes() const { return {bytes_.get(), size_}; }
-
- private:
-  std::unique_ptr<std::uint8_t[]> bytes_;
-  std::size_t size_;
-};
-
-IoResult<void> read_image(const FileImage& image, ByteRange range, base::Segments& out) {
-  auto buffer = base::make_ref<ReadBuffer>(static_cast<std::size_t>(range.length));
-  if (auto result = image.read(range.offset, buffer->bytes()); !result) return result;
-  base::Bytes bytes = buffer->bytes();
+IoResult<void> read_image(const FileImage& image, base::DataBufferPool& buffers, ByteRange range, base::Segments& out) {
+  auto length = static_cast<std::size_t>(range.length);
+  base::Ref<base::DataBuffer> buffer = buffers.take(length);
+  base::MutableBytes bytes = buffer->bytes().first(length);
+  if (auto result = image.read(range.offset, bytes); !result) return result;
   out.append(bytes, std::move(buffer));
   return {};
 }
@@ -70,7 +65,7 @@ class FileSnapshot final : public Snapshot {
 
   IoResult<void> read(ByteRange range, base::Segments& out) const override {
     return visit(range, kPiece, [&](const Part& part) -> IoResult<void> {
-      if (part.live) return read_image(core_->image, part.range, out);
+      if (part.live) return read_image(core_->image, *core_->buffers, part.range, out);
       if (!part.chunk) {
         out.append_zeros(part.range.length);
       } else {
@@ -178,7 +173,7 @@ IoResult<void> FileStore::check_writable() const {
 
 IoResult<void> FileStore::read(ByteRange range, base::Segments& out) {
   if (range.length == 0) return {};
-  return read_image(core_->image, range, out);
+  return read_image(core_->image, *core_->buffers, range, out);
 }
 
 IoResult<void> FileStore::write(std::uint64_t offset, base::Bytes data) {

@@ -1,5 +1,6 @@
 // odxd: an array with iSCSI portals. Starts it, says where it is, and ends it.
 #include <fmt/format.h>
+#include <malloc.h>
 #include <sys/resource.h>
 
 #include <boost/json.hpp>
@@ -34,6 +35,13 @@ void raise_descriptor_limit() {
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max) return;
   limit.rlim_cur = limit.rlim_max;
   setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+/// Buffers for data are mapped one by one, so that what many clients made us hold goes back to the system when they are
+/// gone. malloc would keep them from the first one freed on: its own threshold follows what is freed.
+void map_large_buffers() {
+  constexpr int kThreshold = 192 << 10;
+  mallopt(M_MMAP_THRESHOLD, kThreshold);
 }
 
 std::string naa_text(const std::array<std::uint8_t, 16>& naa) { return fmt::format("{:02x}", fmt::join(naa, "")); }
@@ -182,6 +190,7 @@ int run(int argc, const char* const* argv) {
     return kExitGood;
   }
   raise_descriptor_limit();
+  map_large_buffers();
   return serve(line);
 }
 

@@ -11,11 +11,11 @@
 #include <string>
 #include <vector>
 
+#include "base/data_buffer.h"
 #include "scsi/device_server.h"
 #include "scsi/task.h"
 #include "target/iscsi/command.h"
 #include "target/iscsi/command_window.h"
-#include "target/iscsi/data_buffer.h"
 #include "target/iscsi/data_in_flight.h"
 #include "target/iscsi/link.h"
 #include "target/iscsi/login.h"
@@ -33,7 +33,7 @@ class Session final : public scsi::TaskObserver, public std::enable_shared_from_
   struct Config {
     const Directory& directory;
     SessionRegistry& registry;
-    base::Ref<DataBufferPool> buffers;
+    base::Ref<base::DataBufferPool> buffers;
     LoginIdentity identity;
     Negotiation negotiation;
     std::uint16_t tsih;
@@ -175,7 +175,7 @@ class Session final : public scsi::TaskObserver, public std::enable_shared_from_
 
   const Directory& directory_;
   SessionRegistry& registry_;
-  base::Ref<DataBufferPool> buffers_;
+  base::Ref<base::DataBufferPool> buffers_;
   LoginIdentity identity_;
   Negotiation negotiation_;
   std::uint16_t tsih_;
@@ -190,7 +190,7 @@ class Session final : public scsi::TaskObserver, public std::enable_shared_from_
   DataInFlight::Share in_flight_;
   CommandSet commands_;
   std::uint32_t immediate_in_progress_ = 0;
-  base::Ref<DataBuffer> arriving_;  // where the immediate data of the command now being received goes
+  base::Ref<base::DataBuffer> arriving_;  // where the immediate data of the command now being received goes
   std::uint64_t gathered_bytes_ = 0;
   std::uint64_t reading_bytes_ = 0;      // of commands that wait for a store, or for their turn
   std::vector<std::uint32_t> deferred_;  // task tags of writes that wait for room, oldest first

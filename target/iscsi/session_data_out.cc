@@ -46,7 +46,7 @@ void Session::gather(Command& command, const Pdu& pdu) {
   command.phase = Command::Phase::gathering;
   command.wanted = static_cast<std::uint32_t>(
       command.write ? std::min<std::uint64_t>(command.expected_length, command.data_out_length) : 0);
-  base::Ref<DataBuffer> arrived = std::exchange(arriving_, {});
+  base::Ref<base::DataBuffer> arrived = std::exchange(arriving_, {});
   if (!command.unsolicited_open && command.unsolicited >= command.wanted) {
     // The usual small write: the data stays where it was received.
     return run(command, pdu.data.first(command.wanted), pdu.placed_in);
@@ -83,7 +83,7 @@ bool Session::reserve(Command& command) {
   if (gathered_bytes_ > 0 && !fits(command)) return false;
   charge(command);
   if (command.buffer && command.buffer->capacity() >= command.wanted) return true;
-  base::Ref<DataBuffer> whole = buffers_->take(command.wanted);
+  base::Ref<base::DataBuffer> whole = buffers_->take(command.wanted);
   if (command.buffer) std::ranges::copy(command.buffer->bytes().first(command.unsolicited), whole->bytes().begin());
   command.buffer = std::move(whole);
   return true;

@@ -17,14 +17,14 @@ bool same_session(const LoginIdentity& a, const LoginIdentity& b) {
 }  // namespace
 
 struct SessionRegistry::Buffers {
-  base::Ref<DataBufferPool> pool;
+  base::Ref<base::DataBufferPool> pool;
 };
 
 SessionRegistry::SessionRegistry(const Limits& limits)
     : limits_(limits),
       data_in_flight_(limits),
       half_open_(limits.max_half_open_logins),
-      buffers_(new Buffers{base::make_ref<DataBufferPool>(kMaxIdleBufferBytes)}) {}
+      buffers_(new Buffers{base::make_ref<base::DataBufferPool>(kMaxIdleBufferBytes)}) {}
 SessionRegistry::~SessionRegistry() = default;
 
 std::vector<SessionInfo> SessionRegistry::list() const {

@@ -20,7 +20,6 @@
 
 namespace iscsi {
 
-class DataBufferPool;
 class Negotiation;
 class Session;
 struct LoginIdentity;

@@ -7,7 +7,7 @@
 
 #include <algorithm>
 
-#include "target/iscsi/data_buffer.h"
+#include "base/data_buffer.h"
 #include "target/iscsi/digest.h"
 #include "test/iscsi/conversation.h"
 
@@ -57,7 +57,7 @@ std::vector<Seen> decode(base::Bytes stream, std::size_t chunk, const Options& o
   PduDecoder decoder;
   decoder.set_digests(options.header_digest, options.data_digest);
   decoder.set_max_data_segment_length(1 << 20);
-  auto pool = base::make_ref<iscsi::DataBufferPool>(1 << 20);
+  auto pool = base::make_ref<base::DataBufferPool>(1 << 20);
   std::vector<Seen> all;
   iscsi::Pdu pdu;
   bool place = true;
@@ -210,7 +210,7 @@ TEST_SUITE("iscsi PduDecoder") {
   }
 
   TEST_CASE("A buffer pool keeps what fits its limit and gives it out again") {
-    auto pool = base::make_ref<iscsi::DataBufferPool>(100 << 10);
+    auto pool = base::make_ref<base::DataBufferPool>(100 << 10);
     {
       auto small = pool->take(1);
       auto medium = pool->take(20 << 10);

@@ -43,7 +43,7 @@ class Writer(threading.Thread):
         super().__init__(daemon=True)
         self.number = number
         self.first = number * BLOCKS_OF_A_WRITER
-        self.expected = expected  # block: what it may hold; one when it was acknowledged, more while something is under way
+        self.expected = expected  # block: what it may hold; one when acknowledged, more while something is under way
         self.generator = generator
         self.acknowledged = 0
         self.refused = None

@@ -1,13 +1,13 @@
-#include "target/iscsi/data_buffer.h"
+#include "base/data_buffer.h"
 
-namespace iscsi {
+namespace base {
 
 DataBuffer::DataBuffer(std::size_t capacity, std::size_t size_class)
     : memory_(std::make_unique_for_overwrite<std::uint8_t[]>(capacity)), capacity_(capacity), size_class_(size_class) {}
 
 void DataBuffer::dispose() {
   // The pool may die with this reference, after it has taken the buffer.
-  base::Ref<DataBufferPool> pool = std::move(pool_);
+  Ref<DataBufferPool> pool = std::move(pool_);
   pool->give_back(this);
 }
 
@@ -16,7 +16,7 @@ DataBufferPool::~DataBufferPool() {
     for (DataBuffer* buffer : list) delete buffer;
 }
 
-base::Ref<DataBuffer> DataBufferPool::take(std::size_t size) {
+Ref<DataBuffer> DataBufferPool::take(std::size_t size) {
   std::size_t size_class = 0;
   while (size_class < kUnclassed && kClasses[size_class] < size) ++size_class;
   DataBuffer* buffer = nullptr;
@@ -29,8 +29,8 @@ base::Ref<DataBuffer> DataBufferPool::take(std::size_t size) {
     }
   }
   if (!buffer) buffer = new DataBuffer(size_class < kUnclassed ? kClasses[size_class] : size, size_class);
-  buffer->pool_ = base::Ref<DataBufferPool>(this);
-  return base::Ref<DataBuffer>(buffer);
+  buffer->pool_ = Ref<DataBufferPool>(this);
+  return Ref<DataBuffer>(buffer);
 }
 
 std::size_t DataBufferPool::idle_bytes() const {
@@ -50,4 +50,4 @@ void DataBufferPool::give_back(DataBuffer* buffer) {
   delete buffer;
 }
 
-}  // namespace iscsi
+}  // namespace base

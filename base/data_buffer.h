@@ -1,4 +1,4 @@
-// Memory for data-out on its way from the socket to a store: uninitialised, reused, counted.
+// Memory for data on its way between a socket and a store: uninitialised, reused, counted.
 //
 // A buffer goes back to its pool when its last Ref is gone, on whatever thread that happens (a store may keep
 // data_out_owner on a worker). The pool outlives its buffers because each holds it.
@@ -14,14 +14,14 @@
 #include "base/bytes.h"
 #include "base/ref.h"
 
-namespace iscsi {
+namespace base {
 
 class DataBufferPool;
 
-class DataBuffer final : public base::RefCounted {
+class DataBuffer final : public RefCounted {
  public:
   std::size_t capacity() const { return capacity_; }
-  base::MutableBytes bytes() { return {memory_.get(), capacity_}; }
+  MutableBytes bytes() { return {memory_.get(), capacity_}; }
 
  protected:
   void dispose() override;
@@ -33,17 +33,17 @@ class DataBuffer final : public base::RefCounted {
   std::unique_ptr<std::uint8_t[]> memory_;
   std::size_t capacity_;
   std::size_t size_class_;
-  base::Ref<DataBufferPool> pool_;
+  Ref<DataBufferPool> pool_;
 };
 
-class DataBufferPool final : public base::RefCounted {
+class DataBufferPool final : public RefCounted {
  public:
   /// Keeps at most `max_idle_bytes` of unused buffers.
   explicit DataBufferPool(std::size_t max_idle_bytes) : max_idle_bytes_(max_idle_bytes) {}
   ~DataBufferPool() override;
 
   /// A buffer of at least `size` bytes; throws std::bad_alloc when there is no memory.
-  base::Ref<DataBuffer> take(std::size_t size);
+  Ref<DataBuffer> take(std::size_t size);
 
   std::size_t idle_bytes() const;
 
@@ -61,4 +61,4 @@ class DataBufferPool final : public base::RefCounted {
   std::size_t max_idle_bytes_;
 };
 
-}  // namespace iscsi
+}  // namespace base
