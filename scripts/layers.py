@@ -172,6 +172,7 @@ def bench():
         return Tally(failed=1)
     total = run("test/bench/run --quick", ["test/bench/run", "--quick"], 300, show=True)
     total.add(run("test/bench/run_copy --quick", ["test/bench/run_copy", "--quick"], 300, show=True))
+    total.add(run("test/bench/run_load --quick", ["test/bench/run_load", "--quick"], 300, show=True))
     return total
 
 

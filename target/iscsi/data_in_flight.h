@@ -2,11 +2,13 @@
 // been taken by the socket. What one session may have stands in Limits; this is what all of them together may have, so
 // that many clients that do not read, or do not send what they announced, cannot fill the memory.
 //
-// When all is taken, a session still has its share, so that those who hold much keep nobody else out. Thread: the
-// loop's.
+// When all is taken, a session still has its share, so that those who hold much keep nobody else out: of the limit
+// divided among the sessions there are, up to twice the limit; of the limit divided among the sessions there may be,
+// always. So three times the limit is never exceeded. Thread: the loop's.
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 
 #include "target/iscsi/node.h"
@@ -40,12 +42,13 @@ class DataInFlight {
     std::uint64_t bytes_ = 0;
   };
 
-  /// Whether a session that has `own` bytes under way may have `more`. A command of more than half of all there is
-  /// counts as half: it would never be served.
-  bool admits(std::uint64_t own, std::uint64_t more) const {
-    more = std::min(more, limits_.max_data_in_flight / 2);
-    return total_ + more <= limits_.max_data_in_flight ||
-           own + more <= limits_.max_data_in_flight / limits_.max_sessions;
+  /// Whether one of `sessions` sessions, that has `own` bytes under way, may have `more`. A command of more than half
+  /// of all there is counts as half: it would never be served.
+  bool admits(std::uint64_t own, std::uint64_t more, std::size_t sessions) const {
+    std::uint64_t limit = limits_.max_data_in_flight;
+    more = std::min(more, limit / 2);
+    return total_ + more <= limit || (total_ + more <= 2 * limit && own + more <= limit / sessions) ||
+           own + more <= limit / limits_.max_sessions;
   }
 
  private:

@@ -69,7 +69,7 @@ std::optional<scsi::Sense> Session::refuse_command(const Pdu& pdu, const Command
 
 /// Whether `more` bytes of data would be too many beside what all sessions have under way.
 bool Session::crowded(std::uint64_t more) const {
-  return !registry_.data_in_flight().admits(in_flight_.bytes() + link_->unsent(), more);
+  return !registry_.data_in_flight().admits(in_flight_.bytes() + link_->unsent(), more, registry_.size());
 }
 
 void Session::admit(Command& command, const Pdu& pdu) {

@@ -15,12 +15,12 @@ using Lines = std::vector<std::string>;
 
 constexpr std::uint8_t kRead = iscsi::kFinal | iscsi::kCommandRead;
 constexpr std::uint8_t kWrite = iscsi::kFinal | iscsi::kCommandWrite;
-constexpr std::uint32_t kLimit = 16384;  // and a share of 4096 for each of 4 sessions
+constexpr std::uint32_t kLimit = 16384;  // and at least 2048 for each of 8 sessions
 
 struct TwoHosts : Array {
   TwoHosts() {
     directory.limits.max_data_in_flight = kLimit;
-    directory.limits.max_sessions = 4;
+    directory.limits.max_sessions = 8;
     other.isid.back() = 9;
     for (Peer* each : {&greedy, &other}) {
       each->login(pairs("ImmediateData=No"));
@@ -32,7 +32,7 @@ struct TwoHosts : Array {
   Peer greedy{*this};
   Peer other{*this};
 
-  /// The greedy host takes everything: two writes it sends nothing of.
+  /// The greedy host takes everything: writes it sends nothing of.
   void take_all() {
     for (int i = 0; i < 2; ++i) {
       greedy.send_command(test::write10(0, 16), kWrite, kLimit / 2);
@@ -63,14 +63,33 @@ TEST_SUITE("iscsi data in flight") {
 
   TEST_CASE_FIXTURE(TwoHosts, "Another session has its share all the same, and no more") {
     take_all();
-    other.send_command(test::read10(0, 8), kRead, 4096);
-    CHECK(other.told() == Lines{"DataIn F S itt=1 sn=0 offset=0 len=4096"});
-    other.send_command(test::read10(0, 9), kRead, 4608);
-    CHECK(other.told() == Lines{"Response 28 itt=2 U=4608"});
-    other.send_command(test::write10(0, 8), kWrite, 4096);
-    CHECK(other.told() == Lines{"R2T itt=3 sn=0 offset=0 len=4096"});
+    other.send_command(test::read10(0, 16), kRead, 8192);
+    CHECK(other.told() == Lines{"DataIn F S itt=1 sn=0 offset=0 len=8192"});
+    other.send_command(test::write10(0, 16), kWrite, 8192);
+    CHECK(other.told() == Lines{"R2T itt=2 sn=0 offset=0 len=8192"});
     other.send_command(test::write10(8, 1), kWrite, 512);
-    CHECK(other.told() == Lines{"Response 28 itt=4 U=512"});
+    CHECK(other.told() == Lines{"Response 28 itt=3 U=512"});
+  }
+
+  TEST_CASE_FIXTURE(TwoHosts, "When the shares have taken as much again, the least of them is left to everybody") {
+    take_all();
+    other.send_command(test::write10(0, 16), kWrite, 8192);
+    other.answers();
+    Peer third(*this), fourth(*this);
+    for (Peer* each : {&third, &fourth}) {
+      each->isid.back() = each == &third ? 3 : 4;
+      each->login(pairs("ImmediateData=No"));
+      each->clear_attentions();
+      each->task_tag = 0;
+      if (each == &third) {
+        each->send_command(test::write10(0, 10), kWrite, 5120);
+        CHECK(each->told() == Lines{"R2T itt=1 sn=0 offset=0 len=5120"});
+      }
+    }
+    fourth.send_command(test::read10(0, 4), kRead, 2048);
+    CHECK(fourth.told() == Lines{"DataIn F S itt=1 sn=0 offset=0 len=2048"});
+    fourth.send_command(test::read10(0, 7), kRead, 3584);
+    CHECK(fourth.told() == Lines{"Response 28 itt=2 U=3584"});
   }
 
   TEST_CASE_FIXTURE(TwoHosts, "A command more than all there is may have half of it") {
