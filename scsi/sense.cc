@@ -337,6 +337,7 @@ constexpr CodeName kCodeNames[] = {
     {reported_luns_data_has_changed, "REPORTED LUNS DATA HAS CHANGED"},
     {internal_target_failure, "INTERNAL TARGET FAILURE"},
     {protocol_service_crc_error, "PROTOCOL SERVICE CRC ERROR"},
+    {commands_cleared_by_iscsi_event, "SOME COMMANDS CLEARED BY ISCSI PROTOCOL EVENT"},
     {data_phase_error, "DATA PHASE ERROR"},
     {medium_removal_prevented, "MEDIUM REMOVAL PREVENTED"},
     {insufficient_resources, "INSUFFICIENT RESOURCES"},

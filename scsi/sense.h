@@ -108,6 +108,7 @@ enum class AdditionalSense : std::uint16_t {
   reported_luns_data_has_changed = 0x3F0E,
   internal_target_failure = 0x4400,
   protocol_service_crc_error = 0x4705,
+  commands_cleared_by_iscsi_event = 0x477F,
   data_phase_error = 0x4B00,
   medium_removal_prevented = 0x5302,
   insufficient_resources = 0x5503,

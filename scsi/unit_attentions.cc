@@ -16,6 +16,7 @@ constexpr std::array<AdditionalSense, UnitAttentions::kCodes> kUnitAttentionCode
     AdditionalSense::i_t_nexus_loss_occurred,
     AdditionalSense::commands_cleared_by_another_initiator,
     AdditionalSense::commands_cleared_by_device_server,
+    AdditionalSense::commands_cleared_by_iscsi_event,
     AdditionalSense::registrations_preempted,
     AdditionalSense::reservations_preempted,
     AdditionalSense::reservations_released,
