@@ -285,8 +285,8 @@ void read_iscsi(const TableReader& document, Config& config) {
   auto table = document.table(
       "iscsi", {"max_recv_data_segment_length", "max_burst_length", "first_burst_length", "max_outstanding_r2t",
                 "initial_r2t", "immediate_data", "command_window", "immediate_commands", "max_sessions",
-                "max_connections", "max_half_open_logins", "max_session_data_out", "max_data_in_flight",
-                "login_timeout_s", "nop_interval_s", "nop_timeout_s"});
+                "max_connections", "max_connections_per_session", "max_half_open_logins", "max_session_data_out",
+                "max_data_in_flight", "login_timeout_s", "nop_interval_s", "nop_timeout_s"});
   if (!table) return;
   constexpr std::uint64_t kLongest = (1u << 24) - 1;  // RFC 7143, 13.12 to 13.14
   table->number_into("max_recv_data_segment_length", 512, kLongest, limits.max_recv_data_segment_length);
@@ -303,6 +303,7 @@ void read_iscsi(const TableReader& document, Config& config) {
   table->number_into("immediate_commands", 1, 4096, limits.immediate_commands);
   table->number_into("max_sessions", 1, 1000000, limits.max_sessions);
   table->number_into("max_connections", 1, 1000000, limits.max_connections);
+  table->number_into("max_connections_per_session", 1, 65535, limits.max_connections_per_session);
   table->number_into("max_half_open_logins", 1, 1000000, limits.max_half_open_logins);
   table->size_into("max_session_data_out", kLongest + 1, limits.max_session_data_out);
   config.max_data_in_flight = table->size("max_data_in_flight", 1 << 20);

@@ -8,6 +8,7 @@ namespace iscsi {
 void Command::recycle() {
   Task::reset();
   phase = Phase::serving;
+  link = nullptr;
   immediate = read = write = in_call = unsolicited_open = false;
   expected_length = wanted = unsolicited = unsolicited_data_sn = solicited = next_offset = r2t_sn = 0;
   r2ts.clear();

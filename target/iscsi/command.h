@@ -13,6 +13,8 @@
 
 namespace iscsi {
 
+class Link;
+
 /// A Ready To Transfer that has been sent and not yet been answered in full (RFC 7143, 11.8).
 struct OutstandingR2t {
   std::uint32_t target_transfer_tag = 0;
@@ -27,9 +29,11 @@ struct Command : scsi::Task {
     serving,     ///< with the device server
     gathering,   ///< data-out is coming
     discarding,  ///< its outcome is known; data-out that was asked for is still coming (RFC 7143, 11.17.1)
+    fenced,      ///< its outcome is known; the answer waits behind another (RFC 7143, 4.2.2.3)
   };
 
   Phase phase = Phase::serving;
+  Link* link = nullptr;  ///< the connection it came on; null when that is gone, and nobody waits for an answer
   bool immediate = false;
   bool read = false;
   bool write = false;

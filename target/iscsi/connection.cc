@@ -50,10 +50,7 @@ struct Connection::Impl final : Link {
     state = ConnectionState::free;
     *alive = false;
     no_longer_half_open();
-    if (session && session->link() == this) {
-      session->unbind();
-      session->end();
-    }
+    if (session) std::exchange(session, nullptr)->lost(*this, false, "destroyed");
     context.sessions.connection_closed();
   }
 
@@ -63,10 +60,13 @@ struct Connection::Impl final : Link {
     if (!processing) announce();
   }
   std::uint64_t unsent() const override { return output.size(); }
+  void stop_reading() override {
+    if (full_feature()) enter(ConnectionState::in_logout);
+  }
   void finish(bool flush, std::string why) override;
   const std::string& peer() const override { return info.peer; }
 
-  /// Ends the connection from this side, and with it the session.
+  /// Ends the connection, and what the session makes of that follows.
   void lose(bool flush, std::string why);
   void enter(ConnectionState next) {
     assert(is_legal(state, next));
@@ -135,10 +135,8 @@ void Connection::Impl::finish(bool flush, std::string why) {
 }
 
 void Connection::Impl::lose(bool flush, std::string why) {
-  std::shared_ptr<Session> mine = session;
-  if (mine && mine->link() == this) mine->unbind();
+  if (std::shared_ptr<Session> mine = session) return mine->lost(*this, flush, std::move(why));
   finish(flush, std::move(why));
-  if (mine && !mine->link()) mine->end();
 }
 
 void Connection::Impl::process() {
@@ -163,20 +161,18 @@ void Connection::Impl::serve(Pdu& received, PduDecoder::Result result) {
   switch (result) {
     case PduDecoder::Result::need_more: return;
     case PduDecoder::Result::large_data: {
-      Session::Destination to = session ? session->destination(received) : Session::Destination{};
+      Session::Destination to = session ? session->destination(*this, received) : Session::Destination{};
       if (to.bytes.empty()) return decoder.gather();
       return decoder.place(to.bytes, std::move(to.owner));
     }
     case PduDecoder::Result::pdu:
       if (!session) return serve_login(received);
-      session->receive(received);
-      if (session && session->ending()) enter(ConnectionState::in_logout);
-      return;
-    case PduDecoder::Result::data_digest_error: return session->data_digest_failed(received);
+      return session->receive(*this, received);
+    case PduDecoder::Result::data_digest_error: return session->data_digest_failed(*this, received);
     case PduDecoder::Result::header_digest_error: return lose(false, "header digest error");
     case PduDecoder::Result::data_too_long:
       if (session) {
-        session->reject(received.bhs, RejectReason::protocol_error);
+        session->reject(*this, received.bhs, RejectReason::protocol_error);
       } else if (state == ConnectionState::in_login) {
         login->refuse(LoginStatus::initiator_error, "a data segment longer than 8192 bytes");
         send_login_response();
@@ -212,10 +208,9 @@ void Connection::Impl::serve_login(Pdu& received) {
 void Connection::Impl::send_login_response() {
   LoginResponseBhs answer = login->response();
   CommandWindow window(CmdSn(login->identity().cmd_sn), std::max(1u, context.directory.limits.command_window));
-  if (session) {
-    window = session->window();
-    answer.tsih = session->tsih();
-  }
+  const Session* theirs = session ? session.get() : context.sessions.named(login->identity());
+  if (theirs) window = theirs->window();
+  if (session) answer.tsih = session->tsih();
   answer.exp_cmd_sn = window.expected().value;
   answer.max_cmd_sn = window.max().value;
   answer.stat_sn = stat_sn.value;
@@ -227,10 +222,10 @@ void Connection::Impl::send_login_response() {
 void Connection::Impl::open_session() {
   no_longer_half_open();  // it is agreed on; what it may wait for is ours to end
   opening = true;
-  context.sessions.open(context.directory, login->identity(), login->negotiation(),
+  context.sessions.open(context.directory, login->identity(), login->negotiation().parameters(),
                         [this, living = alive](SessionRegistry::Opened opened) {
                           if (*living) return session_opened(std::move(opened));
-                          if (opened) (*opened)->end();
+                          if (opened) (*opened)->end_if_deserted();
                         });
 }
 
@@ -244,16 +239,16 @@ void Connection::Impl::session_opened(SessionRegistry::Opened opened) {
     return lose(true, "login refused");
   }
   session = std::move(*opened);
-  session->bind(*this, info.local);
+  session->join(*this, login->identity().cid, login->negotiation(), info.local);
   send_login_response();
-  const Parameters& agreed = session->parameters();
+  const Parameters& agreed = parameters();
   writer.set_digests(agreed.yes(Key::header_digest), agreed.yes(Key::data_digest));
   decoder.set_digests(agreed.yes(Key::header_digest), agreed.yes(Key::data_digest));
   decoder.set_max_data_segment_length(context.directory.limits.max_recv_data_segment_length);
   enter(ConnectionState::logged_in);
   const LoginIdentity& identity = session->identity();
-  base::log::info("{} {}: logged in to {}, TSIH {}", info.peer, identity.initiator_name,
-                  identity.target ? identity.target->name : std::string("discovery"), session->tsih());
+  base::log::info("{} {}: logged in to {}, TSIH {}, CID {}", info.peer, identity.initiator_name,
+                  identity.target ? identity.target->name : std::string("discovery"), session->tsih(), cid);
   login.reset();
   if (!processing) process();
 }
@@ -317,7 +312,7 @@ void Connection::tick(base::TimePoint now) {
     case ConnectionState::logged_in:
       if (impl.ping_sent) return impl.lose(false, "no answer to NOP-In");
       impl.ping_sent = now;
-      return impl.session->ping();
+      return impl.session->ping(impl);
     case ConnectionState::logout_requested:
       if (impl.logout_deadline) return drop("no logout in the time given");
       impl.logout_deadline = now + impl.logout_within;
@@ -332,7 +327,7 @@ void Connection::request_logout(std::chrono::seconds within) {
   if (impl.full_feature()) {
     if (impl.state == ConnectionState::logged_in) impl.enter(ConnectionState::logout_requested);
     impl.logout_within = within;
-    return impl.session->send_async(AsyncEvent::logout_request, static_cast<std::uint16_t>(within.count()));
+    return impl.session->send_async(impl, AsyncEvent::logout_request, static_cast<std::uint16_t>(within.count()));
   }
   if (impl.state != ConnectionState::in_logout) impl.lose(false, "shutting down");
 }
@@ -340,7 +335,7 @@ void Connection::request_logout(std::chrono::seconds within) {
 void Connection::drop(std::string reason) {
   Impl& impl = *impl_;
   bool tell = impl.full_feature();
-  if (tell) impl.session->send_async(AsyncEvent::drop_connection, 0);
+  if (tell) impl.session->send_async(impl, AsyncEvent::drop_connection, 0);
   impl.lose(tell, std::move(reason));
 }
 

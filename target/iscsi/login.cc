@@ -144,7 +144,7 @@ Login::Checked Login::identify(std::span<const TextPair> pairs) {
       return refused(LoginStatus::authorization_failure, "not among allowed_initiators");
     if (!identity_.target->device_server) return refused(LoginStatus::service_unavailable, "the target is not ready");
   }
-  negotiation_.emplace(directory_.limits, identity_.discovery);
+  negotiation_.emplace(directory_.limits, identity_.discovery, identity_.tsih == 0);
   identified_ = true;
   return {};
 }

@@ -12,6 +12,7 @@ namespace {
 constexpr std::uint8_t kLogin = kInSecurity | kInOperational;
 constexpr std::uint8_t kAnywhere = kLogin | kInFullFeature;
 constexpr std::uint8_t kOperationalNormal = kInOperational | kNotInDiscovery;
+constexpr std::uint8_t kSessionWide = kOperationalNormal | kLeadingOnly;
 constexpr std::uint64_t kMaxLength = kMaxDataSegmentLength;
 
 using enum KeyFunction;
@@ -21,7 +22,7 @@ constexpr std::array<KeyRow, kKeyCount> kTable{{
     {Key::auth_method, "AuthMethod", handled, kInSecurity},
     {Key::header_digest, "HeaderDigest", list_digest, kInOperational},
     {Key::data_digest, "DataDigest", list_digest, kInOperational},
-    {Key::max_connections, "MaxConnections", minimum, kOperationalNormal, 1, 65535, 1},
+    {Key::max_connections, "MaxConnections", minimum, kSessionWide, 1, 65535, 1},
     {Key::send_targets, "SendTargets", handled, kInFullFeature},
     {Key::target_name, "TargetName", handled, kLogin},
     {Key::initiator_name, "InitiatorName", handled, kLogin},
@@ -29,21 +30,21 @@ constexpr std::array<KeyRow, kKeyCount> kTable{{
     {Key::initiator_alias, "InitiatorAlias", declared_text, kAnywhere},
     {Key::target_address, "TargetAddress", target_only, 0},
     {Key::target_portal_group_tag, "TargetPortalGroupTag", target_only, 0},
-    {Key::initial_r2t, "InitialR2T", boolean_or, kOperationalNormal, 0, 1, 1},
-    {Key::immediate_data, "ImmediateData", boolean_and, kOperationalNormal, 0, 1, 1},
+    {Key::initial_r2t, "InitialR2T", boolean_or, kSessionWide, 0, 1, 1},
+    {Key::immediate_data, "ImmediateData", boolean_and, kSessionWide, 0, 1, 1},
     {Key::max_recv_data_segment_length, "MaxRecvDataSegmentLength", declared_number, kInOperational | kInFullFeature,
      512, kMaxLength, kDefaultMaxRecvDataSegmentLength},
-    {Key::max_burst_length, "MaxBurstLength", minimum, kOperationalNormal, 512, kMaxLength, 262144},
-    {Key::first_burst_length, "FirstBurstLength", minimum, kOperationalNormal, 512, kMaxLength, 65536},
-    {Key::default_time2wait, "DefaultTime2Wait", maximum, kOperationalNormal, 0, 3600, 2},
-    {Key::default_time2retain, "DefaultTime2Retain", minimum, kOperationalNormal, 0, 3600, 20},
-    {Key::max_outstanding_r2t, "MaxOutstandingR2T", minimum, kOperationalNormal, 1, 65535, 1},
-    {Key::data_pdu_in_order, "DataPDUInOrder", boolean_or, kOperationalNormal, 0, 1, 1},
-    {Key::data_sequence_in_order, "DataSequenceInOrder", boolean_or, kOperationalNormal, 0, 1, 1},
-    {Key::error_recovery_level, "ErrorRecoveryLevel", minimum, kOperationalNormal, 0, 2, 0},
+    {Key::max_burst_length, "MaxBurstLength", minimum, kSessionWide, 512, kMaxLength, 262144},
+    {Key::first_burst_length, "FirstBurstLength", minimum, kSessionWide, 512, kMaxLength, 65536},
+    {Key::default_time2wait, "DefaultTime2Wait", maximum, kSessionWide, 0, 3600, 2},
+    {Key::default_time2retain, "DefaultTime2Retain", minimum, kSessionWide, 0, 3600, 20},
+    {Key::max_outstanding_r2t, "MaxOutstandingR2T", minimum, kSessionWide, 1, 65535, 1},
+    {Key::data_pdu_in_order, "DataPDUInOrder", boolean_or, kSessionWide, 0, 1, 1},
+    {Key::data_sequence_in_order, "DataSequenceInOrder", boolean_or, kSessionWide, 0, 1, 1},
+    {Key::error_recovery_level, "ErrorRecoveryLevel", minimum, kSessionWide, 0, 2, 0},
     {Key::session_type, "SessionType", handled, kLogin},
-    {Key::task_reporting, "TaskReporting", list_reporting, kOperationalNormal},
-    {Key::protocol_level, "iSCSIProtocolLevel", minimum, kOperationalNormal, 0, 31, 1},
+    {Key::task_reporting, "TaskReporting", list_reporting, kSessionWide},
+    {Key::protocol_level, "iSCSIProtocolLevel", minimum, kSessionWide, 0, 31, 1},
     {Key::if_marker, "IFMarker", refused_no, kOperationalNormal},
     {Key::of_marker, "OFMarker", refused_no, kOperationalNormal},
     {Key::if_mark_int, "IFMarkInt", refused, kOperationalNormal},
@@ -113,10 +114,15 @@ std::uint64_t Negotiation::ours(Key key) const {
     case Key::max_outstanding_r2t: return ours_->max_outstanding_r2t;
     case Key::data_pdu_in_order:
     case Key::data_sequence_in_order: return 1;
-    case Key::max_connections:
+    case Key::max_connections: return ours_->max_connections_per_session;
     case Key::protocol_level: return 1;
     default: return 0;  // ErrorRecoveryLevel 0; no time to wait and, without recovery, none to retain
   }
+}
+
+void Negotiation::take_session_wide(const Parameters& session) {
+  for (const KeyRow& row : kTable)
+    if (row.use & kLeadingOnly) parameters_.set(row.key, session.value(row.key));
 }
 
 std::expected<void, std::string> Negotiation::exchange(std::span<const TextPair> offers, NegotiationStage stage,
@@ -158,6 +164,7 @@ std::expected<Negotiation::Reply, std::string> Negotiation::consider(const TextP
     negotiated_.set(bit);
   }
   if (discovery_ && (row->use & kNotInDiscovery)) return Reply{row, Answer::irrelevant};
+  if (!leading_ && (row->use & kLeadingOnly)) return Reply{row, Answer::irrelevant};
   Answer answer = evaluate(*row, offer.value);
   // Our own MaxRecvDataSegmentLength is told once, in the login.
   if (row->function == declared_number && answer == Answer::value && stage == NegotiationStage::full_feature)

@@ -71,6 +71,7 @@ enum KeyUse : std::uint8_t {
   kInOperational = 2,   ///< LoginOperationalNegotiation
   kInFullFeature = 4,   ///< Text requests
   kNotInDiscovery = 8,  ///< answered Irrelevant in discovery sessions
+  kLeadingOnly = 16,    ///< for the whole session: answered Irrelevant in a login that adds a connection
 };
 
 struct KeyRow {
@@ -92,8 +93,9 @@ enum class NegotiationStage : std::uint8_t { security, operational, full_feature
 class Parameters {
  public:
   Parameters();
-  std::uint32_t number(Key key) const { return static_cast<std::uint32_t>(values_[static_cast<std::size_t>(key)]); }
-  bool yes(Key key) const { return values_[static_cast<std::size_t>(key)] != 0; }
+  std::uint64_t value(Key key) const { return values_[static_cast<std::size_t>(key)]; }
+  std::uint32_t number(Key key) const { return static_cast<std::uint32_t>(value(key)); }
+  bool yes(Key key) const { return value(key) != 0; }
   void set(Key key, std::uint64_t value) { values_[static_cast<std::size_t>(key)] = value; }
 
  private:
@@ -102,7 +104,9 @@ class Parameters {
 
 class Negotiation {
  public:
-  Negotiation(const Limits& ours, bool discovery) : ours_(&ours), discovery_(discovery) {}
+  /// `leading`: of the login that opens the session (TSIH 0), not of one that adds or reinstates a connection.
+  Negotiation(const Limits& ours, bool discovery, bool leading = true)
+      : ours_(&ours), discovery_(discovery), leading_(leading) {}
 
   /// Answers all offers of one complete text, in their order; keys whose function is `handled` are passed over.
   /// Only what was offered is answered (WINDOWS: anything else makes it log in again, facts: windows-host 6.1).
@@ -111,6 +115,8 @@ class Negotiation {
                                             std::string& answers);
 
   const Parameters& parameters() const { return parameters_; }
+  /// The values that hold for the whole session are those of `session`.
+  void take_session_wide(const Parameters& session);
 
  private:
   enum class Answer : std::uint8_t { none, value, reject, irrelevant, not_understood, no };
@@ -127,6 +133,7 @@ class Negotiation {
 
   const Limits* ours_;
   bool discovery_;
+  bool leading_;
   Parameters parameters_;
   std::bitset<kKeyCount> negotiated_;
 };

@@ -57,6 +57,7 @@ struct Limits {
   std::uint32_t immediate_commands = 16;           ///< at once per session; beyond: Reject 06h
   std::uint32_t max_sessions = 1024;               ///< beyond: login status 0302h
   std::uint32_t max_connections = 4096;            ///< logged in or not; beyond: the socket is closed
+  std::uint16_t max_connections_per_session = 4;   ///< agreed on at most (RFC 7143, 13.2); beyond: 0206h
   std::uint32_t max_half_open_logins = 256;        ///< of them not logged in; beyond: the oldest is closed
   std::uint64_t max_session_data_out = 64u << 20;  ///< bytes gathered for one session's writes; beyond: no new R2T,
                                                    ///< but one write is always served

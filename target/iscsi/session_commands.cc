@@ -23,11 +23,12 @@ scsi::Sense aborted(scsi::AdditionalSense code, std::string rule) {
 
 }  // namespace
 
-void Session::scsi_command(Pdu& pdu) {
+void Session::scsi_command(Link& link, Pdu& pdu) {
   auto bhs = header_as<ScsiCommandBhs>(pdu.bhs);
-  // Where its data was received, if that is what arriving_ was for.
-  if (arriving_ && arriving_.get() != pdu.placed_in.get()) arriving_ = {};
+  // Where its data was received, if that is what `arriving` was for.
+  if (link.arriving && link.arriving.get() != pdu.placed_in.get()) link.arriving = {};
   Command& command = commands_.take(bhs.initiator_task_tag);
+  command.link = &link;
   command.immediate = pdu.bhs.immediate();
   if (command.immediate) ++immediate_in_progress_;
   command.read = (bhs.flags & kCommandRead) != 0;
@@ -44,7 +45,7 @@ void Session::scsi_command(Pdu& pdu) {
   if (auto sense = refuse_command(pdu, command)) return fail(command, std::move(*sense));
   command.lun = *scsi::decode_lun(bhs.lun);
   admit(command, pdu);
-  arriving_ = {};
+  link.arriving = {};
 }
 
 /// What is wrong with a command before its CDB is looked at.
@@ -58,18 +59,21 @@ std::optional<scsi::Sense> Session::refuse_command(const Pdu& pdu, const Command
                                         "additional header segments or both directions");
   }
   if (pdu.data.empty() && !command.unsolicited_open) return std::nullopt;
-  if (!pdu.data.empty() && (!command.write || !parameters().yes(Key::immediate_data)))
+  const Parameters& agreed = command.link->parameters();
+  if (!pdu.data.empty() && (!command.write || !agreed.yes(Key::immediate_data)))
     return aborted(AdditionalSense::unexpected_unsolicited_data, "immediate data was not agreed on");
-  if (command.unsolicited_open && parameters().yes(Key::initial_r2t))
+  if (command.unsolicited_open && agreed.yes(Key::initial_r2t))
     return aborted(AdditionalSense::unexpected_unsolicited_data, "unsolicited data was not agreed on");
-  if (pdu.data.size() > std::min(parameters().number(Key::first_burst_length), command.expected_length))
+  if (pdu.data.size() > std::min(agreed.number(Key::first_burst_length), command.expected_length))
     return aborted(AdditionalSense::unexpected_unsolicited_data, "more immediate data than FirstBurstLength or EDTL");
   return std::nullopt;
 }
 
 /// Whether `more` bytes of data would be too many beside what all sessions have under way.
 bool Session::crowded(std::uint64_t more) const {
-  return !registry_.data_in_flight().admits(in_flight_.bytes() + link_->unsent(), more, registry_.size());
+  std::uint64_t own = in_flight_.bytes();
+  for (const Link* link : links_) own += link->unsent();
+  return !registry_.data_in_flight().admits(own, more, registry_.size());
 }
 
 void Session::admit(Command& command, const Pdu& pdu) {
@@ -93,7 +97,7 @@ void Session::admit(Command& command, const Pdu& pdu) {
 
 /// The device server has ended the task: answer, or swallow first what is still to come.
 void Session::settle(Command& command) {
-  if (!link_ || command.status == scsi::Status::task_aborted) return forget(command);
+  if (!command.link || command.status == scsi::Status::task_aborted) return forget(command);
   conclude(command);
 }
 
@@ -106,7 +110,7 @@ void Session::completed(scsi::Task& task) {
 /// Ends a command that the device server does not have, or has not begun.
 void Session::fail(Command& command, scsi::Sense sense) {
   auto lun = scsi::decode_lun(command.lun_field);
-  base::log::info("{}: CDB {:02X}h from {} to LUN {}, task tag {:08X}h: {}: {}", link_->peer(), command.cdb[0],
+  base::log::info("{}: CDB {:02X}h from {} to LUN {}, task tag {:08X}h: {}: {}", command.link->peer(), command.cdb[0],
                   identity_.initiator_name, lun ? fmt::format("{}", static_cast<unsigned>(*lun)) : "of another form",
                   command.tag, scsi::describe(sense), sense.rule);
   if (command.phase == Command::Phase::gathering) server_->withdraw(command);
@@ -123,6 +127,8 @@ void Session::conclude(Command& command) {
 }
 
 void Session::respond(Command& command) {
+  if (fence_up_) [[unlikely]]
+    return wait_behind_fence(command);
   // The window opens with this answer, not with the next.
   if (command.immediate) {
     --immediate_in_progress_;
@@ -140,7 +146,7 @@ void Session::respond(Command& command) {
       command.read ? std::min<std::uint64_t>(command.data_in.size(), command.expected_length) : 0);
   if (length == 0 || !send_data_in(command, length, flags, residual))
     send_response(command, flags, residual, command.r2t_sn);
-  Link& link = *link_;
+  Link& link = *command.link;
   in_flight_.remove(command.in_flight);
   reading_bytes_ -= command.reading;
   if (command.charged > 0) {
@@ -156,8 +162,9 @@ void Session::respond(Command& command) {
 /// Sends `length` bytes of data-in; GOOD status goes with the last of them (RFC 7143, 4.2.3.3), then true.
 bool Session::send_data_in(Command& command, std::uint32_t length, std::uint8_t residual_flags,
                            std::uint32_t residual) {
-  std::uint32_t segment = parameters().number(Key::max_recv_data_segment_length);
-  std::uint32_t burst = parameters().number(Key::max_burst_length);
+  Link& link = *command.link;
+  std::uint32_t segment = link.parameters().number(Key::max_recv_data_segment_length);
+  std::uint32_t burst = link.parameters().number(Key::max_burst_length);
   bool collapse = command.status == scsi::Status::good;
   SegmentCursor cursor;
   std::uint32_t in_burst = 0;
@@ -177,11 +184,11 @@ bool Session::send_data_in(Command& command, std::uint32_t length, std::uint8_t 
       bhs.flags |= kDataInStatus | residual_flags;
       bhs.status = static_cast<std::uint8_t>(command.status);
       bhs.residual_count = residual;
-      stamp_status(bhs);
+      stamp_status(link, bhs);
     } else {
       stamp(bhs);
     }
-    link_->writer.put(bhs, command.data_in, cursor, run);
+    link.writer.put(bhs, command.data_in, cursor, run);
     offset += run;
   }
   return collapse;
@@ -190,26 +197,28 @@ bool Session::send_data_in(Command& command, std::uint32_t length, std::uint8_t 
 /// `data_sn` is how many R2T and Data-In PDUs the command had (ExpDataSN, RFC 7143, 11.4.8).
 void Session::send_response(Command& command, std::uint8_t residual_flags, std::uint32_t residual,
                             std::uint32_t data_sn) {
+  Link& link = *command.link;
   ScsiResponseBhs bhs;
   bhs.flags |= residual_flags;
   bhs.status = static_cast<std::uint8_t>(command.status);
   bhs.initiator_task_tag = command.tag;
   bhs.exp_data_sn = data_sn;
   bhs.residual_count = residual;
-  stamp_status(bhs);
+  stamp_status(link, bhs);
   // Sense data may go with GOOD, too (SPC-4 6.4.2, G_SENSE).
   bool sensed = command.status == scsi::Status::good && command.sense.key != scsi::SenseKey::no_sense;
-  if (command.status != scsi::Status::check_condition && !sensed) return link_->writer.put(bhs);
+  if (command.status != scsi::Status::check_condition && !sensed) return link.writer.put(bhs);
   std::vector<std::uint8_t> sense = server_->sense_data(command);
   std::vector<std::uint8_t> data;
   base::ByteWriter writer(data);
   writer.layout(SenseHead{static_cast<std::uint16_t>(sense.size())});
   writer.bytes(sense);
-  link_->writer.put(bhs, data);
+  link.writer.put(bhs, data);
 }
 
 /// The command is over without an answer.
 void Session::forget(Command& command) {
+  if (command.phase == Command::Phase::fenced) std::erase(fenced_, command.tag);
   if (command.immediate) {
     --immediate_in_progress_;
   } else {
@@ -219,7 +228,7 @@ void Session::forget(Command& command) {
   reading_bytes_ -= command.reading;
   gathered_bytes_ -= command.charged;
   commands_.release(command);
-  if (link_ && !ending_) retry_deferred();
+  if (!ending_) retry_deferred();
 }
 
 }  // namespace iscsi

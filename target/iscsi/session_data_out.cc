@@ -22,20 +22,20 @@ scsi::Sense data_phase_error(std::string rule) {
 
 }  // namespace
 
-Session::Destination Session::destination(const Pdu& pdu) {
+Session::Destination Session::destination(Link& link, const Pdu& pdu) {
   std::size_t length = pdu.bhs.data_segment_length;
   if (!server_) return {};
   if (pdu.bhs.code() == Opcode::scsi_command) {
     auto bhs = header_as<ScsiCommandBhs>(pdu.bhs);
-    if (!(bhs.flags & kCommandWrite) || length > parameters().number(Key::first_burst_length)) return {};
+    if (!(bhs.flags & kCommandWrite) || length > link.parameters().number(Key::first_burst_length)) return {};
     std::size_t announced = bhs.expected_data_transfer_length;
-    arriving_ = buffers_->take(std::max(length, std::min(announced, kTrustedLength)));
-    return {arriving_->bytes().first(length), arriving_};
+    link.arriving = buffers_->take(std::max(length, std::min(announced, kTrustedLength)));
+    return {link.arriving->bytes().first(length), link.arriving};
   }
   if (pdu.bhs.code() != Opcode::data_out) return {};
   auto bhs = header_as<DataOutBhs>(pdu.bhs);
   Command* command = commands_.find(bhs.initiator_task_tag);
-  if (!command || command->phase != Command::Phase::gathering || !command->buffer) return {};
+  if (!command || command->link != &link || command->phase != Command::Phase::gathering || !command->buffer) return {};
   std::uint64_t offset = bhs.buffer_offset;
   if (offset + length > std::min<std::uint64_t>(command->wanted, command->buffer->capacity())) return {};
   return {command->buffer->bytes().subspan(offset, length), command->buffer};
@@ -46,7 +46,7 @@ void Session::gather(Command& command, const Pdu& pdu) {
   command.phase = Command::Phase::gathering;
   command.wanted = static_cast<std::uint32_t>(
       command.write ? std::min<std::uint64_t>(command.expected_length, command.data_out_length) : 0);
-  base::Ref<base::DataBuffer> arrived = std::exchange(arriving_, {});
+  base::Ref<base::DataBuffer> arrived = std::exchange(command.link->arriving, {});
   if (!command.unsolicited_open && command.unsolicited >= command.wanted) {
     // The usual small write: the data stays where it was received.
     return run(command, pdu.data.first(command.wanted), pdu.placed_in);
@@ -59,7 +59,8 @@ void Session::gather(Command& command, const Pdu& pdu) {
     } else {
       // Unsolicited data has to be taken, whatever is being gathered already: FirstBurstLength and the command window
       // bound it. Room for the rest comes with reserve().
-      command.buffer = buffers_->take(std::min(command.wanted, parameters().number(Key::first_burst_length)));
+      command.buffer =
+          buffers_->take(std::min(command.wanted, command.link->parameters().number(Key::first_burst_length)));
     }
     keep(command, 0, pdu.data);
   }
@@ -112,8 +113,9 @@ void Session::proceed(Command& command) {
 }
 
 void Session::send_r2ts(Command& command) {
-  std::uint32_t burst = parameters().number(Key::max_burst_length);
-  std::uint32_t most = parameters().number(Key::max_outstanding_r2t);
+  Link& link = *command.link;
+  std::uint32_t burst = link.parameters().number(Key::max_burst_length);
+  std::uint32_t most = link.parameters().number(Key::max_outstanding_r2t);
   while (command.r2ts.size() < most && command.next_offset < command.wanted) {
     if (++last_target_transfer_tag_ == kReservedTag) last_target_transfer_tag_ = 1;
     OutstandingR2t& r2t = command.r2ts.emplace_back();
@@ -129,10 +131,10 @@ void Session::send_r2ts(Command& command) {
     bhs.buffer_offset = r2t.offset;
     bhs.desired_data_transfer_length = r2t.length;
     stamp(bhs);
-    bhs.stat_sn = link_->stat_sn.value;  // the next one, not used up (RFC 7143, 11.8.3)
-    link_->writer.put(bhs);
+    bhs.stat_sn = link.stat_sn.value;  // the next one, not used up (RFC 7143, 11.8.3)
+    link.writer.put(bhs);
   }
-  link_->output_added();
+  link.output_added();
 }
 
 void Session::retry_deferred() {
@@ -145,12 +147,15 @@ void Session::retry_deferred() {
   }
 }
 
-void Session::data_out(const Pdu& pdu) {
+void Session::data_out(Link& link, const Pdu& pdu) {
   auto bhs = header_as<DataOutBhs>(pdu.bhs);
   if (Command* command = commands_.find(bhs.initiator_task_tag)) {
+    // The data of a command comes on the command's connection (RFC 7143, 4.2.5.1).
+    if (command->link != &link) return reject(link, pdu.bhs, RejectReason::protocol_error);
     switch (command->phase) {
       case Command::Phase::discarding: return discard(*command, bhs);
-      case Command::Phase::serving: break;
+      case Command::Phase::serving:
+      case Command::Phase::fenced: break;
       case Command::Phase::gathering:
         return bhs.target_transfer_tag == kReservedTag ? unsolicited_data(*command, pdu)
                                                        : solicited_data(*command, pdu);
@@ -159,11 +164,12 @@ void Session::data_out(const Pdu& pdu) {
   auto held = std::ranges::find_if(
       held_, [&](const Held& each) { return each.bhs.initiator_task_tag == bhs.initiator_task_tag && !each.plug; });
   if (held != held_.end()) {
+    if (held->link != &link) return reject(link, pdu.bhs, RejectReason::protocol_error);
     held->data_outs.push_back({pdu.bhs, {pdu.data.begin(), pdu.data.end()}});
     return held_more(sizeof(Held::DataOut) + pdu.data.size());
   }
   // Data of a task that was aborted, or refused for its CmdSN: nobody wants it any more.
-  base::log::debug("{}: Data-Out for task tag {:08X}h, which is not waiting for data", link_->peer(),
+  base::log::debug("{}: Data-Out for task tag {:08X}h, which is not waiting for data", link.peer(),
                    bhs.initiator_task_tag.value());
 }
 
@@ -178,7 +184,7 @@ void Session::unsolicited_data(Command& command, const Pdu& pdu) {
   }
   bool final = (bhs.flags & kFinal) != 0;
   if (final) command.unsolicited_open = false;
-  std::uint32_t limit = std::min(parameters().number(Key::first_burst_length), command.expected_length);
+  std::uint32_t limit = std::min(command.link->parameters().number(Key::first_burst_length), command.expected_length);
   auto length = static_cast<std::uint32_t>(pdu.data.size());
   if (bhs.data_sn != command.unsolicited_data_sn || bhs.buffer_offset != command.unsolicited ||
       length > limit - command.unsolicited) {
@@ -198,7 +204,7 @@ void Session::solicited_data(Command& command, const Pdu& pdu) {
   auto bhs = header_as<DataOutBhs>(pdu.bhs);
   auto r2t = std::ranges::find(command.r2ts, bhs.target_transfer_tag.value(), &OutstandingR2t::target_transfer_tag);
   if (r2t == command.r2ts.end()) {
-    base::log::info("{}: Data-Out for task tag {:08X}h answers no R2T", link_->peer(), command.tag);
+    base::log::info("{}: Data-Out for task tag {:08X}h answers no R2T", command.link->peer(), command.tag);
     return;
   }
   auto length = static_cast<std::uint32_t>(pdu.data.size());
@@ -251,14 +257,15 @@ void Session::discard(Command& command, const DataOutBhs& bhs) {
   conclude(command);
 }
 
-void Session::data_digest_failed(const Pdu& pdu) {
-  arriving_ = {};
-  reject(pdu.bhs, RejectReason::data_digest_error);
+void Session::data_digest_failed(Link& link, const Pdu& pdu) {
+  link.arriving = {};
+  reject(link, pdu.bhs, RejectReason::data_digest_error);
   // A command with bad immediate data was not received: its CmdSN stays open (RFC 7143, 11.17.1).
   if (!server_ || pdu.bhs.code() != Opcode::data_out) return;
   auto bhs = header_as<DataOutBhs>(pdu.bhs);
   Command* command = commands_.find(bhs.initiator_task_tag);
-  if (!command || command->phase == Command::Phase::serving) return;
+  if (!command || command->link != &link) return;
+  if (command->phase == Command::Phase::serving || command->phase == Command::Phase::fenced) return;
   if (command->phase == Command::Phase::discarding) return discard(*command, bhs);
   if (bhs.flags & kFinal) {
     if (bhs.target_transfer_tag == kReservedTag) command->unsolicited_open = false;

@@ -10,8 +10,17 @@ namespace {
 /// Idle data-out buffers kept for the next writes.
 constexpr std::size_t kMaxIdleBufferBytes = 64 << 20;
 
+bool same_initiator_port(const LoginIdentity& a, const LoginIdentity& b) {
+  return a.initiator_name == b.initiator_name && a.isid == b.isid;
+}
+
+/// A session is between two ports: one initiator name and ISID, one portal group of a target (RFC 7143, 4.4.3).
+bool same_target_port(const LoginIdentity& a, const LoginIdentity& b) {
+  return a.target == b.target && a.discovery == b.discovery;
+}
+
 bool same_session(const LoginIdentity& a, const LoginIdentity& b) {
-  return a.initiator_name == b.initiator_name && a.isid == b.isid && a.target == b.target && a.discovery == b.discovery;
+  return same_initiator_port(a, b) && same_target_port(a, b);
 }
 
 }  // namespace
@@ -31,8 +40,10 @@ std::vector<SessionInfo> SessionRegistry::list() const {
   std::vector<SessionInfo> all;
   for (const auto& [tsih, session] : sessions_) {
     const LoginIdentity& identity = session->identity();
+    std::vector<std::string> peers;
+    for (const Link* link : session->links()) peers.push_back(link->peer());
     all.push_back({identity.initiator_name, identity.target ? identity.target->name : std::string(), identity.isid,
-                   tsih, session->link() ? session->link()->peer() : std::string(), session->commands()});
+                   tsih, std::move(peers), session->commands()});
   }
   return all;
 }
@@ -53,15 +64,15 @@ std::uint16_t SessionRegistry::next_tsih() {
   return last_tsih_;
 }
 
-void SessionRegistry::open(const Directory& directory, const LoginIdentity& identity, const Negotiation& negotiation,
+void SessionRegistry::open(const Directory& directory, const LoginIdentity& identity, const Parameters& parameters,
                            std::move_only_function<void(Opened)> done) {
-  if (identity.tsih != 0) return reinstate_connection(identity, negotiation, std::move(done));
+  if (identity.tsih != 0) return add_connection(identity, std::move(done));
   if (auto old = find_same(identity)) {
     // Session reinstatement: the old one's tasks are dead before the new one's first command (RFC 7143, 6.3.5).
     if (!old->ending()) old->drop(false, "session reinstatement");
     if (find_same(identity)) {
-      waiting_.push_back({old.get(), [this, &directory, identity, negotiation, done = std::move(done)]() mutable {
-                            open(directory, identity, negotiation, std::move(done));
+      waiting_.push_back({old.get(), [this, &directory, identity, parameters, done = std::move(done)]() mutable {
+                            open(directory, identity, parameters, std::move(done));
                           }});
       return;
     }
@@ -71,25 +82,33 @@ void SessionRegistry::open(const Directory& directory, const LoginIdentity& iden
     return done(std::unexpected(LoginStatus::out_of_resources));
   std::uint16_t tsih = next_tsih();
   auto session =
-      std::make_shared<Session>(Session::Config{directory, *this, buffers_->pool, identity, negotiation, tsih});
+      std::make_shared<Session>(Session::Config{directory, *this, buffers_->pool, identity, parameters, tsih});
   sessions_.emplace(tsih, session);
   done(std::move(session));
 }
 
-void SessionRegistry::reinstate_connection(const LoginIdentity& identity, const Negotiation& negotiation,
-                                           std::move_only_function<void(Opened)> done) {
+const Session* SessionRegistry::named(const LoginIdentity& identity) const {
   auto found = sessions_.find(identity.tsih);
-  if (found == sessions_.end() || found->second->ending() || !same_session(found->second->identity(), identity))
+  return found != sessions_.end() && same_session(found->second->identity(), identity) ? found->second.get() : nullptr;
+}
+
+void SessionRegistry::add_connection(const LoginIdentity& identity, std::move_only_function<void(Opened)> done) {
+  auto found = sessions_.find(identity.tsih);
+  if (found == sessions_.end() || found->second->ending() || !same_initiator_port(found->second->identity(), identity))
     return done(std::unexpected(LoginStatus::session_does_not_exist));
   std::shared_ptr<Session> session = found->second;
-  // Another CID would be a second connection, and MaxConnections is 1.
-  if (session->identity().cid != identity.cid) return done(std::unexpected(LoginStatus::too_many_connections));
-  session->replace_link("connection reinstatement");
-  session->restart([session, identity, negotiation, done = std::move(done)]() mutable {
-    if (session->ending() || session->link()) return done(std::unexpected(LoginStatus::session_does_not_exist));
-    session->renegotiated(identity, negotiation);
-    done(session);
-  });
+  if (!same_target_port(session->identity(), identity))
+    return done(std::unexpected(LoginStatus::cannot_include_in_session));
+  if (Link* old = session->find(identity.cid)) {
+    // Connection reinstatement is a logout of the old one (RFC 7143, 6.3.4 and 11.14). Then it is seen afresh what is
+    // there: another login may have come first.
+    return session->remove(*old, false, "connection reinstatement", [this, identity, done = std::move(done)]() mutable {
+      add_connection(identity, std::move(done));
+    });
+  }
+  if (session->links().size() >= session->max_connections())
+    return done(std::unexpected(LoginStatus::too_many_connections));
+  done(std::move(session));
 }
 
 void SessionRegistry::left(Session& session) {

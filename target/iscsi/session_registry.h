@@ -20,7 +20,7 @@
 
 namespace iscsi {
 
-class Negotiation;
+class Parameters;
 class Session;
 struct LoginIdentity;
 
@@ -30,7 +30,7 @@ struct SessionInfo {
   std::string target_name;  ///< empty: a discovery session
   Isid isid{};
   std::uint16_t tsih = 0;
-  std::string peer;  ///< of its connection; empty while the session is being ended
+  std::vector<std::string> peers;  ///< of its connections; none while the session is being ended
   std::size_t commands = 0;
 };
 
@@ -55,11 +55,15 @@ class SessionRegistry {
   DataInFlight& data_in_flight() { return data_in_flight_; }
 
   using Opened = std::expected<std::shared_ptr<Session>, LoginStatus>;
-  /// Opens the session of a login that is agreed on, or takes up an existing one (TSIH not 0: connection
-  /// reinstatement). `done` is called when no task of a session or connection that has to give way is left, perhaps
-  /// from inside. Errors: session_does_not_exist, too_many_connections, out_of_resources.
-  void open(const Directory& directory, const LoginIdentity& identity, const Negotiation& negotiation,
+  /// Opens the session of a login that is agreed on, or finds the one it adds a connection to (TSIH not 0); its CID may
+  /// be in use: connection reinstatement. `done` is called when no task of a session or connection that has to give way
+  /// is left, perhaps from inside; the session is to be joined at once, or end_if_deserted() called. Errors:
+  /// session_does_not_exist, cannot_include_in_session, too_many_connections, out_of_resources.
+  void open(const Directory& directory, const LoginIdentity& identity, const Parameters& parameters,
             std::move_only_function<void(Opened)> done);
+  /// The session that a login with a TSIH names, if it is that initiator's: what its Login Responses tell of the
+  /// command window.
+  const Session* named(const LoginIdentity& identity) const;
 
   // For sessions.
 
@@ -74,8 +78,7 @@ class SessionRegistry {
     std::move_only_function<void()> proceed;
   };
 
-  void reinstate_connection(const LoginIdentity& identity, const Negotiation& negotiation,
-                            std::move_only_function<void(Opened)> done);
+  void add_connection(const LoginIdentity& identity, std::move_only_function<void(Opened)> done);
   std::shared_ptr<Session> find_same(const LoginIdentity& identity) const;
   std::uint16_t next_tsih();
 

@@ -7,7 +7,8 @@
 
 #include <random>
 
-#include "test/iscsi/conversation.h"
+#include "target/iscsi/serial.h"
+#include "test/iscsi/several_peers.h"
 
 using namespace test;
 
@@ -139,6 +140,44 @@ TEST_SUITE("iscsi garbage") {
       peer.login();
       peer.send_command(test_unit_ready(), 0x80, 0);
       CHECK(peer.answers().size() == 1);
+    }
+  }
+
+  TEST_CASE("Random PDUs and logins on several connections of a session never do harm") {
+    constexpr std::uint64_t kSeed = 4714;
+    MESSAGE("seed ", kSeed);
+    std::mt19937_64 random(kSeed);
+    for (bool blocking : {false, true}) {
+      DeviceOptions options;
+      options.blocking = blocking;
+      Array array(options);
+      for (int round = 0; round < 150; ++round) {
+        SeveralPeers peers(array, 1 + random() % 4, static_cast<std::uint32_t>(random()),
+                           pairs("InitialR2T=No", "MaxOutstandingR2T=4"));
+        for (int i = 0; i < 80; ++i) {
+          if (random() % 20 == 0 && peers.size() < 12) {
+            Peer& added = peers.unconnected(static_cast<std::uint16_t>(1 + random() % 5));
+            added.send(added.login_request(0x87),
+                       pairs("InitiatorName=iqn.2025-01.example:host", "TargetName=iqn.2025-01.example:target"));
+          }
+          Peer& peer = peers[random() % peers.size()];
+          peer.cmd_sn = peers.cmd_sn;
+          peer.feed(noise(random, peer));
+          if (random() % 100 == 0 && !peer.finished_flag) peer.connection().peer_closed();
+          while (array.device.executor.held() > 0 && random() % 2) array.device.executor.run();
+          for (std::size_t at = 0; at < peers.size(); ++at) {
+            for (const Answer& each : peers[at].answers()) {
+              iscsi::CmdSn expected(each.as<iscsi::ScsiResponseBhs>().exp_cmd_sn);
+              if (expected.after(iscsi::CmdSn(peers.cmd_sn))) peers.cmd_sn = expected.value;
+            }
+          }
+        }
+        for (std::size_t at = 0; at < peers.size(); ++at) peers[at].close();
+        array.device.executor.run_all();
+        REQUIRE(array.sessions.size() == 0);
+      }
+      Peer peer(array);
+      peer.login();
     }
   }
 }

@@ -91,7 +91,7 @@ TEST_SUITE("iscsi login") {
     CHECK(last.line() ==
           "LoginResponse 87 status=0000 HeaderDigest=None DataDigest=None ErrorRecoveryLevel=0 InitialR2T=No "
           "ImmediateData=Yes MaxRecvDataSegmentLength=262144 MaxBurstLength=262144 FirstBurstLength=65536 "
-          "MaxConnections=1 MaxOutstandingR2T=8 DefaultTime2Wait=0 DefaultTime2Retain=0");
+          "MaxConnections=4 MaxOutstandingR2T=8 DefaultTime2Wait=0 DefaultTime2Retain=0");
     auto bhs = last.as<iscsi::LoginResponseBhs>();
     CHECK(bhs.tsih != 0);
     CHECK(bhs.isid == peer.isid);

@@ -49,7 +49,7 @@ constexpr Row kAnswers[] = {
     {"HeaderDigest=crc32c", "HeaderDigest=Reject|"},
     {"DataDigest=CRC32C,None", "DataDigest=CRC32C|"},
     {"DataDigest=none", "DataDigest=Reject|"},
-    {"MaxConnections=32", "MaxConnections=1|"},
+    {"MaxConnections=32", "MaxConnections=4|"},
     {"MaxConnections=1", "MaxConnections=1|"},
     {"MaxConnections=0", "MaxConnections=Reject|"},
     {"MaxConnections=65536", "MaxConnections=Reject|"},
@@ -206,6 +206,29 @@ TEST_SUITE("iscsi negotiation") {
     CHECK(exchange("HeaderDigest=CRC32C", NegotiationStage::operational, true).answers == "HeaderDigest=CRC32C|");
     CHECK(exchange("MaxRecvDataSegmentLength=65536", NegotiationStage::operational, true).answers ==
           "MaxRecvDataSegmentLength=262144|");
+  }
+
+  TEST_CASE("In a login that adds a connection keys of the whole session are irrelevant, and are taken from it") {
+    Limits limits;
+    Negotiation adding(limits, false, false);
+    for (const KeyRow& row : key_table()) {
+      if (!(row.use & kLeadingOnly)) continue;
+      std::string name(row.name);
+      CAPTURE(name);
+      std::string answers;
+      std::string offer = name + "=1";
+      auto offered = parse_text(offer);
+      REQUIRE(adding.exchange(*offered, NegotiationStage::operational, answers));
+      CHECK(answers == name + "=Irrelevant" + '\0');
+    }
+    std::string answers;
+    std::string offers = "HeaderDigest=CRC32C\0MaxRecvDataSegmentLength=1024\0"s;
+    auto own = parse_text(offers);
+    REQUIRE(adding.exchange(*own, NegotiationStage::operational, answers));
+    adding.take_session_wide(exchange("MaxBurstLength=8192\0HeaderDigest=None\0"s).parameters);
+    CHECK(adding.parameters().number(Key::max_burst_length) == 8192);
+    CHECK(adding.parameters().yes(Key::header_digest));
+    CHECK(adding.parameters().number(Key::max_recv_data_segment_length) == 1024);
   }
 
   TEST_CASE("A key in the wrong stage is rejected") {

@@ -1,6 +1,7 @@
 // A session's life: reinstatement, logout, NOP, asynchronous messages, rejects, the end of connections.
 //
-// Not tested, and why: several connections per session and ErrorRecoveryLevel above 0, which are negotiated away.
+// Not tested, and why: several connections per session (multiple_connections_test.cc, connection_end_test.cc);
+// ErrorRecoveryLevel above 0, which is negotiated away.
 #include <doctest/doctest.h>
 
 #include <optional>
@@ -78,7 +79,7 @@ TEST_SUITE("iscsi session") {
     auto list = array.sessions.list();
     CHECK(list.size() == 3);
     CHECK(list[0].target_name == kTarget);
-    CHECK(list[0].peer == "198.51.100.9:40000");
+    CHECK(list[0].peers == Lines{"198.51.100.9:40000"});
   }
 
   TEST_CASE("ISID 0 is an ISID") {
@@ -131,9 +132,11 @@ TEST_SUITE("iscsi session") {
     CHECK(answer.as<iscsi::LoginResponseBhs>().status == 0);
     CHECK(answer.as<iscsi::LoginResponseBhs>().tsih == old.tsih);
     CHECK(answer.as<iscsi::LoginResponseBhs>().exp_cmd_sn == old.cmd_sn);
-    // The same I_T nexus: no unit attention.
+    // The same I_T nexus: what it is told is that tasks have ended (RFC 7143, 11.14.5).
     young.send_command(test_unit_ready(), kNone, 0);
-    CHECK(young.told() == Lines{"Response 00 itt=1"});
+    CHECK(young.told() == Lines{"Response 02 itt=1 sense=06/47/7F"});
+    young.send_command(test_unit_ready(), kNone, 0, {}, 1);
+    CHECK(young.told() == Lines{"Response 00 itt=2"});
     old.close();
     CHECK(array.sessions.size() == 1);
   }

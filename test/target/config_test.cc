@@ -98,6 +98,7 @@ command_window = 32
 immediate_commands = 4
 max_sessions = 5
 max_connections = 6
+max_connections_per_session = 7
 max_half_open_logins = 5
 max_session_data_out = "32M"
 login_timeout_s = 7
@@ -174,6 +175,7 @@ TEST_CASE("every limit and every key of tokens is taken over") {
   CHECK(config.limits.immediate_commands == 4);
   CHECK(config.limits.max_sessions == 5);
   CHECK(config.limits.max_connections == 6);
+  CHECK(config.limits.max_connections_per_session == 7);
   CHECK(config.limits.max_half_open_logins == 5);
   CHECK(config.limits.max_session_data_out == 32u << 20);
   CHECK(config.limits.login_timeout.count() == 7);
