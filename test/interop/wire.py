@@ -1,6 +1,6 @@
 """A small iSCSI initiator in plain Python, for what no real initiator sends: raw CDBs, broken PDUs, stalls.
 
-One connection, no digests, one command at a time. RFC 7143 section numbers in the comments.
+A connection at a time, no digests, one command at a time. RFC 7143 section numbers in the comments.
 """
 import socket
 import struct
@@ -106,28 +106,32 @@ class Connection:
 
 
 class Session(Connection):
-    """A normal session in full feature phase."""
+    """A normal session in full feature phase; with `joins`, a further connection of that one, which shares its CmdSN
+    and task tags as the caller sees to it."""
 
-    def __init__(self, target, initiator="iqn.2026-01.example.odx:interop", isid=b"\x80\x00\x00\x00\x00\x01"):
+    def __init__(self, target, initiator="iqn.2026-01.example.odx:interop", isid=b"\x80\x00\x00\x00\x00\x01",
+                 joins=None):
         super().__init__(target.host, target.port)
         self.target = target
-        self.task_tag = 1
-        self.command_number = 1
+        self.task_tag = joins.task_tag if joins else 1
+        self.command_number = joins.command_number if joins else 1
+        self.session_handle = joins.session_handle if joins else 0
+        self.connection_number = joins.connection_number + 1 if joins else 0
         self.expected_status_number = 0
         self._login({"InitiatorName": initiator, "SessionType": "Normal", "TargetName": target.iqn,
                      "HeaderDigest": "None", "DataDigest": "None", "InitialR2T": "Yes", "ImmediateData": "Yes",
                      "MaxRecvDataSegmentLength": "262144", "MaxBurstLength": "1048576",
-                     "FirstBurstLength": "65536", "ErrorRecoveryLevel": "0"}, isid)
+                     "FirstBurstLength": "65536", "MaxConnections": "8", "ErrorRecoveryLevel": "0"}, isid)
 
     def _login(self, keys, isid):
         text = b"".join(f"{key}={value}\0".encode() for key, value in keys.items())
-        tsih = 0
+        tsih = self.session_handle
         for _ in range(4):  # a target may want another round before it agrees to the transition
             bhs = bytearray(BHS)
             bhs[0] = LOGIN_REQUEST | 0x40
             bhs[1] = 0x87  # T, from operational negotiation to full feature phase (11.12)
             bhs[8:14] = isid
-            struct.pack_into(">HIHHII", bhs, 14, tsih, self.task_tag, 0, 0, self.command_number,
+            struct.pack_into(">HIHHII", bhs, 14, tsih, self.task_tag, self.connection_number, 0, self.command_number,
                              self.expected_status_number)
             self.send(pdu_bytes(bhs, text))
             response = self.receive_pdu()
@@ -135,6 +139,7 @@ class Session(Connection):
                 raise Closed(f"login refused: {response.bhs.hex()} {response.data!r}")
             self._note_status_number(response)
             if response.bhs[1] & 0x80:
+                self.session_handle = int.from_bytes(response.bhs[14:16], "big")
                 return
             tsih = int.from_bytes(response.bhs[14:16], "big")
             text = b""

@@ -531,6 +531,25 @@ class Neighbours(SystemTest):
             worker.close()
         self.assertIn("Too many open files", self.log_path.read_text())
 
+    def test_two_connections_of_a_session_are_one_stream_of_commands(self):
+        with self.odxd("memory:64M") as odxd:
+            first = Session(odxd).clear_unit_attentions()
+            second = Session(odxd, joins=first)
+            for block in range(100):
+                data = block.to_bytes(2, "big") * (BLOCK // 2)
+                write = first.command_pdu(write16(block, 1), data)
+                second.task_tag, second.command_number = first.task_tag, first.command_number
+                second.send(second.command_pdu(read16(block, 1), data_in=BLOCK))
+                first.send(write)
+                self.assertEqual(second.answer().data, data)
+                self.assertEqual(first.answer().status, GOOD)
+                first.task_tag, first.command_number = second.task_tag, second.command_number
+            second.socket.close()
+            message = first.receive_pdu()
+            self.assertEqual((message.opcode, message.bhs[36]), (ASYNC, 3))
+            self.assertTrue(first.closed_within(5))
+            self.assert_works(Session(odxd).clear_unit_attentions())
+
     def test_a_session_logged_in_twice_replaces_itself_and_spares_the_others(self):
         with self.odxd("memory:64M") as odxd:
             other = Session(odxd, initiator=HOST + "other").clear_unit_attentions()
