@@ -1,7 +1,7 @@
-// A whole connection after its login: any PDUs in full-feature phase, in any split, on stores that answer at once or
-// later. The input is a list of records; a record is a control byte, a 48-byte header and a length, and is put right
-// as far as its control byte says, so that the search gets past CmdSN, tags and digests. Whatever comes, what goes out
-// is whole PDUs with StatSN in order, and nothing is left behind.
+// A whole session after its login, of one connection or two: any PDUs in full-feature phase, in any split, on stores
+// that answer at once or later. The input is a list of records; a record is a control byte, a 48-byte header and a
+// length, and is put right as far as its control byte says, so that the search gets past CmdSN, tags and digests.
+// Whatever comes, what goes out is whole PDUs with StatSN in order on each connection, and nothing is left behind.
 #include <algorithm>
 #include <array>
 #include <cstdlib>
@@ -11,6 +11,7 @@
 #include "target/iscsi/connection.h"
 #include "target/iscsi/digest.h"
 #include "target/iscsi/pdu.h"
+#include "target/iscsi/serial.h"
 #include "target/iscsi/session_registry.h"
 #include "test/scsi/device_fixture.h"
 
@@ -29,9 +30,17 @@ enum Control : std::uint8_t {
   kRunOneJob = 8,
   kWrongDigest = 16,
   kKnownOpcode = 32,
+  kSecondConnection = 64,
 };
 
-enum Option : std::uint8_t { kBlocking = 1, kDigests = 2, kUnsolicited = 4, kSmallSegments = 8, kSplit = 16 };
+enum Option : std::uint8_t {
+  kBlocking = 1,
+  kDigests = 2,
+  kUnsolicited = 4,
+  kSmallSegments = 8,
+  kSplit = 16,
+  kTwo = 32
+};
 
 class Host final : public iscsi::ConnectionObserver {
  public:
@@ -43,18 +52,66 @@ class Host final : public iscsi::ConnectionObserver {
     directory_.limits.max_session_data_out = 64 << 10;
     directory_.limits.command_window = 8;
     directory_.limits.immediate_commands = 2;
-    connection_ = std::make_unique<iscsi::Connection>(iscsi::ConnectionContext{directory_, sessions_, device.entropy},
-                                                      iscsi::ConnectionInfo{"fuzz", {"192.0.2.1", 3260}}, *this,
-                                                      base::TimePoint(base::Duration(1)));
-    login();
+    for (std::size_t i = 0; i < (options & kTwo ? 2u : 1u); ++i) {
+      ends_[i].connection = std::make_unique<iscsi::Connection>(
+          iscsi::ConnectionContext{directory_, sessions_, device.entropy},
+          iscsi::ConnectionInfo{"fuzz", {"192.0.2.1", 3260}}, *this, base::TimePoint(base::Duration(1)));
+      login(ends_[i], static_cast<std::uint16_t>(i));
+    }
   }
 
-  bool over = false;
+  bool over() const {
+    return std::ranges::all_of(ends_, [](const End& end) { return !end.connection || end.over; });
+  }
 
-  void login() {
+  void record(std::uint8_t control, iscsi::Bhs bhs, const ByteVector& data) {
+    static constexpr std::uint8_t kOpcodes[] = {0x00, 0x01, 0x41, 0x02, 0x42, 0x04, 0x05, 0x05};
+    if (control & kKnownOpcode) bhs.opcode = kOpcodes[bhs.opcode % std::size(kOpcodes)];
+    if (control & kKnownTaskTag) bhs.initiator_task_tag = bhs.initiator_task_tag % 4;
+    auto request = iscsi::header_as<iscsi::RequestBhs>(bhs);
+    bool has_cmd_sn = bhs.code() != iscsi::Opcode::data_out;
+    if (has_cmd_sn && (control & kRightCmdSn)) request.cmd_sn = cmd_sn_;
+    if (!has_cmd_sn && (control & kRightTransferTag)) request.target_transfer_tag = transfer_tag_;
+    End& end = (control & kSecondConnection) && ends_[1].connection ? ends_[1] : ends_[0];
+    feed(end, encode(end, iscsi::header_as<iscsi::Bhs>(request), data, control));
+    drain();
+  }
+
+  /// Takes all output and looks at it.
+  void drain() {
+    for (End& end : ends_)
+      if (end.connection) drain(end);
+  }
+
+  void close() {
+    for (End& end : ends_) end.connection.reset();
+  }
+  std::size_t sessions() const { return sessions_.size(); }
+
+  void output_ready(iscsi::Connection&) override {}
+  void finished(iscsi::Connection& connection, bool) override {
+    for (End& end : ends_) {
+      if (end.connection.get() != &connection) continue;
+      require(!end.over);
+      end.over = true;
+    }
+  }
+
+ private:
+  struct End {
+    std::unique_ptr<iscsi::Connection> connection{};
+    bool over = false;
+    bool logged_in = false;
+    bool stat_sn_known = false;
+    std::uint32_t stat_sn = 0;
+  };
+
+  void login(End& end, std::uint16_t cid) {
     iscsi::LoginRequestBhs bhs;
     bhs.flags = 0x87;
     bhs.cmd_sn = cmd_sn_;
+    bhs.cid = cid;
+    bhs.tsih = tsih_;
     std::string text = "InitiatorName=iqn.2025-01.example:host";
     text.push_back('\0');
     auto add = [&](std::string_view pair) { text.append(pair).push_back('\0'); };
@@ -67,42 +124,30 @@ class Host final : public iscsi::ConnectionObserver {
     if (options_ & kSmallSegments) add("MaxRecvDataSegmentLength=512");
     add("MaxOutstandingR2T=3");
     add("MaxBurstLength=8192");
-    feed(encode(iscsi::header_as<iscsi::Bhs>(bhs), {text.begin(), text.end()}, 0));
+    add("MaxConnections=2");
+    feed(end, encode(end, iscsi::header_as<iscsi::Bhs>(bhs), {text.begin(), text.end()}, 0));
     drain();
-    require(connection_->full_feature());
-    logged_in_ = true;
+    require(end.connection->full_feature());
+    end.logged_in = true;
   }
 
-  void record(std::uint8_t control, iscsi::Bhs bhs, const ByteVector& data) {
-    static constexpr std::uint8_t kOpcodes[] = {0x00, 0x01, 0x41, 0x02, 0x42, 0x04, 0x05, 0x05};
-    if (control & kKnownOpcode) bhs.opcode = kOpcodes[bhs.opcode % std::size(kOpcodes)];
-    if (control & kKnownTaskTag) bhs.initiator_task_tag = bhs.initiator_task_tag % 4;
-    auto request = iscsi::header_as<iscsi::RequestBhs>(bhs);
-    bool has_cmd_sn = bhs.code() != iscsi::Opcode::data_out;
-    if (has_cmd_sn && (control & kRightCmdSn)) request.cmd_sn = cmd_sn_;
-    if (!has_cmd_sn && (control & kRightTransferTag)) request.target_transfer_tag = transfer_tag_;
-    feed(encode(iscsi::header_as<iscsi::Bhs>(request), data, control));
-    drain();
-  }
-
-  void feed(base::Bytes bytes) {
-    while (!bytes.empty() && !over) {
-      base::MutableBytes buffer = connection_->receive_buffer();
+  void feed(End& end, base::Bytes bytes) {
+    while (!bytes.empty() && !end.over) {
+      base::MutableBytes buffer = end.connection->receive_buffer();
       if (buffer.empty()) return;
       std::size_t count = std::min(bytes.size(), buffer.size());
       if (options_ & kSplit) count = std::min<std::size_t>(count, 1 + (++splits_ * 7) % 61);
       std::copy_n(bytes.begin(), count, buffer.begin());
-      connection_->received(count, base::TimePoint(base::Duration(2)));
+      end.connection->received(count, base::TimePoint(base::Duration(2)));
       bytes = bytes.subspan(count);
     }
   }
 
-  /// Takes all output and looks at it.
-  void drain() {
+  void drain(End& end) {
     ByteVector out;
-    while (connection_->output_size() > 0) {
+    while (end.connection->output_size() > 0) {
       std::array<iovec, 5> parts{};
-      std::size_t count = connection_->output(parts);
+      std::size_t count = end.connection->output(parts);
       require(count > 0);
       std::size_t sent = 0;
       for (std::size_t i = 0; i < count; ++i) {
@@ -110,9 +155,9 @@ class Host final : public iscsi::ConnectionObserver {
         out.insert(out.end(), from, from + parts[i].iov_len);
         sent += parts[i].iov_len;
       }
-      connection_->sent(sent);
+      end.connection->sent(sent);
     }
-    std::size_t digest = logged_in_ && (options_ & kDigests) ? 4 : 0;
+    std::size_t digest = end.logged_in && (options_ & kDigests) ? 4 : 0;
     base::Bytes rest = out;
     while (!rest.empty()) {
       require(rest.size() >= 48 + digest);
@@ -120,37 +165,30 @@ class Host final : public iscsi::ConnectionObserver {
       std::size_t length = bhs.data_segment_length;
       std::size_t total = 48 + digest + (length + 3) / 4 * 4 + (length > 0 ? digest : 0);
       require(rest.size() >= total);
-      look_at(bhs);
+      look_at(end, bhs);
       rest = rest.subspan(total);
     }
   }
 
-  void close() { connection_.reset(); }
-  std::size_t sessions() const { return sessions_.size(); }
-
-  void output_ready(iscsi::Connection&) override {}
-  void finished(iscsi::Connection&, bool) override {
-    require(!over);
-    over = true;
-  }
-
- private:
-  void look_at(const iscsi::Bhs& bhs) {
+  void look_at(End& end, const iscsi::Bhs& bhs) {
     auto status = iscsi::header_as<iscsi::ScsiResponseBhs>(bhs);
     bool data_in = bhs.code() == iscsi::Opcode::data_in;
     if (data_in && !(bhs.flags & iscsi::kDataInStatus)) return;
-    if (stat_sn_known_) require(status.stat_sn == stat_sn_);
+    if (end.stat_sn_known) require(status.stat_sn == end.stat_sn);
     if (bhs.code() == iscsi::Opcode::r2t) {
       transfer_tag_ = iscsi::header_as<iscsi::R2tBhs>(bhs).target_transfer_tag;
       return;
     }
-    stat_sn_known_ = true;
-    stat_sn_ = status.stat_sn + 1;
-    cmd_sn_ = status.exp_cmd_sn;
+    end.stat_sn_known = true;
+    end.stat_sn = status.stat_sn + 1;
+    if (!end.logged_in) tsih_ = iscsi::header_as<iscsi::LoginResponseBhs>(bhs).tsih;
+    // What one connection was told later may be read from another first.
+    iscsi::CmdSn expected(status.exp_cmd_sn);
+    if (expected.after(iscsi::CmdSn(cmd_sn_))) cmd_sn_ = expected.value;
   }
 
-  ByteVector encode(iscsi::Bhs bhs, const ByteVector& data, std::uint8_t control) const {
-    bool digests = logged_in_ && (options_ & kDigests);
+  ByteVector encode(const End& end, iscsi::Bhs bhs, const ByteVector& data, std::uint8_t control) const {
+    bool digests = end.logged_in && (options_ & kDigests);
     bhs.total_ahs_length = 0;
     bhs.data_segment_length = static_cast<std::uint32_t>(data.size());
     base::Bytes head = base::bytes_of(bhs);
@@ -172,10 +210,8 @@ class Host final : public iscsi::ConnectionObserver {
   std::uint8_t options_;
   iscsi::Directory directory_;
   iscsi::SessionRegistry sessions_;
-  std::unique_ptr<iscsi::Connection> connection_;
-  bool logged_in_ = false;
-  bool stat_sn_known_ = false;
-  std::uint32_t stat_sn_ = 0;
+  std::array<End, 2> ends_;
+  std::uint16_t tsih_ = 0;
   std::uint32_t cmd_sn_ = 0xFFFFFFF0;
   std::uint32_t transfer_tag_ = 0;
   std::size_t splits_ = 0;
@@ -192,7 +228,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   device_options.blocking = (options & kBlocking) != 0;
   test::Device device(device_options);
   Host host(options, device);
-  while (reader.remaining() > 0 && !host.over) {
+  while (reader.remaining() > 0 && !host.over()) {
     std::uint8_t control = reader.u8();
     auto bhs = reader.layout<iscsi::Bhs>();
     std::size_t length = reader.u16() % 20000;
