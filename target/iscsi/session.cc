@@ -60,7 +60,7 @@ void Session::receive(Pdu& pdu) {
   }
 }
 
-/// What makes a request unfit to be served at all. Such a request does not use up its CmdSN (RFC 7143, 11.17.1).
+/// What makes a request unfit to be served at all. Such a request does not use up its CmdSN (RFC 7143, 7.3).
 std::optional<RejectReason> Session::refusal(const Bhs& bhs) const {
   Opcode code = bhs.code();
   bool needs_server = code == Opcode::scsi_command || code == Opcode::task_management_request;
@@ -112,6 +112,12 @@ void Session::serve(Pdu& pdu) {
   }
 }
 
+/// Rejects the text or logout request now served: its CmdSN, if it has one, counts as not received (RFC 7143, 7.3).
+void Session::reject_served(const Bhs& bhs, RejectReason reason) {
+  if (!bhs.immediate()) window_.take_back();
+  reject(bhs, reason);
+}
+
 std::uint64_t Session::Held::size() const {
   std::uint64_t bytes = sizeof(Held) + ahs.size() + data.size();
   for (const DataOut& each : data_outs) bytes += sizeof(DataOut) + each.data.size();
@@ -142,6 +148,8 @@ void Session::deliver_held() {
     held_.erase(next);
     held_bytes_ -= held.size();
     in_flight_.remove(held.size());
+    // What was fit when it came need not be any more: its task tag may be in use by now.
+    if (auto reason = held.plug ? std::nullopt : refusal(held.bhs)) return reject(held.bhs, *reason);
     window_.advance();
     if (held.plug) {
       window_.done();
@@ -211,7 +219,7 @@ void Session::logout(const Pdu& pdu) {
       break;
     case LogoutReason::remove_for_recovery:
       return send_logout_response(bhs.initiator_task_tag, LogoutStatus::recovery_not_supported);
-    default: return reject(pdu.bhs, RejectReason::invalid_pdu_field);
+    default: return reject_served(pdu.bhs, RejectReason::invalid_pdu_field);
   }
   logout_task_tag_ = bhs.initiator_task_tag;
   end();

@@ -114,6 +114,7 @@ class Session final : public scsi::TaskObserver, public std::enable_shared_from_
   void held_more(std::uint64_t more);
   void deliver_held();
   void serve(Pdu& pdu);
+  void reject_served(const Bhs& bhs, RejectReason reason);
   void nop_out(const Pdu& pdu);
   void logout(const Pdu& pdu);
   void send_logout_response(std::uint32_t initiator_task_tag, LogoutStatus status);

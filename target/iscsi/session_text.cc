@@ -15,18 +15,18 @@ void Session::text_request(const Pdu& pdu) {
     text_out_.clear();
     text_task_tag_ = bhs.initiator_task_tag;
   } else if (bhs.target_transfer_tag != text_transfer_tag_ || bhs.initiator_task_tag != text_task_tag_) {
-    return reject(pdu.bhs, RejectReason::protocol_error);
+    return reject_served(pdu.bhs, RejectReason::protocol_error);
   }
   text_transfer_tag_ = kReservedTag;
   if (text_out_.pending()) {
     // Our last response had the C bit: the initiator asks for the rest with an empty request (RFC 7143, 6.2).
-    if (!pdu.data.empty()) return reject(pdu.bhs, RejectReason::protocol_error);
+    if (!pdu.data.empty()) return reject_served(pdu.bhs, RejectReason::protocol_error);
     return send_text_response(bhs);
   }
   bool continued = (bhs.flags & kContinue) != 0;
   if ((continued && (bhs.flags & kFinal)) || !text_in_.add(pdu.data))
-    return reject(pdu.bhs, RejectReason::protocol_error);
-  if (!continued && !answer_text(text_in_.take())) return reject(pdu.bhs, RejectReason::protocol_error);
+    return reject_served(pdu.bhs, RejectReason::protocol_error);
+  if (!continued && !answer_text(text_in_.take())) return reject_served(pdu.bhs, RejectReason::protocol_error);
   send_text_response(bhs);
 }
 
