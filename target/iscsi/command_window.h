@@ -31,6 +31,8 @@ class CommandWindow {
   }
   /// A command taken has been answered (or will never be): the window opens by one.
   void done() { --in_progress_; }
+  /// The command taken last, done since, is rejected: it is expected again (RFC 7143, 7.3).
+  void take_back() { --expected_; }
 
   CmdSn expected() const { return expected_; }
   /// MaxCmdSN: ExpCmdSN - 1 when the window is closed. Never goes back.

@@ -183,6 +183,7 @@ void Connection::Impl::serve(Pdu& received, PduDecoder::Result result) {
 
 void Connection::Impl::serve_login(Pdu& received) {
   auto bhs = header_as<LoginRequestBhs>(received.bhs);
+  // DEVIATION: a Login Request is always immediate (RFC 7143, 11.12); without its I bit it is served all the same.
   if (received.bhs.code() != Opcode::login_request) {
     // Before the login: not a word. Within it: a status (RFC 7143, 6.3).
     if (state == ConnectionState::xpt_up) return lose(false, "the first PDU is no Login Request");

@@ -86,7 +86,8 @@ KeyUse use_in(NegotiationStage stage) {
   return kInFullFeature;
 }
 
-/// The reserved answers of RFC 7143, 6.1: a peer that sends one has nothing to negotiate.
+/// The reserved answers of RFC 7143, 6.2: a peer that sends one has nothing to negotiate.
+/// DEVIATION: as an offer they are a protocol error, but cannot be told from an answer to what we declared.
 bool is_answer(std::string_view value) {
   return value == "NotUnderstood" || value == "Irrelevant" || value == "Reject";
 }

@@ -19,6 +19,10 @@ struct Serial {
     ++value;
     return *this;
   }
+  constexpr Serial& operator--() {
+    --value;
+    return *this;
+  }
   /// How far `other` lies behind this one; negative when it is ahead.
   constexpr std::int32_t distance_from(Serial other) const { return static_cast<std::int32_t>(value - other.value); }
   constexpr bool before(Serial other) const { return distance_from(other) < 0; }

@@ -47,7 +47,7 @@ void Session::receive(Link& link, Pdu& pdu) {
   }
 }
 
-/// What makes a request unfit to be served at all. Such a request does not use up its CmdSN (RFC 7143, 11.17.1).
+/// What makes a request unfit to be served at all. Such a request does not use up its CmdSN (RFC 7143, 7.3).
 std::optional<RejectReason> Session::refusal(const Bhs& bhs) const {
   Opcode code = bhs.code();
   bool needs_server = code == Opcode::scsi_command || code == Opcode::task_management_request;
@@ -103,6 +103,12 @@ void Session::serve(Link& link, Pdu& pdu) {
   }
 }
 
+/// Rejects the text or logout request now served: its CmdSN, if it has one, counts as not received (RFC 7143, 7.3).
+void Session::reject_served(Link& link, const Bhs& bhs, RejectReason reason) {
+  if (!bhs.immediate()) window_.take_back();
+  reject(link, bhs, reason);
+}
+
 std::uint64_t Session::Held::size() const {
   std::uint64_t bytes = sizeof(Held) + ahs.size() + data.size();
   for (const DataOut& each : data_outs) bytes += sizeof(DataOut) + each.data.size();
@@ -134,6 +140,8 @@ void Session::deliver_held() {
     held_.erase(next);
     held_bytes_ -= held.size();
     in_flight_.remove(held.size());
+    // What was fit when it came need not be any more: its task tag may be in use by now.
+    if (auto reason = held.plug ? std::nullopt : refusal(held.bhs)) return reject(*held.link, held.bhs, *reason);
     window_.advance();
     if (held.plug) {
       window_.done();

@@ -136,6 +136,7 @@ class Session final : public scsi::TaskObserver, public std::enable_shared_from_
   void held_more(std::uint64_t more);
   void deliver_held();
   void serve(Link& link, Pdu& pdu);
+  void reject_served(Link& link, const Bhs& bhs, RejectReason reason);
   void nop_out(Link& link, const Pdu& pdu);
   template <typename Header>
   void stamp(Header& header) const {

@@ -135,9 +135,12 @@ void Session::respond(Command& command) {
   } else {
     window_.done();
   }
-  // Residuals (RFC 7143, 11.4.5): what was expected against what the command had, or wanted.
-  std::uint64_t had = command.has_data_out() ? command.data_out_length : command.data_in.size();
+  // Residuals (RFC 7143, 11.4.5): what was expected against what the command had, or wanted. Announced for the other
+  // direction, nothing of what was expected moves.
+  bool out = command.has_data_out();
+  std::uint64_t had = out ? command.data_out_length : command.data_in.size();
   std::uint64_t expected = command.expected_length;
+  if (expected > 0 && !(out ? command.write : command.read)) had = 0;
   std::uint8_t flags = had > expected ? kResidualOverflow : had < expected ? kResidualUnderflow : 0;
   std::uint64_t difference = had > expected ? had - expected : expected - had;
   auto residual = static_cast<std::uint32_t>(std::min<std::uint64_t>(difference, 0xFFFFFFFF));

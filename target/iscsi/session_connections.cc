@@ -128,7 +128,7 @@ void Session::logout(Link& link, const Pdu& pdu) {
     }
     case LogoutReason::remove_for_recovery:
       return send_logout_response(link, tag, LogoutStatus::recovery_not_supported);
-    default: return reject(link, pdu.bhs, RejectReason::invalid_pdu_field);
+    default: return reject_served(link, pdu.bhs, RejectReason::invalid_pdu_field);
   }
   link.logout_task_tag = tag;
   end();

@@ -36,7 +36,14 @@ Session::Destination Session::destination(Link& link, const Pdu& pdu) {
   auto bhs = header_as<DataOutBhs>(pdu.bhs);
   Command* command = commands_.find(bhs.initiator_task_tag);
   if (!command || command->link != &link || command->phase != Command::Phase::gathering || !command->buffer) return {};
-  std::uint64_t offset = bhs.buffer_offset;
+  // What nobody asked for is not to lie over what has come.
+  std::uint64_t offset = command->unsolicited;
+  if (bhs.target_transfer_tag != kReservedTag) {
+    auto r2t = std::ranges::find(command->r2ts, bhs.target_transfer_tag.value(), &OutstandingR2t::target_transfer_tag);
+    if (r2t == command->r2ts.end()) return {};
+    offset = r2t->offset + r2t->received;
+  }
+  if (bhs.buffer_offset != offset) return {};
   if (offset + length > std::min<std::uint64_t>(command->wanted, command->buffer->capacity())) return {};
   return {command->buffer->bytes().subspan(offset, length), command->buffer};
 }

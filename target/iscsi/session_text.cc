@@ -16,18 +16,19 @@ void Session::text_request(Link& link, const Pdu& pdu) {
     text.out.clear();
     text.task_tag = bhs.initiator_task_tag;
   } else if (bhs.target_transfer_tag != text.transfer_tag || bhs.initiator_task_tag != text.task_tag) {
-    return reject(link, pdu.bhs, RejectReason::protocol_error);
+    return reject_served(link, pdu.bhs, RejectReason::protocol_error);
   }
   text.transfer_tag = kReservedTag;
   if (text.out.pending()) {
     // Our last response had the C bit: the initiator asks for the rest with an empty request (RFC 7143, 6.2).
-    if (!pdu.data.empty()) return reject(link, pdu.bhs, RejectReason::protocol_error);
+    if (!pdu.data.empty()) return reject_served(link, pdu.bhs, RejectReason::protocol_error);
     return send_text_response(link, bhs);
   }
   bool continued = (bhs.flags & kContinue) != 0;
   if ((continued && (bhs.flags & kFinal)) || !text.in.add(pdu.data))
-    return reject(link, pdu.bhs, RejectReason::protocol_error);
-  if (!continued && !answer_text(link, text.in.take())) return reject(link, pdu.bhs, RejectReason::protocol_error);
+    return reject_served(link, pdu.bhs, RejectReason::protocol_error);
+  if (!continued && !answer_text(link, text.in.take()))
+    return reject_served(link, pdu.bhs, RejectReason::protocol_error);
   send_text_response(link, bhs);
 }
 

@@ -119,6 +119,8 @@ std::expected<std::uint64_t, std::string> parse_number(std::string_view value) {
     base = 16;
     value.remove_prefix(2);
   }
+  // A decimal constant begins with a digit that is not zero, or is 0.
+  if (base == 10 && value.size() > 1 && value.front() == '0') return std::unexpected("a number with a leading zero");
   std::uint64_t number = 0;
   auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number, base);
   if (value.empty() || error != std::errc{} || end != value.data() + value.size())

@@ -85,6 +85,8 @@ TEST_SUITE("iscsi commands") {
         {"READ, expected too little", read10(0, 2), kRead, 512, {"DataIn F S itt=1 sn=0 offset=0 len=512 O=512"}},
         {"READ, expected nothing", read10(0, 1), kRead, 0, {"Response 00 itt=1 O=512"}},
         {"READ without R", read10(0, 1), kNone, 0, {"Response 00 itt=1 O=512"}},
+        {"READ without R, some expected", read10(0, 1), kNone, 512, {"Response 00 itt=1 U=512"}},
+        {"WRITE as a read", write10(0, 1), kRead, 512, {"Response 00 itt=1 U=512"}},
         {"INQUIRY shorter than asked", inquiry(255), kRead, 255, {"*U"}},
         {"no data at all", test_unit_ready(), kNone, 0, {"Response 00 itt=1"}},
         {"no data, some expected", test_unit_ready(), kRead, 512, {"Response 00 itt=1 U=512"}},
@@ -114,6 +116,9 @@ TEST_SUITE("iscsi commands") {
     // One block of two.
     host.peer.send_command(write10(8, 2), kWrite, 512, pattern(512, 3));
     CHECK(host.peer.answer().line().find("O=512") != std::string::npos);
+    // A READ that is announced as a write takes nothing of what comes.
+    host.peer.send_command(read10(0, 1), kWrite, 512, pattern(512));
+    CHECK(host.peer.answer().line().find("U=512") != std::string::npos);
     // None of one.
     host.peer.send_command(write10(8, 1), kNone, 0);
     CHECK(host.peer.answer().line().find("O=512") != std::string::npos);

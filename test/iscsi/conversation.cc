@@ -116,6 +116,16 @@ void Peer::finished(iscsi::Connection&, bool flush) {
 }
 
 void Peer::feed(base::Bytes bytes) {
+  checker_.sent_raw();
+  deliver(bytes);
+}
+
+void Peer::send_encoded(const iscsi::Bhs& bhs, const ByteVector& data, base::Bytes bytes) {
+  checker_.sent(bhs, data);
+  deliver(bytes);
+}
+
+void Peer::deliver(base::Bytes bytes) {
   while (!bytes.empty()) {
     base::MutableBytes buffer = connection_->receive_buffer();
     if (buffer.empty()) return;
@@ -197,6 +207,8 @@ std::vector<Answer> Peer::answers() {
     } else if (answer.code() != iscsi::Opcode::data_in) {
       CHECK(stat_sn == exp_stat_sn);
     }
+    std::string broken = checker_.received(answer.bhs, answer.data);
+    CHECK_MESSAGE(broken.empty(), answer.line(), ": ", broken);
     all.push_back(std::move(answer));
   }
   return all;

@@ -13,6 +13,7 @@
 #include "target/iscsi/connection.h"
 #include "target/iscsi/pdu.h"
 #include "target/iscsi/session_registry.h"
+#include "test/iscsi/pdu_checker.h"
 #include "test/scsi/device_fixture.h"
 
 namespace test {
@@ -90,16 +91,20 @@ class Peer final : public iscsi::ConnectionObserver {
   iscsi::Connection& connection() { return *connection_; }
   void close() { connection_.reset(); }
 
-  /// Sends raw bytes.
+  /// Sends raw bytes: what they ask for is not known, and so not compared with what comes back.
   void feed(base::Bytes bytes);
   template <typename Header>
   void send(Header header, const ByteVector& data = {}) {
-    feed(encode(iscsi::header_as<iscsi::Bhs>(header), data));
+    auto bhs = iscsi::header_as<iscsi::Bhs>(header);
+    send_encoded(bhs, data, encode(bhs, data));
   }
+  /// Sends `bytes`, which are to be taken for the PDU of this header and data.
+  void send_encoded(const iscsi::Bhs& bhs, const ByteVector& data, base::Bytes bytes);
   /// A PDU as bytes: lengths, padding, digests.
   ByteVector encode(iscsi::Bhs bhs, const ByteVector& data) const;
 
-  /// Takes all output, checks that it is whole PDUs with right digests and padding, and follows StatSN.
+  /// Takes all output, checks that it is whole PDUs with right digests and padding, follows StatSN, and judges each PDU
+  /// (PduChecker).
   std::vector<Answer> answers();
   /// The only PDU of the output.
   Answer answer();
@@ -137,7 +142,10 @@ class Peer final : public iscsi::ConnectionObserver {
 
  private:
   Array& array_;
+  void deliver(base::Bytes bytes);
+
   std::unique_ptr<iscsi::Connection> connection_;
+  PduChecker checker_;
   bool first_ = true;
   bool full_feature_ = false;  // digests are in force
 };

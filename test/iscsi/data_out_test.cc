@@ -270,6 +270,20 @@ TEST_SUITE("iscsi data-out") {
     CHECK(host.stored(0, 512) == pattern(512, 2));
   }
 
+  TEST_CASE("A large Data-Out that answers no R2T does not lie over what has come") {
+    Host host(pairs("MaxBurstLength=32768", "InitialR2T=Yes"));
+    host.peer.chunk = 4096;
+    ByteVector all = pattern(65536, 1);
+    std::uint32_t itt = host.peer.send_command(write10(0, 128), kWrite, 65536);
+    host.peer.send_data_out(itt, ttt_of(host.peer.answer()), 0, 0, part(all, 0, 32768), true);
+    std::uint32_t ttt = ttt_of(host.peer.answer());
+    host.peer.send_data_out(itt, ttt + 100, 0, 0, pattern(20000, 9), true);
+    CHECK(host.peer.told().empty());
+    host.peer.send_data_out(itt, ttt, 0, 32768, part(all, 32768, 32768), true);
+    CHECK(host.peer.told() == Lines{"Response 00 itt=1"});
+    CHECK(host.stored(0, 65536) == all);
+  }
+
   TEST_CASE("A wrong data digest of Data-Out is rejected and ends its command with 0Bh/47h/05h") {
     Host host(pairs("DataDigest=CRC32C", "HeaderDigest=CRC32C"));
     std::uint32_t itt = host.peer.send_command(write10(0, 1), kWrite, 512);

@@ -231,7 +231,9 @@ TEST_SUITE("iscsi session") {
     peer.send(peer.logout_request(2));
     CHECK(peer.told() == Lines{"LogoutResponse 2"});
     peer.send(peer.logout_request(3));
-    CHECK(peer.told() == Lines{"Reject 09"});
+    Answer rejected = peer.answer();
+    CHECK(rejected.line() == "Reject 09");
+    CHECK(rejected.as<iscsi::RejectBhs>().exp_cmd_sn == peer.cmd_sn - 1);
     CHECK(!peer.finished_flag);
   }
 

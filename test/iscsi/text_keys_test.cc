@@ -51,7 +51,9 @@ TEST_SUITE("iscsi text") {
     CHECK(*parse_number("16777215") == 16777215);
     CHECK(*parse_number("0x10") == 16);
     CHECK(*parse_number("0XfF") == 255);
-    for (const char* wrong : {"", "0x", "-1", "+1", "1k", " 1", "99999999999999999999"}) CHECK(!parse_number(wrong));
+    CHECK(*parse_number("0x00FF") == 255);
+    for (const char* wrong : {"", "0x", "-1", "+1", "1k", " 1", "00", "01", "99999999999999999999"})
+      CHECK(!parse_number(wrong));
   }
 
   TEST_CASE("Binary values come in base16 and base64") {
