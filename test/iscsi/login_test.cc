@@ -1,6 +1,6 @@
 // The login phase: stages, statuses, golden logins of known initiators, CHAP, timeouts.
 //
-// Not tested, and why: redirection (0101h, 0102h), which is not offered; results of single keys (negotiation_test.cc).
+// Not tested, and why: redirection (redirection_test.cc); results of single keys (negotiation_test.cc).
 #include "target/iscsi/login.h"
 
 #include <doctest/doctest.h>
