@@ -181,10 +181,9 @@ void Session::ping() {
 void Session::send_async(AsyncEvent event, std::uint16_t seconds) {
   AsyncMessageBhs message;
   message.async_event = static_cast<std::uint8_t>(event);
-  if (event == AsyncEvent::drop_connection) {
-    message.parameter1 = identity_.cid;
+  if (event == AsyncEvent::drop_connection) message.parameter1 = identity_.cid;
+  if (event == AsyncEvent::drop_connection || event == AsyncEvent::drop_session)
     message.parameter2 = static_cast<std::uint16_t>(parameters().number(Key::default_time2wait));
-  }
   message.parameter3 = seconds;
   stamp_status(message);
   link_->writer.put(message);
@@ -262,6 +261,7 @@ void Session::ended() {
 }
 
 void Session::drop(bool flush, std::string why) {
+  if (link_ && flush) send_async(AsyncEvent::drop_session, 0);
   if (Link* link = std::exchange(link_, nullptr)) link->finish(flush, std::move(why));
   end();
 }

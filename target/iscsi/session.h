@@ -79,7 +79,7 @@ class Session final : public scsi::TaskObserver, public std::enable_shared_from_
 
   /// Ends every task, then the I_T nexus, then leaves the registry. A logout under way is answered in between.
   void end();
-  /// Ends the connection, then the session.
+  /// Ends the connection, then the session. With `flush` the initiator is told (Async Message event 3).
   void drop(bool flush, std::string why);
   /// Ends the connection; the session waits for another.
   void replace_link(std::string why);
