@@ -111,7 +111,7 @@ TEST_SUITE("iscsi login") {
                                 "DefaultTime2Wait=0", "DefaultTime2Retain=60"))
               .line() ==
           "LoginResponse 87 status=0000 HeaderDigest=None DataDigest=None MaxRecvDataSegmentLength=262144 "
-          "DefaultTime2Wait=Irrelevant DefaultTime2Retain=Irrelevant");
+          "DefaultTime2Wait=0 DefaultTime2Retain=0");
   }
 
   TEST_CASE("libiscsi logs in: security stage with CHAP,None, then operational") {
