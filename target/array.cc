@@ -98,6 +98,7 @@ scsi::DeviceServer& Array::add_target(const TargetConfig& target, const std::str
   iscsi::TargetNode node;
   node.name = name;
   node.alias = target.alias;
+  node.redirection = target.redirection;
   node.portal_group_tag = server_config.target_portal_group_tag;
   node.authentication = target.authentication;
   node.allowed_initiators = target.allowed_initiators;

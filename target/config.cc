@@ -246,8 +246,16 @@ std::vector<LunConfig> read_luns(const TableReader& target, const std::string& n
     if (lun.naa && !taken.naas.insert(*lun.naa).second) table.refuse("naa", "an NAA that no other LUN has");
     luns.push_back(std::move(lun));
   }
-  if (luns.empty()) target.complain("lun", "is missing; expected at least one [[target.lun]]");
   return luns;
+}
+
+std::optional<iscsi::Redirection> read_redirection(const TableReader& target) {
+  auto temporary = read_address(target, "redirect");
+  auto permanent = read_address(target, "redirect_permanently");
+  if (temporary && permanent) target.complain("redirect", "stands beside redirect_permanently; expected one of them");
+  if (permanent) return iscsi::Redirection{*permanent, true};
+  if (temporary) return iscsi::Redirection{*temporary, false};
+  return std::nullopt;
 }
 
 TargetConfig read_target(const TableReader& table, std::size_t index, std::size_t count, Taken& taken) {
@@ -272,7 +280,10 @@ TargetConfig read_target(const TableReader& table, std::size_t index, std::size_
     if (!normal) table.complain("allowed_initiators", fmt::format("holds \"{}\"; expected {}", each, kIscsiNameRule));
     target.allowed_initiators.push_back(*normal);
   }
+  target.redirection = read_redirection(table);
   target.luns = read_luns(table, count > 1 ? fmt::format("target{}-", index + 1) : "", taken);
+  if (target.luns.empty() && !target.redirection)
+    table.complain("lun", "is missing; expected at least one [[target.lun]]");
   return target;
 }
 
@@ -488,7 +499,8 @@ Config parse_config(std::string_view document, const std::string& file) {
   config.portals = read_portals(reader);
   if (auto discovery = reader.table("discovery", {"chap"})) config.discovery = read_chap(*discovery);
   read_iscsi(reader, config);
-  auto targets = reader.tables("target", {"array", "name", "alias", "chap", "allowed_initiators", "lun"});
+  auto targets = reader.tables(
+      "target", {"array", "name", "alias", "chap", "allowed_initiators", "redirect", "redirect_permanently", "lun"});
   if (targets.empty()) reader.complain("target", "is missing; expected at least one [[target]]");
   Taken taken;
   for (const ArrayConfig& array : config.arrays) taken.lun_names.insert(array.name);

@@ -70,7 +70,8 @@ struct TargetConfig {
   std::string alias{};
   iscsi::Authentication authentication{};
   std::vector<std::string> allowed_initiators{};
-  std::vector<LunConfig> luns{};
+  std::optional<iscsi::Redirection> redirection{};
+  std::vector<LunConfig> luns{};  ///< none only where initiators are sent elsewhere
 
   bool open_to_all() const { return !authentication.initiator && allowed_initiators.empty(); }
 };

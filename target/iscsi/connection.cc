@@ -330,7 +330,13 @@ void Connection::request_logout(std::chrono::seconds within) {
     impl.logout_within = within;
     return impl.session->send_async(impl, AsyncEvent::logout_request, static_cast<std::uint16_t>(within.count()));
   }
-  if (impl.state != ConnectionState::in_logout) impl.lose(false, "shutting down");
+  if (impl.state == ConnectionState::in_logout) return;
+  if (impl.opening) {
+    // There is a request to answer: to be tried again, elsewhere or later.
+    impl.login->refuse(LoginStatus::service_unavailable, "shutting down");
+    impl.send_login_response();
+  }
+  impl.lose(impl.opening, "shutting down");
 }
 
 void Connection::drop(std::string reason) {

@@ -73,8 +73,8 @@ class Connection {
   void tick(base::TimePoint now);
 
   /// Asks the initiator to log out (Async Message event 1, RFC 7143, 11.9.1), for shutdown. A connection that
-  /// is not in full-feature phase finishes. Without a logout `within` seconds of the next tick(), which is due at
-  /// once, the connection is dropped.
+  /// is not in full-feature phase finishes, with status 0301h where a login waits for its answer. Without a logout
+  /// `within` seconds of the next tick(), which is due at once, the connection is dropped.
   void request_logout(std::chrono::seconds within);
   /// Ends the connection now: Async Message event 2 when in full-feature phase.
   void drop(std::string reason);

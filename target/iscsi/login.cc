@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "target/iscsi/discovery.h"
 #include "target/iscsi/name.h"
 
 namespace iscsi {
@@ -35,7 +36,7 @@ Login::Verdict Login::request(const LoginRequestBhs& bhs, base::Bytes data) {
   response_.isid = bhs.isid;
   response_.tsih = bhs.tsih;
   response_.initiator_task_tag = bhs.initiator_task_tag;
-  if (Checked good = check_header(bhs); !good) return refuse(good.error().status, std::move(good.error().why));
+  if (Checked good = check_header(bhs); !good) return refuse(std::move(good.error()));
 
   if (slicer_.pending()) {
     // Our last response had the C bit: the initiator asks for the rest with an empty request (RFC 7143, 6.2).
@@ -45,17 +46,19 @@ Login::Verdict Login::request(const LoginRequestBhs& bhs, base::Bytes data) {
   if (!assembler_.add(data)) return refuse(LoginStatus::initiator_error, "too much text");
   if (bhs.flags & kContinue) return answer();
   std::string text = assembler_.take();
-  if (Checked good = serve_text(text); !good) return refuse(good.error().status, std::move(good.error().why));
+  if (Checked good = serve_text(text); !good) return refuse(std::move(good.error()));
   return answer();
 }
 
-Login::Verdict Login::refuse(LoginStatus status, std::string why) {
-  status_ = status;
-  reason_ = std::move(why);
+Login::Verdict Login::refuse(LoginStatus status, std::string why) { return refuse({status, std::move(why)}); }
+
+Login::Verdict Login::refuse(Refusal refusal) {
+  status_ = refusal.status;
+  reason_ = std::move(refusal.why);
   bool over = phase_.stage() == LoginStage::full_feature_phase;
   response_.flags = over ? std::uint8_t{0} : static_cast<std::uint8_t>(code_of(phase_.stage()) * kCurrentStageFactor);
-  response_.status = static_cast<std::uint16_t>(status);
-  response_text_.clear();
+  response_.status = static_cast<std::uint16_t>(status_);
+  response_text_ = std::move(refusal.text);
   if (phase_.stage() != LoginStage::full_feature_phase && phase_.stage() != LoginStage::failed)
     phase_.enter(LoginStage::failed);
   return Verdict::refuse;
@@ -121,6 +124,15 @@ Login::Checked Login::serve_text(std::string_view text) {
   return decide_transit();
 }
 
+/// Sent away by the first response, not after CHAP (RFC 7143, 11.13.5 has both): libiscsi 1.19 goes on with CHAP where
+/// it left off when it is redirected later. The address goes without the portal group tag (RFC 7143, 13.8).
+Login::Refusal Login::refusal_of(const Redirection& redirection) {
+  Refusal refusal{redirection.permanent ? LoginStatus::target_moved_permanently : LoginStatus::target_moved_temporarily,
+                  "redirected to " + format_portal(redirection.to)};
+  append_pair(refusal.text, "TargetAddress", format_portal(redirection.to));
+  return refusal;
+}
+
 Login::Checked Login::identify(std::span<const TextPair> pairs) {
   auto refused = [](LoginStatus status, std::string why) { return std::unexpected(Refusal{status, std::move(why)}); };
   auto initiator = find(pairs, "InitiatorName");
@@ -142,6 +154,7 @@ Login::Checked Login::identify(std::span<const TextPair> pairs) {
     if (!identity_.target) return refused(LoginStatus::target_not_found, "no such target");
     if (!identity_.target->allows(identity_.initiator_name))
       return refused(LoginStatus::authorization_failure, "not among allowed_initiators");
+    if (const auto& redirection = identity_.target->redirection) return std::unexpected(refusal_of(*redirection));
     if (!identity_.target->device_server) return refused(LoginStatus::service_unavailable, "the target is not ready");
   }
   negotiation_.emplace(directory_.limits, identity_.discovery, identity_.tsih == 0);

@@ -39,7 +39,7 @@ class Login {
   enum class Verdict {
     respond,   ///< send response() and go on
     complete,  ///< open the session, then send response() with its TSIH: full-feature phase begins
-    refuse,    ///< send response(), then close
+    refuse,    ///< send response(), then close; a redirection is one of these
   };
 
   /// References outlive the object.
@@ -65,9 +65,12 @@ class Login {
   struct Refusal {
     LoginStatus status;
     std::string why;
+    std::string text{};  ///< what is told with the status
   };
+  static Refusal refusal_of(const Redirection& redirection);
   using Checked = std::expected<void, Refusal>;
 
+  Verdict refuse(Refusal refusal);
   Checked check_header(const LoginRequestBhs& bhs);
   Checked serve_text(std::string_view text);
   Checked identify(std::span<const TextPair> pairs);

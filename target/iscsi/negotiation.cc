@@ -17,7 +17,8 @@ constexpr std::uint64_t kMaxLength = kMaxDataSegmentLength;
 
 using enum KeyFunction;
 
-// RFC 7143, 13: the "Use" and "Scope" lines, defaults, ranges and result functions.
+// RFC 7143, 13: the "Use", "Scope" and "Irrelevant when" lines, defaults, ranges and result functions. The times and
+// ErrorRecoveryLevel are negotiated in discovery sessions too; open-iscsi takes nothing but 0 for the latter there.
 constexpr std::array<KeyRow, kKeyCount> kTable{{
     {Key::auth_method, "AuthMethod", handled, kInSecurity},
     {Key::header_digest, "HeaderDigest", list_digest, kInOperational},
@@ -36,19 +37,19 @@ constexpr std::array<KeyRow, kKeyCount> kTable{{
      512, kMaxLength, kDefaultMaxRecvDataSegmentLength},
     {Key::max_burst_length, "MaxBurstLength", minimum, kSessionWide, 512, kMaxLength, 262144},
     {Key::first_burst_length, "FirstBurstLength", minimum, kSessionWide, 512, kMaxLength, 65536},
-    {Key::default_time2wait, "DefaultTime2Wait", maximum, kSessionWide, 0, 3600, 2},
-    {Key::default_time2retain, "DefaultTime2Retain", minimum, kSessionWide, 0, 3600, 20},
+    {Key::default_time2wait, "DefaultTime2Wait", maximum, kInOperational | kLeadingOnly, 0, 3600, 2},
+    {Key::default_time2retain, "DefaultTime2Retain", minimum, kInOperational | kLeadingOnly, 0, 3600, 20},
     {Key::max_outstanding_r2t, "MaxOutstandingR2T", minimum, kSessionWide, 1, 65535, 1},
     {Key::data_pdu_in_order, "DataPDUInOrder", boolean_or, kSessionWide, 0, 1, 1},
     {Key::data_sequence_in_order, "DataSequenceInOrder", boolean_or, kSessionWide, 0, 1, 1},
-    {Key::error_recovery_level, "ErrorRecoveryLevel", minimum, kSessionWide, 0, 2, 0},
+    {Key::error_recovery_level, "ErrorRecoveryLevel", minimum, kInOperational | kLeadingOnly, 0, 2, 0},
     {Key::session_type, "SessionType", handled, kLogin},
     {Key::task_reporting, "TaskReporting", list_reporting, kSessionWide},
     {Key::protocol_level, "iSCSIProtocolLevel", minimum, kSessionWide, 0, 31, 1},
-    {Key::if_marker, "IFMarker", refused_no, kOperationalNormal},
-    {Key::of_marker, "OFMarker", refused_no, kOperationalNormal},
-    {Key::if_mark_int, "IFMarkInt", refused, kOperationalNormal},
-    {Key::of_mark_int, "OFMarkInt", refused, kOperationalNormal},
+    {Key::if_marker, "IFMarker", refused_no, kInOperational},
+    {Key::of_marker, "OFMarker", refused_no, kInOperational},
+    {Key::if_mark_int, "IFMarkInt", refused, kInOperational},
+    {Key::of_mark_int, "OFMarkInt", refused, kInOperational},
     {Key::node_architecture, "X#NodeArchitecture", declared_text, kAnywhere},
 }};
 

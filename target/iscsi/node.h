@@ -33,11 +33,18 @@ struct PortalAddress {
   std::uint16_t port = 3260;
 };
 
+/// Where a target is to be found instead (RFC 7143, 11.13.5).
+struct Redirection {
+  PortalAddress to{};
+  bool permanent = false;  ///< login status 0102h instead of 0101h: initiators remember it
+};
+
 struct TargetNode {
   std::string name;  ///< iSCSI name, normalised
   std::string alias{};
   std::uint16_t portal_group_tag = 1;
-  std::vector<PortalAddress> portals{};  ///< advertised, in order
+  std::vector<PortalAddress> portals{};      ///< advertised, in order
+  std::optional<Redirection> redirection{};  ///< nobody logs in here
   Authentication authentication{};
   std::vector<std::string> allowed_initiators{};  ///< iSCSI names; empty: everybody
   scsi::DeviceServer* device_server = nullptr;

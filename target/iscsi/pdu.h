@@ -112,6 +112,8 @@ enum class LogoutStatus : std::uint8_t {
 /// Status-Class in the high byte, Status-Detail in the low one (RFC 7143, 11.13.5).
 enum class LoginStatus : std::uint16_t {
   success = 0x0000,
+  target_moved_temporarily = 0x0101,
+  target_moved_permanently = 0x0102,
   initiator_error = 0x0200,
   authentication_failure = 0x0201,
   authorization_failure = 0x0202,

@@ -85,7 +85,7 @@ class Session final : public scsi::TaskObserver, public std::enable_shared_from_
   void end();
   /// Ends a session that nobody has joined.
   void end_if_deserted();
-  /// Ends the connections, then the session.
+  /// Ends the connections, then the session. With `flush` the initiator is told (Async Message event 3).
   void drop(bool flush, std::string why);
 
   /// The device server has ended a task.

@@ -110,7 +110,6 @@ void Session::lost(Link& link, bool flush, std::string why) {
   if (ending_) return;
   if (links_.empty()) return end();
   if (expected) return advance_fences();
-  for (Link* other : links_) send_async(*other, AsyncEvent::drop_session, 0);
   drop(true, fmt::format("session recovery, as connection {} has failed", cid));
 }
 
@@ -217,6 +216,7 @@ void Session::drop(bool flush, std::string why) {
   auto self = shared_from_this();
   while (!links_.empty()) {
     Link* link = links_.back();
+    if (flush) send_async(*link, AsyncEvent::drop_session, 0);
     unbind(*link);
     link->finish(flush, why);
   }

@@ -1,6 +1,7 @@
-// The login phase: stages, statuses, golden logins of known initiators, CHAP, timeouts.
+// The login phase: stages, statuses, timeouts.
 //
-// Not tested, and why: redirection (0101h, 0102h), which is not offered; results of single keys (negotiation_test.cc).
+// Not tested, and why: logins of known initiators (golden_logins_test.cc); redirection (redirection_test.cc); results
+// of single keys (negotiation_test.cc).
 #include "target/iscsi/login.h"
 
 #include <doctest/doctest.h>
@@ -75,65 +76,6 @@ TEST_SUITE("iscsi login") {
     CHECK(!is_legal(in_logout, logged_in));
   }
 
-  TEST_CASE("Windows logs in as measured: security stage, then all keys at once") {
-    Array array;
-    Peer peer(array);
-    Answer first = peer.login_step(kSecurityToOperational,
-                                   pairs("InitiatorName=iqn.1991-05.com.microsoft:host", "SessionType=Normal",
-                                         "TargetName=iqn.2025-01.example:target", "AuthMethod=None"));
-    CHECK(first.line() == "LoginResponse 81 status=0000 AuthMethod=None TargetPortalGroupTag=1");
-    CHECK(first.as<iscsi::LoginResponseBhs>().tsih == 0);
-    Answer last = peer.login_step(
-        kOperationalToFullFeature,
-        pairs("HeaderDigest=None,CRC32C", "DataDigest=None,CRC32C", "ErrorRecoveryLevel=2", "InitialR2T=No",
-              "ImmediateData=Yes", "MaxRecvDataSegmentLength=65536", "MaxBurstLength=262144", "FirstBurstLength=65536",
-              "MaxConnections=32", "MaxOutstandingR2T=16", "DefaultTime2Wait=0", "DefaultTime2Retain=60"));
-    CHECK(last.line() ==
-          "LoginResponse 87 status=0000 HeaderDigest=None DataDigest=None ErrorRecoveryLevel=0 InitialR2T=No "
-          "ImmediateData=Yes MaxRecvDataSegmentLength=262144 MaxBurstLength=262144 FirstBurstLength=65536 "
-          "MaxConnections=4 MaxOutstandingR2T=8 DefaultTime2Wait=0 DefaultTime2Retain=0");
-    auto bhs = last.as<iscsi::LoginResponseBhs>();
-    CHECK(bhs.tsih != 0);
-    CHECK(bhs.isid == peer.isid);
-    CHECK(bhs.exp_cmd_sn == 1);
-    CHECK(bhs.max_cmd_sn == 128);
-    CHECK(peer.connection().full_feature());
-  }
-
-  TEST_CASE("Windows discovers: only digests, data segment length and times") {
-    Array array;
-    Peer peer(array);
-    CHECK(peer.login_step(kSecurityToOperational, pairs("InitiatorName=iqn.1991-05.com.microsoft:host",
-                                                        "SessionType=Discovery", "AuthMethod=None"))
-              .line() == "LoginResponse 81 status=0000 AuthMethod=None");
-    CHECK(peer.login_step(kOperationalToFullFeature,
-                          pairs("HeaderDigest=None,CRC32C", "DataDigest=None,CRC32C", "MaxRecvDataSegmentLength=65536",
-                                "DefaultTime2Wait=0", "DefaultTime2Retain=60"))
-              .line() ==
-          "LoginResponse 87 status=0000 HeaderDigest=None DataDigest=None MaxRecvDataSegmentLength=262144 "
-          "DefaultTime2Wait=Irrelevant DefaultTime2Retain=Irrelevant");
-  }
-
-  TEST_CASE("libiscsi logs in: security stage with CHAP,None, then operational") {
-    Array array;
-    Peer peer(array);
-    CHECK(peer.login_step(kSecurityToOperational,
-                          pairs("InitiatorName=iqn.2007-10.com.github:sahlberg:libiscsi:test",
-                                "TargetName=iqn.2025-01.example:target", "SessionType=Normal", "AuthMethod=CHAP,None"))
-              .line() == "LoginResponse 81 status=0000 AuthMethod=None TargetPortalGroupTag=1");
-    CHECK(peer.login_step(kOperationalToFullFeature,
-                          pairs("HeaderDigest=CRC32C,None", "DataDigest=None", "InitialR2T=No", "ImmediateData=Yes",
-                                "MaxBurstLength=262144", "FirstBurstLength=262144", "MaxRecvDataSegmentLength=262144",
-                                "DataPDUInOrder=Yes", "DefaultTime2Wait=2", "DefaultTime2Retain=0", "IFMarker=No",
-                                "OFMarker=No", "MaxConnections=1", "MaxOutstandingR2T=1", "ErrorRecoveryLevel=0",
-                                "DataSequenceInOrder=Yes"))
-              .line() ==
-          "LoginResponse 87 status=0000 HeaderDigest=CRC32C DataDigest=None InitialR2T=No ImmediateData=Yes "
-          "MaxBurstLength=262144 FirstBurstLength=262144 MaxRecvDataSegmentLength=262144 DataPDUInOrder=Yes "
-          "DefaultTime2Wait=2 DefaultTime2Retain=0 IFMarker=No OFMarker=No MaxConnections=1 MaxOutstandingR2T=1 "
-          "ErrorRecoveryLevel=0 DataSequenceInOrder=Yes");
-  }
-
   TEST_CASE("Who is who may be said again in the operational stage, as libiscsi does, but not changed") {
     for (const char* again : {kName, "InitiatorName=IQN.2025-01.example:HOST", kTo, "SessionType=Normal"}) {
       CAPTURE(again);
@@ -152,29 +94,6 @@ TEST_SUITE("iscsi login") {
       CHECK(status_of(peer.login_step(kOperationalToFullFeature, pairs(changed))) == 0x0200);
       CHECK(peer.finished_flag);
     }
-  }
-
-  TEST_CASE("open-iscsi logs in: an empty transit, then operational without T and with it") {
-    Array array;
-    Peer peer(array);
-    CHECK(peer.login_step(kSecurityToOperational,
-                          pairs("InitiatorName=iqn.2005-03.org.open-iscsi:abcdef", "InitiatorAlias=host",
-                                "TargetName=iqn.2025-01.example:target", "SessionType=Normal", "AuthMethod=None"))
-              .line() == "LoginResponse 81 status=0000 AuthMethod=None TargetPortalGroupTag=1");
-    CHECK(peer.login_step(
-                  kOperational,
-                  pairs("HeaderDigest=None", "DataDigest=None", "DefaultTime2Wait=2", "DefaultTime2Retain=0",
-                        "IFMarker=No", "OFMarker=No", "ErrorRecoveryLevel=0", "InitialR2T=No", "ImmediateData=Yes",
-                        "MaxBurstLength=16776192", "FirstBurstLength=262144", "MaxOutstandingR2T=1", "MaxConnections=1",
-                        "DataPDUInOrder=Yes", "DataSequenceInOrder=Yes", "MaxRecvDataSegmentLength=262144"))
-              .line() ==
-          "LoginResponse 04 status=0000 HeaderDigest=None DataDigest=None DefaultTime2Wait=2 DefaultTime2Retain=0 "
-          "IFMarker=No OFMarker=No ErrorRecoveryLevel=0 InitialR2T=No ImmediateData=Yes MaxBurstLength=1048576 "
-          "FirstBurstLength=262144 MaxOutstandingR2T=1 MaxConnections=1 DataPDUInOrder=Yes DataSequenceInOrder=Yes "
-          "MaxRecvDataSegmentLength=262144");
-    CHECK(!peer.connection().full_feature());
-    CHECK(peer.login_step(kOperationalToFullFeature, {}).line() == "LoginResponse 87 status=0000 ");
-    CHECK(peer.connection().full_feature());
   }
 
   TEST_CASE("A login may go from the security stage to full-feature phase, or begin in the operational one") {

@@ -203,7 +203,11 @@ TEST_SUITE("iscsi negotiation") {
       CAPTURE(name);
       CHECK(exchange(name + "=1", NegotiationStage::operational, true).answers == name + "=Irrelevant|");
     }
-    CHECK(exchange("HeaderDigest=CRC32C", NegotiationStage::operational, true).answers == "HeaderDigest=CRC32C|");
+    // Those whose section of RFC 7143 has no "Irrelevant when: SessionType=Discovery".
+    for (const char* same : {"HeaderDigest=CRC32C", "DataDigest=CRC32C", "DefaultTime2Wait=3", "DefaultTime2Retain=0",
+                             "ErrorRecoveryLevel=0", "IFMarker=No", "OFMarker=No"})
+      CHECK(exchange(same, NegotiationStage::operational, true).answers == std::string(same) + "|");
+    CHECK(exchange("ErrorRecoveryLevel=2", NegotiationStage::operational, true).answers == "ErrorRecoveryLevel=0|");
     CHECK(exchange("MaxRecvDataSegmentLength=65536", NegotiationStage::operational, true).answers ==
           "MaxRecvDataSegmentLength=262144|");
   }

@@ -164,7 +164,8 @@ TEST_SUITE("iscsi task management") {
     CHECK(!other.finished_flag);
     other.send_command(test_unit_ready(), kNone, 0);
     CHECK(other.told() == Lines{"Response 02 itt=3 sense=06/29/00"});
-    CHECK(host.manage(7) == Lines{"TaskManagementResponse 0 itt=2"});
+    CHECK(host.manage(7) == Lines{"TaskManagementResponse 0 itt=2", "Async 3"});
+    CHECK(other.told() == Lines{"Async 3"});
     CHECK(host.peer.finished_flag);
     CHECK(host.peer.flushed);
     CHECK(other.finished_flag);

@@ -49,6 +49,7 @@ command_window = 7
 [[target]]
 name = "iqn.2026-11.org.example:one"
 alias = "first"
+redirect = "192.0.2.9:3262"
 allowed_initiators = ["iqn.2026-11.org.example:host"]
 [[target.lun]]
 number = 4
@@ -84,6 +85,7 @@ TEST_CASE("targets, logical units and limits are as configured") {
   const iscsi::TargetNode& node = directory.targets[0];
   CHECK(node.name == "iqn.2026-11.org.example:one");
   CHECK(node.alias == "first");
+  CHECK(node.redirection->to.port == 3262);
   CHECK(node.allowed_initiators.size() == 1);
   const scsi::LogicalUnit* unit = node.device_server->find(scsi::Lun{4});
   REQUIRE(unit);

@@ -291,6 +291,24 @@ TEST_CASE("a wrong value of a target is refused with file, line, column and what
   });
 }
 
+TEST_CASE("a target may send initiators elsewhere, and then needs no LUN") {
+  Config config = target::parse_config("[[target]]\nredirect = \"[2001:db8::1]:3261\"\n", "array.toml");
+  const iscsi::Redirection& redirection = config.targets.at(0).redirection.value();
+  CHECK(redirection.to.address == "[2001:db8::1]");
+  CHECK(redirection.to.port == 3261);
+  CHECK_FALSE(redirection.permanent);
+  CHECK(
+      target::parse_config("[[target]]\nredirect_permanently = \"a.example\"\n", "").targets[0].redirection->permanent);
+  CHECK_FALSE(target::parse_config(kSmallest, "").targets[0].redirection);
+  check_all({
+      {"[[target]]\nredirect = \"a.example:0\"\n",
+       "array.toml:2:12: target.redirect is \"a.example:0\"; expected an address or name and port such as "
+       "array.example.org:3260"},
+      {"[[target]]\nredirect = \"a.example\"\nredirect_permanently = \"b.example\"\n",
+       "array.toml:2:12: target.redirect stands beside redirect_permanently; expected one of them"},
+  });
+}
+
 TEST_CASE("no message repeats a CHAP secret") {
   std::string same =
       "[[target]]\n[target.chap]\nname = \"a\"\nsecret = \"hush-hush-hush\"\n"
