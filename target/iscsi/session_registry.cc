@@ -10,8 +10,10 @@ namespace {
 /// Idle data-out buffers kept for the next writes.
 constexpr std::size_t kMaxIdleBufferBytes = 64 << 20;
 
+/// Whether it is one I_T nexus: the same ISID through another portal group is another one (RFC 7143, 4.4.2).
 bool same_session(const LoginIdentity& a, const LoginIdentity& b) {
-  return a.initiator_name == b.initiator_name && a.isid == b.isid && a.target == b.target && a.discovery == b.discovery;
+  return a.initiator_name == b.initiator_name && a.isid == b.isid && a.target == b.target &&
+         a.portal_group_tag == b.portal_group_tag && a.discovery == b.discovery;
 }
 
 }  // namespace
