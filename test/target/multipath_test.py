@@ -343,7 +343,8 @@ class FailOver(MultipathTest):
         self.assertEqual(second.ready(), STATES_CHANGED)
         seen = 0
         for state, code, sense in (("unavailable", UNAVAILABLE, IN_UNAVAILABLE),
-                                   ("transitioning", TRANSITIONING, IN_TRANSITION), ("active/optimized", OPTIMIZED, None)):
+                                   ("transitioning", TRANSITIONING, IN_TRANSITION),
+                                   ("active/optimized", OPTIMIZED, None)):
             self.config.write_text(CONFIG.format(target='alua = "both"\n', lun=access(2, state, "target.lun")))
             self.odxd.process.send_signal(signal.SIGUSR2)
             seen += 1
