@@ -70,7 +70,10 @@ bool atomic(const DeviceProfile& profile, const LogicalUnit* lu) {
 bool removable(const DeviceProfile&, const LogicalUnit* lu) { return !lu || lu->config().removable; }
 
 // Reservations as in SBC-3 table 13.
-constexpr Gates kWithMedium{.reservation = ReservationGate::none, .ready = false, .medium = true};
+/// READ CAPACITY. Served in standby, too (SPC-4 5.15.2.4.4 leaves it open): without it a host that finds a disk through
+/// such a port first has a disk of no size.
+constexpr Gates kWithMedium{
+    .reservation = ReservationGate::none, .access = AccessGate::standby, .ready = false, .medium = true};
 // FORMAT UNIT and SANITIZE end the state of a damaged medium; their checks want one that is there.
 constexpr Gates kErasing{.reservation = ReservationGate::write, .ready = false, .write = true};
 constexpr Gates kPreventing{.reservation = ReservationGate::prevent, .ready = false};

@@ -14,6 +14,7 @@
 
 #include "handlers/backing_store.h"
 #include "scsi/sense.h"
+#include "scsi/target_port_groups.h"
 #include "scsi/task.h"
 
 namespace scsi {
@@ -47,6 +48,8 @@ struct Gates {
   bool unit_attention = true;  ///< reports a pending unit attention (INQUIRY, REPORT LUNS, REQUEST SENSE: no)
   ReservationGate reservation = ReservationGate::write;
   UnitReservationGate unit_reservation = UnitReservationGate::others;
+  /// Through a target port in standby, unavailable or transitioning: 02/04/0B, 02/04/0C or 02/04/0A.
+  AccessGate access = AccessGate::active;
   bool ready = true;  ///< 02/04/02 while stopped by START STOP UNIT, and what `medium` says
   /// 02/3A/00 while the medium is out, 03/31/00 and 03/31/03 where FORMAT UNIT or SANITIZE failed (READ CAPACITY).
   bool medium = false;

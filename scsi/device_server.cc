@@ -113,6 +113,14 @@ Outcome check_medium(const Gates& gates, const LogicalUnit& lu) {
   return std::unexpected(medium.condition());
 }
 
+Outcome check_access(AccessGate gate, const Task& task, const LogicalUnit& lu) {
+  const TargetPortGroups& groups = lu.target_port_groups();
+  if (groups.all_active()) [[likely]]
+    return {};
+  auto refusal = groups.refusal(task.server->target_port(task.nexus), gate);
+  return refusal ? Outcome(std::unexpected(*std::move(refusal))) : Outcome();
+}
+
 /// The gates of a row, in their order.
 Outcome check_gates(const Gates& gates, Task& task, LogicalUnit& lu) {
   if (gates.unit_attention) {
@@ -123,6 +131,7 @@ Outcome check_gates(const Gates& gates, Task& task, LogicalUnit& lu) {
     return conflict(task, gates.reservation == ReservationGate::registered ? "this I_T nexus is not registered"
                                                                            : "another I_T nexus holds a reservation");
   }
+  if (auto good = check_access(gates.access, task, lu); !good) return good;
   if (auto good = check_medium(gates, lu); !good) return good;
   if (gates.ready && lu.stopped()) return std::unexpected(*lu.why_not_ready());
   if (gates.write && lu.read_only())
@@ -161,6 +170,10 @@ std::vector<std::uint16_t> DeviceServer::target_ports() const {
   ports.insert(ports.end(), impl_->config.further_portal_group_tags.begin(),
                impl_->config.further_portal_group_tags.end());
   return ports;
+}
+std::uint16_t DeviceServer::target_port(NexusId id) const {
+  auto found = impl_->nexuses.find(id);
+  return found == impl_->nexuses.end() ? impl_->config.target_portal_group_tag : found->second.target_portal_group_tag;
 }
 CopyManager& DeviceServer::copy_manager() const { return impl_->copy_manager; }
 const base::Clock& DeviceServer::clock() const { return impl_->clock; }

@@ -65,6 +65,8 @@ class DeviceServer {
   const Config& config() const;
   /// Relative target port identifiers: a portal group is a port (RFC 7143, 4.4.2).
   std::vector<std::uint16_t> target_ports() const;
+  /// The port a nexus is of.
+  std::uint16_t target_port(NexusId id) const;
 
   /// Adds a logical unit. Throws std::invalid_argument when the number is taken.
   void add(Lun lun, std::shared_ptr<LogicalUnit> logical_unit);

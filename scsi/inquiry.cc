@@ -26,14 +26,17 @@ constexpr std::uint8_t kEvpd = 0x01;
 
 // PERIPHERAL QUALIFIER and PERIPHERAL DEVICE TYPE (SPC-4 table 175).
 constexpr std::uint8_t kDirectAccess = 0x00;
-constexpr std::uint8_t kNotConnected = 0x3F;  ///< 001b, 1Fh
-constexpr std::uint8_t kNotCapable = 0x7F;    ///< 011b, 1Fh
+constexpr std::uint8_t kNotConnected = 0x3F;   ///< 001b, 1Fh
+constexpr std::uint8_t kNotCapable = 0x7F;     ///< 011b, 1Fh
+constexpr std::uint8_t kNotAccessible = 0x20;  ///< PERIPHERAL QUALIFIER 001b
 
 constexpr std::uint8_t kRmb = 0x80;
 constexpr std::uint8_t kVersionSpc4 = 0x06;
 constexpr std::uint8_t kHiSup = 0x10;
 constexpr std::uint8_t kResponseDataFormat = 0x02;
+constexpr unsigned kTpgsUnit = 0x10;  ///< bits 5-4
 constexpr std::uint8_t k3Pc = 0x08;
+constexpr std::uint8_t kMultiP = 0x10;
 constexpr std::uint8_t kCmdQue = 0x02;
 
 /// SPC-4 table 174, from its first byte to VENDOR SPECIFIC.
@@ -54,9 +57,15 @@ constexpr std::size_t kVersionDescriptorsAt = 58;
 /// SPC-4 annex: SAM-5, iSCSI, SPC-4, SBC-3, no version claimed.
 constexpr std::uint16_t kVersionDescriptors[] = {0x00A0, 0x0960, 0x0460, 0x04C0};
 
+/// Through a target port that is unavailable, no disk is connected (SPC-4 5.15.2.4.5).
+std::uint8_t qualifier(const CommandContext& context) {
+  std::uint16_t port = context.server.target_port(context.task.nexus);
+  return context.lu->target_port_groups().unavailable(port) ? kNotAccessible : kDirectAccess;
+}
+
 /// WINDOWS: LUN 0 answers as a place where a disk could be even when there is none; any other LUN is none.
 std::uint8_t peripheral(const CommandContext& context) {
-  if (context.lu) return kDirectAccess;
+  if (context.lu) return qualifier(context);
   return context.task.lun == Lun{0} ? kNotConnected : kNotCapable;
 }
 
@@ -68,6 +77,11 @@ std::vector<std::uint8_t> standard_data(const CommandContext& context) {
   if (context.lu && context.lu->config().removable) head.rmb = kRmb;
   head.additional_length = kStandardInquirySize - offsetof(StandardInquiryHead, additional_length) - 1;
   if (context.server.copy_manager().profile().third_party_copy()) head.tpgs_3pc_protect = k3Pc;
+  if (context.lu) {
+    auto changes = static_cast<unsigned>(context.lu->target_port_groups().changes());
+    head.tpgs_3pc_protect |= static_cast<std::uint8_t>(changes * kTpgsUnit);
+  }
+  if (context.server.target_ports().size() > 1) head.enc_serv_multi_p = kMultiP;
   std::vector<std::uint8_t> out;
   out.reserve(kStandardInquirySize);
   base::ByteWriter writer(out);
@@ -105,7 +119,9 @@ std::expected<void, Sense> inquiry(CommandContext& context) {
   auto pages = vpd_pages(context.server);
   auto found = std::ranges::find(pages, cdb.page_code, &VpdPage::code);
   if (found == pages.end()) return refuse(fmt::format("no VPD page {:02X}h", cdb.page_code));
-  context.respond(found->page(context.server, *context.lu));
+  auto page = found->page(context);
+  page.front() |= qualifier(context);
+  context.respond(std::move(page));
   return {};
 }
 

@@ -16,6 +16,7 @@
 #include "handlers/backing_store.h"
 #include "scsi/sense.h"
 #include "scsi/status.h"
+#include "scsi/target_port_groups.h"
 
 namespace scsi {
 
@@ -38,6 +39,7 @@ struct LogicalUnitConfig {
   bool thin = true;                               ///< LBPME, LBPU, VPD B2h PROVISIONING TYPE 2
   bool read_only = false;                         ///< SWP; DATA PROTECT 07/27/00 for every write
   bool removable = false;                         ///< RMB; START STOP UNIT with LOEJ ejects and loads
+  TargetPortGroups target_port_groups{};          ///< as they are at the start
 };
 
 /// SET IDENTIFYING INFORMATION: what an application keeps here, for as long as the process lives.
@@ -85,6 +87,8 @@ class LogicalUnit {
   const Reservations& reservations() const { return *reservations_; }
   ReservationChanges& reservation_changes() { return *reservation_changes_; }
   IdentifyingInformation& identifying_information() { return identifying_information_; }
+  TargetPortGroups& target_port_groups() { return config_.target_port_groups; }
+  const TargetPortGroups& target_port_groups() const { return config_.target_port_groups; }
   Medium& medium() { return *medium_; }
   const Medium& medium() const { return *medium_; }
   TaskSet& tasks() { return *tasks_; }

@@ -37,4 +37,10 @@ std::uint64_t report_length(const Task& task, const LogicalUnit* lu);
 std::expected<void, Sense> request_sense(CommandContext& context);
 std::uint64_t request_sense_length(const Task& task, const LogicalUnit* lu);
 
+// target_port_group_commands.cc
+std::expected<void, Sense> report_target_port_groups(CommandContext& context);
+std::expected<void, Sense> check_set_target_port_groups(const CommandContext& context);
+std::expected<void, Sense> set_target_port_groups(CommandContext& context);
+std::uint64_t target_port_groups_length(const Task& task, const LogicalUnit* lu);
+
 }  // namespace scsi

@@ -1,5 +1,6 @@
 #include "scsi/primary_commands.h"
 
+#include "scsi/logical_unit.h"
 #include "scsi/primary_bodies.h"
 
 namespace scsi {
@@ -13,16 +14,30 @@ constexpr Gates kAlways{.logical_unit = false,
                         .unit_attention = false,
                         .reservation = ReservationGate::none,
                         .unit_reservation = UnitReservationGate::none,
+                        .access = AccessGate::transitioning,
                         .ready = false,
                         .during_format = true};
 /// LOG SENSE passes every reservation, also one made with RESERVE (SPC-2 5.5.1).
-constexpr Gates kLogging{
-    .reservation = ReservationGate::none, .unit_reservation = UnitReservationGate::none, .ready = false};
+constexpr Gates kLogging{.reservation = ReservationGate::none,
+                         .unit_reservation = UnitReservationGate::none,
+                         .access = AccessGate::standby,
+                         .ready = false};
 constexpr Gates kNotReadyToo{.reservation = ReservationGate::none, .ready = false};
 // Through write exclusive reservations, as ALLOW COMMANDS of REPORT CAPABILITIES says (SPC-4 6.15.4).
-constexpr Gates kReporting{.reservation = ReservationGate::read, .ready = false};
-constexpr Gates kReportingCommands{.reservation = ReservationGate::read, .ready = false, .during_format = true};
+constexpr Gates kModeSense{.reservation = ReservationGate::read, .access = AccessGate::standby, .ready = false};
+// The standard leaves it to the device server whether they are served in standby (SPC-4 5.15.2.4.4).
+constexpr Gates kReportingCommands{
+    .reservation = ReservationGate::read, .access = AccessGate::standby, .ready = false, .during_format = true};
 constexpr Gates kChanging{.reservation = ReservationGate::write, .ready = false};
+constexpr Gates kModeSelect{.reservation = ReservationGate::write, .access = AccessGate::standby, .ready = false};
+constexpr Gates kReportingPorts{
+    .reservation = ReservationGate::none, .access = AccessGate::transitioning, .ready = false};
+constexpr Gates kSettingPorts{.reservation = ReservationGate::write, .access = AccessGate::unavailable, .ready = false};
+
+bool reports_ports(const DeviceProfile&, const LogicalUnit* lu) { return !lu || lu->target_port_groups().reported(); }
+bool sets_ports(const DeviceProfile&, const LogicalUnit* lu) {
+  return !lu || lu->target_port_groups().change_explicitly();
+}
 
 constexpr CommandDescriptor kRows[] = {
     {.name = "TEST UNIT READY",
@@ -54,7 +69,7 @@ constexpr CommandDescriptor kRows[] = {
      .cdb_length = 6,
      .usage = {0x15, 0x11, 0x00, 0x00, 0xFF, 0x00},
      .direction = DataDirection::out,
-     .gates = kChanging,
+     .gates = kModeSelect,
      .transfer_length = mode_6_length,
      .body = mode_select_6},
     {.name = "MODE SENSE(6)",
@@ -62,7 +77,7 @@ constexpr CommandDescriptor kRows[] = {
      .cdb_length = 6,
      .usage = {0x1A, 0x08, 0xFF, 0xFF, 0xFF, 0x00},
      .direction = DataDirection::in,
-     .gates = kReporting,
+     .gates = kModeSense,
      .transfer_length = mode_6_length,
      .body = mode_sense_6},
     {.name = "LOG SENSE",
@@ -78,7 +93,7 @@ constexpr CommandDescriptor kRows[] = {
      .cdb_length = 10,
      .usage = {0x55, 0x11, 0x00, 0x00, 0x00, 0x00, 0x00, 0xFF, 0xFF, 0x00},
      .direction = DataDirection::out,
-     .gates = kChanging,
+     .gates = kModeSelect,
      .transfer_length = mode_10_length,
      .body = mode_select_10},
     {.name = "MODE SENSE(10)",
@@ -86,7 +101,7 @@ constexpr CommandDescriptor kRows[] = {
      .cdb_length = 10,
      .usage = {0x5A, 0x18, 0xFF, 0xFF, 0x00, 0x00, 0x00, 0xFF, 0xFF, 0x00},
      .direction = DataDirection::in,
-     .gates = kReporting,
+     .gates = kModeSense,
      .transfer_length = mode_10_length,
      .body = mode_sense_10},
     {.name = "REPORT LUNS",
@@ -116,6 +131,27 @@ constexpr CommandDescriptor kRows[] = {
      .transfer_length = identifying_information_length,
      .body = set_identifying_information,
      .check = check_set_identifying_information},
+    {.name = "REPORT TARGET PORT GROUPS",
+     .opcode = 0xA3,
+     .service_action = 0x0A,
+     .cdb_length = 12,
+     .usage = {0xA3, 0xEA, 0x00, 0x00, 0x00, 0x00, 0xFF, 0xFF, 0xFF, 0xFF, 0x00, 0x00},
+     .direction = DataDirection::in,
+     .gates = kReportingPorts,
+     .transfer_length = target_port_groups_length,
+     .body = report_target_port_groups,
+     .offered = reports_ports},
+    {.name = "SET TARGET PORT GROUPS",
+     .opcode = 0xA4,
+     .service_action = 0x0A,
+     .cdb_length = 12,
+     .usage = {0xA4, 0x0A, 0x00, 0x00, 0x00, 0x00, 0xFF, 0xFF, 0xFF, 0xFF, 0x00, 0x00},
+     .direction = DataDirection::out,
+     .gates = kSettingPorts,
+     .transfer_length = target_port_groups_length,
+     .body = set_target_port_groups,
+     .check = check_set_target_port_groups,
+     .offered = sets_ports},
     {.name = "REPORT SUPPORTED OPERATION CODES",
      .opcode = 0xA3,
      .service_action = 0x0C,

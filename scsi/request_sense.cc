@@ -1,4 +1,5 @@
 // REQUEST SENSE (SPC-4 6.39).
+#include "scsi/device_server.h"
 #include "scsi/logical_unit.h"
 #include "scsi/primary_bodies.h"
 #include "scsi/unit_attentions.h"
@@ -17,10 +18,13 @@ struct RequestSenseCdb {
 };
 static_assert(sizeof(RequestSenseCdb) == 6);
 
-/// What there is to say: the LUN's absence, a unit attention condition (which is cleared by it), the state.
+/// What there is to say: the LUN's absence, a unit attention condition (which is cleared by it), the access state of
+/// the target port, the logical unit's own state.
 Sense pending_sense(CommandContext& context) {
   if (!context.lu) return Sense{SenseKey::illegal_request, AdditionalSense::logical_unit_not_supported};
   if (auto attention = context.lu->unit_attentions().take(context.task.nexus)) return std::move(*attention);
+  std::uint16_t port = context.server.target_port(context.task.nexus);
+  if (auto refusal = context.lu->target_port_groups().refusal(port, AccessGate::active)) return *std::move(refusal);
   if (auto not_ready = context.lu->why_not_ready()) return *std::move(not_ready);
   return {};
 }

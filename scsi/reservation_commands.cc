@@ -500,16 +500,18 @@ Outcome release_unit(CommandContext& context) { return change_unit(context, &Res
 
 constexpr CommandDescriptor in_row(std::string_view name, InServiceAction action, CommandBody body) {
   auto code = static_cast<std::uint8_t>(action);
-  return {
-      .name = name,
-      .opcode = kPersistentReserveIn,
-      .service_action = code,
-      .cdb_length = sizeof(PersistentReserveInCdb),
-      .usage = {kPersistentReserveIn, code, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0},
-      .direction = DataDirection::in,
-      .gates = {.reservation = ReservationGate::none, .unit_reservation = UnitReservationGate::anybody, .ready = false},
-      .transfer_length = in_length,
-      .body = body};
+  return {.name = name,
+          .opcode = kPersistentReserveIn,
+          .service_action = code,
+          .cdb_length = sizeof(PersistentReserveInCdb),
+          .usage = {kPersistentReserveIn, code, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0},
+          .direction = DataDirection::in,
+          .gates = {.reservation = ReservationGate::none,
+                    .unit_reservation = UnitReservationGate::anybody,
+                    .access = AccessGate::standby,
+                    .ready = false},
+          .transfer_length = in_length,
+          .body = body};
 }
 
 /// SPC-4 table 66: who is not registered may register, and no more.
@@ -522,7 +524,10 @@ constexpr CommandDescriptor out_row(std::string_view name, OutServiceAction acti
           .cdb_length = sizeof(PersistentReserveOutCdb),
           .usage = {kPersistentReserveOut, code, 0xFF, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0},
           .direction = DataDirection::out,
-          .gates = {.reservation = gate, .unit_reservation = UnitReservationGate::anybody, .ready = false},
+          .gates = {.reservation = gate,
+                    .unit_reservation = UnitReservationGate::anybody,
+                    .access = AccessGate::standby,
+                    .ready = false},
           .transfer_length = out_length,
           .body = body,
           .check = check_out};

@@ -266,6 +266,12 @@ constexpr CodeName kCodeNames[] = {
     {logical_unit_not_ready_cause_not_reportable, "LOGICAL UNIT NOT READY, CAUSE NOT REPORTABLE"},
     {logical_unit_not_ready_initializing_command_required, "LOGICAL UNIT NOT READY, INITIALIZING COMMAND REQUIRED"},
     {logical_unit_not_ready_format_in_progress, "LOGICAL UNIT NOT READY, FORMAT IN PROGRESS"},
+    {logical_unit_not_accessible_asymmetric_access_state_transition,
+     "LOGICAL UNIT NOT ACCESSIBLE, ASYMMETRIC ACCESS STATE TRANSITION"},
+    {logical_unit_not_accessible_target_port_in_standby_state,
+     "LOGICAL UNIT NOT ACCESSIBLE, TARGET PORT IN STANDBY STATE"},
+    {logical_unit_not_accessible_target_port_in_unavailable_state,
+     "LOGICAL UNIT NOT ACCESSIBLE, TARGET PORT IN UNAVAILABLE STATE"},
     {logical_unit_not_ready_sanitize_in_progress, "LOGICAL UNIT NOT READY, SANITIZE IN PROGRESS"},
     {unreachable_copy_target, "UNREACHABLE COPY TARGET"},
     {write_error, "WRITE ERROR"},
@@ -324,6 +330,7 @@ constexpr CodeName kCodeNames[] = {
     {reservations_preempted, "RESERVATIONS PREEMPTED"},
     {reservations_released, "RESERVATIONS RELEASED"},
     {registrations_preempted, "REGISTRATIONS PREEMPTED"},
+    {asymmetric_access_state_changed, "ASYMMETRIC ACCESS STATE CHANGED"},
     {capacity_data_has_changed, "CAPACITY DATA HAS CHANGED"},
     {commands_cleared_by_another_initiator, "COMMANDS CLEARED BY ANOTHER INITIATOR"},
     {commands_cleared_by_device_server, "COMMANDS CLEARED BY DEVICE SERVER"},
@@ -344,6 +351,7 @@ constexpr CodeName kCodeNames[] = {
     {insufficient_registration_resources, "INSUFFICIENT REGISTRATION RESOURCES"},
     {insufficient_resources_to_create_rod, "INSUFFICIENT RESOURCES TO CREATE ROD"},
     {insufficient_resources_to_create_rod_token, "INSUFFICIENT RESOURCES TO CREATE ROD TOKEN"},
+    {set_target_port_groups_command_failed, "SET TARGET PORT GROUPS COMMAND FAILED"},
 };
 
 /// What each piece of forwarded sense data may have, when `before` bytes stand before them and each has `overhead`.

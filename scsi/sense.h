@@ -39,6 +39,9 @@ enum class AdditionalSense : std::uint16_t {
   logical_unit_not_ready_cause_not_reportable = 0x0400,
   logical_unit_not_ready_initializing_command_required = 0x0402,
   logical_unit_not_ready_format_in_progress = 0x0404,
+  logical_unit_not_accessible_asymmetric_access_state_transition = 0x040A,
+  logical_unit_not_accessible_target_port_in_standby_state = 0x040B,
+  logical_unit_not_accessible_target_port_in_unavailable_state = 0x040C,
   logical_unit_not_ready_sanitize_in_progress = 0x041B,
   unreachable_copy_target = 0x0804,
   write_error = 0x0C00,
@@ -95,6 +98,7 @@ enum class AdditionalSense : std::uint16_t {
   reservations_preempted = 0x2A03,
   reservations_released = 0x2A04,
   registrations_preempted = 0x2A05,
+  asymmetric_access_state_changed = 0x2A06,
   capacity_data_has_changed = 0x2A09,
   commands_cleared_by_another_initiator = 0x2F00,
   commands_cleared_by_device_server = 0x2F02,
@@ -115,6 +119,7 @@ enum class AdditionalSense : std::uint16_t {
   insufficient_registration_resources = 0x5504,
   insufficient_resources_to_create_rod = 0x550C,
   insufficient_resources_to_create_rod_token = 0x550D,
+  set_target_port_groups_command_failed = 0x670A,
 };
 
 /// Sense-key specific data of ILLEGAL REQUEST (SPC-4 4.5.2.4.2) and COPY ABORTED (4.5.2.4.5).

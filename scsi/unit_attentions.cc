@@ -21,6 +21,7 @@ constexpr std::array<AdditionalSense, UnitAttentions::kCodes> kUnitAttentionCode
     AdditionalSense::reservations_preempted,
     AdditionalSense::reservations_released,
     AdditionalSense::not_ready_to_ready_change_medium_may_have_changed,
+    AdditionalSense::asymmetric_access_state_changed,
     AdditionalSense::capacity_data_has_changed,
     AdditionalSense::reported_luns_data_has_changed,
     AdditionalSense::inquiry_data_has_changed,

@@ -11,6 +11,7 @@
 
 #include "base/bytes.h"
 #include "scsi/block_vpd.h"
+#include "scsi/command_table.h"
 #include "scsi/copy_identity.h"
 #include "scsi/copy_manager.h"
 #include "scsi/device_server.h"
@@ -46,16 +47,16 @@ constexpr std::uint8_t kBlockDeviceCharacteristics = 0xB1;
 constexpr std::uint8_t kLogicalBlockProvisioning = 0xB2;
 
 /// SPC-4 7.8.15.
-Page supported_pages_page(const DeviceServer& server, const LogicalUnit&) {
+Page supported_pages_page(const CommandContext& context) {
   return framed(kSupportedPages, [&](base::ByteWriter& writer) {
-    for (const VpdPage& page : vpd_pages(server)) writer.u8(page.code);
+    for (const VpdPage& page : vpd_pages(context.server)) writer.u8(page.code);
   });
 }
 
 /// SPC-4 7.8.18.
-Page unit_serial_number_page(const DeviceServer&, const LogicalUnit& lu) {
+Page unit_serial_number_page(const CommandContext& context) {
   return framed(kUnitSerialNumber, [&](base::ByteWriter& writer) {
-    writer.bytes(base::bytes_of(std::string_view(lu.identity().serial)));
+    writer.bytes(base::bytes_of(std::string_view(context.lu->identity().serial)));
   });
 }
 
@@ -90,8 +91,9 @@ void name_string(base::ByteWriter& writer, const std::string& name) {
   writer.zeros(kMultiple - name.size() % kMultiple);
 }
 
-void designators(base::ByteWriter& writer, const LogicalUnitIdentity& identity, const DeviceServer::Config& server) {
-  std::uint16_t group = server.target_portal_group_tag;
+/// `port` is the target port they are asked for through.
+void designators(base::ByteWriter& writer, const LogicalUnitIdentity& identity, const std::string& target_name,
+                 std::uint16_t port) {
   designator(writer, CodeSet::binary, Association::logical_unit, DesignatorType::naa,
              [&] { writer.bytes(identity.naa); });
   designator(writer, CodeSet::ascii, Association::logical_unit, DesignatorType::t10_vendor_id, [&] {
@@ -104,22 +106,25 @@ void designators(base::ByteWriter& writer, const LogicalUnitIdentity& identity, 
     designator(writer, CodeSet::utf8, Association::logical_unit, DesignatorType::scsi_name_string,
                [&] { name_string(writer, eui_name(identity)); });
   }
-  // The relative target port identifier is the portal group tag: each is unique in its target (RFC 7143, 4.4.2).
+  // Relative target port identifier and target port group are the portal group tag: a portal group is a port, unique in
+  // its target (RFC 7143, 4.4.2), and a group of its own.
   designator(writer, CodeSet::binary, Association::target_port, DesignatorType::relative_target_port,
-             [&] { writer.u16(0), writer.u16(group); });
+             [&] { writer.u16(0), writer.u16(port); });
   designator(writer, CodeSet::binary, Association::target_port, DesignatorType::target_port_group,
-             [&] { writer.u16(0), writer.u16(group); });
+             [&] { writer.u16(0), writer.u16(port); });
   designator(writer, CodeSet::utf8, Association::target_port, DesignatorType::scsi_name_string,
-             [&] { name_string(writer, fmt::format("{},t,0x{:04x}", server.target_name, group)); });
+             [&] { name_string(writer, fmt::format("{},t,0x{:04x}", target_name, port)); });
   designator(writer, CodeSet::utf8, Association::target_device, DesignatorType::scsi_name_string,
-             [&] { name_string(writer, server.target_name); });
+             [&] { name_string(writer, target_name); });
 }
 
 /// SPC-4 7.8.6. The NAA comes first: it is what hosts know the logical unit by. Copy managers take the EUI-64 and the
 /// name as well (scsi/copy_identity.h).
-Page device_identification_page(const DeviceServer& server, const LogicalUnit& lu) {
-  return framed(kDeviceIdentification,
-                [&](base::ByteWriter& writer) { designators(writer, lu.identity(), server.config()); });
+Page device_identification_page(const CommandContext& context) {
+  return framed(kDeviceIdentification, [&](base::ByteWriter& writer) {
+    designators(writer, context.lu->identity(), context.server.config().target_name,
+                context.server.target_port(context.task.nexus));
+  });
 }
 
 /// SPC-4 7.8.7.
@@ -138,7 +143,7 @@ constexpr std::uint8_t kOrdSup = 0x02;
 constexpr std::uint8_t kSimpSup = 0x01;
 constexpr std::uint8_t kVSup = 0x01;
 
-Page extended_inquiry_data_page(const DeviceServer&, const LogicalUnit&) {
+Page extended_inquiry_data_page(const CommandContext&) {
   ExtendedInquiryData data;
   data.task_attributes = kHeadSup | kOrdSup | kSimpSup;
   data.volatile_cache = kVSup;
@@ -146,15 +151,15 @@ Page extended_inquiry_data_page(const DeviceServer&, const LogicalUnit&) {
   return {bytes.begin(), bytes.end()};
 }
 
-Page third_party_copy_page(const DeviceServer& server, const LogicalUnit& lu) {
-  return server.copy_manager().third_party_copy_page(lu);
+Page third_party_copy_page(const CommandContext& context) {
+  return context.server.copy_manager().third_party_copy_page(*context.lu);
 }
 bool offers_third_party_copy(const DeviceServer& server) { return server.copy_manager().profile().third_party_copy(); }
 
 /// A page of block_vpd.h as a row wants it.
 template <Page (*page)(const LogicalUnit&, const DeviceProfile&)>
-Page block_page(const DeviceServer& server, const LogicalUnit& lu) {
-  return page(lu, server.copy_manager().profile());
+Page block_page(const CommandContext& context) {
+  return page(*context.lu, context.server.copy_manager().profile());
 }
 
 constexpr VpdPage kPages[] = {

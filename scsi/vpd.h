@@ -12,12 +12,12 @@
 namespace scsi {
 
 class DeviceServer;
-class LogicalUnit;
+struct CommandContext;
 
 struct VpdPage {
   std::uint8_t code;
   /// The whole page, header included.
-  std::vector<std::uint8_t> (*page)(const DeviceServer& server, const LogicalUnit& lu);
+  std::vector<std::uint8_t> (*page)(const CommandContext& context);
   bool (*offered)(const DeviceServer& server) = nullptr;  ///< null: always
 };
 

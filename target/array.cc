@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <optional>
+#include <set>
 #include <string_view>
 #include <utility>
 
@@ -12,6 +14,8 @@
 #include "scsi/device_server.h"
 #include "scsi/logical_unit.h"
 #include "scsi/reservations.h"
+#include "scsi/unit_attentions.h"
+#include "target/config_ports.h"
 #include "target/identity.h"
 #include "target/reservation_file.h"
 
@@ -54,6 +58,30 @@ std::unique_ptr<ReservationFile> reservation_file(const LunConfig& lun, bool rea
   return path ? std::make_unique<ReservationFile>(std::move(*path)) : nullptr;
 }
 
+/// Without ALUA none are reported.
+scsi::TargetPortGroups target_port_groups(const scsi::DeviceServer& server, scsi::AccessChanges alua,
+                                          const LunConfig& lun) {
+  if (alua == scsi::AccessChanges::none) return {};
+  std::vector<scsi::TargetPortGroup> groups;
+  for (std::uint16_t number : server.target_ports()) {
+    AccessConfig access = access_through(lun.access, number);
+    groups.push_back({.number = number, .state = access.state, .preferred = access.preferred});
+  }
+  return {alua, std::move(groups)};
+}
+
+/// What comes of the file saying `wanted` now.
+std::string change_access_of(scsi::LogicalUnit& unit, const AccessConfig& wanted) {
+  scsi::TargetPortGroups& groups = unit.target_port_groups();
+  std::string which = fmt::format("{} through portal group {}", unit.config().name, wanted.group);
+  if (!groups.find(wanted.group)) return which + ": there are no access states; they come with a start of odxd";
+  if (!groups.change_implicitly()) return which + ": only initiators change access states, as alua says";
+  bool changed = groups.set_state(wanted.group, wanted.state, scsi::AccessChangedBy::the_array);
+  changed |= groups.set_preferred(wanted.group, wanted.preferred);
+  if (changed) unit.unit_attentions().establish_for_all(scsi::AdditionalSense::asymmetric_access_state_changed);
+  return fmt::format("{} is {}{}", which, access_state_word(wanted.state), wanted.preferred ? ", preferred" : "");
+}
+
 }  // namespace
 
 Array::Array(const ArrayConfig& config, const std::vector<const TargetConfig*>& targets,
@@ -82,7 +110,8 @@ Array::Array(const ArrayConfig& config, const std::vector<const TargetConfig*>& 
         add_target(*target, target->name.empty() ? identity.target_name() : target->name, surroundings);
     for (const LunConfig& lun : target->luns) {
       auto kept = reservation_file(lun, stores[next]->read_only(), surroundings.state_folder);
-      add_lun(server, lun, identity.logical_unit(sources[next]), std::move(stores[next]), std::move(kept));
+      add_lun(server, target->alua, lun, identity.logical_unit(sources[next]), std::move(stores[next]),
+              std::move(kept));
       ++next;
     }
   }
@@ -92,14 +121,17 @@ Array::~Array() = default;
 
 scsi::DeviceServer& Array::add_target(const TargetConfig& target, const std::string& name,
                                       const Surroundings& surroundings) {
-  scsi::DeviceServer::Config server_config{.target_name = name};
+  const auto& groups = target.portal_groups.empty() ? surroundings.portal_groups : target.portal_groups;
+  scsi::DeviceServer::Config server_config{.target_name = name,
+                                           .target_portal_group_tag = groups.front(),
+                                           .further_portal_group_tags = {groups.begin() + 1, groups.end()}};
   device_servers_.push_back(std::make_unique<scsi::DeviceServer>(server_config, surroundings.array_clock,
                                                                  &surroundings.executor, *copy_manager_));
   iscsi::TargetNode node;
   node.name = name;
   node.alias = target.alias;
   node.redirection = target.redirection;
-  node.portal_group_tag = server_config.target_portal_group_tag;
+  node.portal_group_tags = groups;
   node.authentication = target.authentication;
   node.allowed_initiators = target.allowed_initiators;
   node.device_server = device_servers_.back().get();
@@ -107,8 +139,9 @@ scsi::DeviceServer& Array::add_target(const TargetConfig& target, const std::str
   return *device_servers_.back();
 }
 
-void Array::add_lun(scsi::DeviceServer& server, const LunConfig& lun, scsi::LogicalUnitIdentity identity,
-                    std::unique_ptr<handlers::BackingStore> store, std::unique_ptr<ReservationFile> reservation_file) {
+void Array::add_lun(scsi::DeviceServer& server, scsi::AccessChanges alua, const LunConfig& lun,
+                    scsi::LogicalUnitIdentity identity, std::unique_ptr<handlers::BackingStore> store,
+                    std::unique_ptr<ReservationFile> reservation_file) {
   scsi::LogicalUnitConfig config;
   config.name = lun.name;
   config.identity = std::move(identity);
@@ -119,6 +152,7 @@ void Array::add_lun(scsi::DeviceServer& server, const LunConfig& lun, scsi::Logi
   config.thin = lun.thin;
   config.read_only = lun.read_only;
   config.removable = lun.removable;
+  config.target_port_groups = target_port_groups(server, alua, lun);
   std::optional<scsi::PersistentState> kept;
   try {
     if (reservation_file) kept = reservation_file->read();
@@ -128,7 +162,29 @@ void Array::add_lun(scsi::DeviceServer& server, const LunConfig& lun, scsi::Logi
   auto unit = std::make_shared<scsi::LogicalUnit>(std::move(config), std::move(store), std::move(reservation_file));
   if (kept) unit->reservations().restore(*kept, server.config().target_name);
   server.add(scsi::Lun{lun.number}, unit);
-  luns_.push_back({server.config().target_name, lun.number, lun.store, lun.place, std::move(unit)});
+  luns_.push_back({server.config().target_name, lun.number, lun.store, lun.place, std::move(unit), lun.access});
+}
+
+std::vector<std::string> Array::change_access(const std::vector<TargetConfig>& targets) {
+  std::vector<std::string> lines;
+  for (const TargetConfig& target : targets) {
+    for (const LunConfig& lun : target.luns) {
+      auto found = std::ranges::find(luns_, lun.name, [](const ExportedLun& each) -> const std::string& {
+        return each.logical_unit->config().name;
+      });
+      if (found == luns_.end()) continue;
+      std::set<std::uint16_t> groups;
+      for (const auto& list : {found->access, lun.access})
+        for (const AccessConfig& access : list) groups.insert(access.group);
+      for (std::uint16_t group : groups) {
+        AccessConfig wanted = access_through(lun.access, group);
+        if (wanted != access_through(found->access, group))
+          lines.push_back(change_access_of(*found->logical_unit, wanted));
+      }
+      found->access = lun.access;
+    }
+  }
+  return lines;
 }
 
 std::vector<std::string> Array::flush() {

@@ -49,6 +49,7 @@ struct Surroundings {
   base::Ref<handlers::MemoryPool> pool;
   scsi::CopyFabric& fabric;
   const StateFolder* state_folder = nullptr;
+  std::vector<std::uint16_t> portal_groups{1};  ///< ascending
 };
 
 class Array {
@@ -60,6 +61,7 @@ class Array {
     std::string store;
     std::string place;  ///< where the store was written
     std::shared_ptr<scsi::LogicalUnit> logical_unit;
+    std::vector<AccessConfig> access{};  ///< as the configuration said last
   };
 
   /// The array `config`, which offers `targets`. Opens the stores. Throws StoreError.
@@ -75,13 +77,18 @@ class Array {
   const std::vector<iscsi::TargetNode>& nodes() const { return nodes_; }
   scsi::CopyManager& copy_manager() const { return *copy_manager_; }
 
+  /// Gives access states, LUN by LUN, the values in which `targets` differs from what was said last; every I_T nexus is
+  /// told. Returns one line for each change, or why it was not made.
+  std::vector<std::string> change_access(const std::vector<TargetConfig>& targets);
+
   /// Makes everything written durable. Returns what could not be, one line for each logical unit.
   std::vector<std::string> flush();
 
  private:
   scsi::DeviceServer& add_target(const TargetConfig& target, const std::string& name, const Surroundings& surroundings);
-  void add_lun(scsi::DeviceServer& server, const LunConfig& lun, scsi::LogicalUnitIdentity identity,
-               std::unique_ptr<handlers::BackingStore> store, std::unique_ptr<ReservationFile> reservation_file);
+  void add_lun(scsi::DeviceServer& server, scsi::AccessChanges alua, const LunConfig& lun,
+               scsi::LogicalUnitIdentity identity, std::unique_ptr<handlers::BackingStore> store,
+               std::unique_ptr<ReservationFile> reservation_file);
 
   std::string name_;
   std::string id_;

@@ -62,9 +62,9 @@ Arrays::Arrays(const Config& config, const base::Clock& array_clock, base::Timer
     std::vector<const TargetConfig*> targets;
     for (const TargetConfig& target : config.targets)
       if (target.array == i) targets.push_back(&target);
-    arrays_.push_back(std::make_unique<Array>(
-        config.arrays[i], targets,
-        Surroundings{array_clock, timers, entropy, executor, pool_, fabric_, state_folder_.get()}));
+    arrays_.push_back(std::make_unique<Array>(config.arrays[i], targets,
+                                              Surroundings{array_clock, timers, entropy, executor, pool_, fabric_,
+                                                           state_folder_.get(), config.portal_groups()}));
     std::ranges::copy(arrays_.back()->nodes(), std::back_inserter(directory_.targets));
   }
   refuse_shared_designators(arrays_);
@@ -99,6 +99,12 @@ void Arrays::set_unreachable(const std::vector<UnreachablePair>& pairs) {
   fabric_.reachability().set(std::move(cuts));
 }
 
+std::vector<std::string> Arrays::change_access(const std::vector<TargetConfig>& targets) {
+  std::vector<std::string> lines;
+  for (const auto& array : arrays_) std::ranges::move(array->change_access(targets), std::back_inserter(lines));
+  return lines;
+}
+
 bool Arrays::reclaim() {
   constexpr std::size_t kTokens = 64, kObjects = 16;  // some 100 microseconds
   bool more = pool_->reclaim(kObjects);
@@ -130,6 +136,7 @@ std::vector<iscsi::PortalAddress> advertised_portals(const std::vector<PortalCon
   for (std::size_t i = 0; i < portals.size(); ++i) {
     if (portals[i].is_wildcard() && !portals[i].advertised) return {};
     told.push_back(portals[i].advertised.value_or(bound[i]));
+    told.back().portal_group_tag = portals[i].group;
   }
   return told;
 }

@@ -28,6 +28,9 @@ class Arrays {
   /// These pairs, and no others, are unreachable from now on; copies that run go on.
   void set_unreachable(const std::vector<UnreachablePair>& pairs);
 
+  /// Access states that `targets` gives another value than was said last (Array::change_access()).
+  std::vector<std::string> change_access(const std::vector<TargetConfig>& targets);
+
   /// Who is asked about tokens that none of the arrays made; outlives the arrays' use.
   void set_remote_rods(scsi::RemoteRods* remote) { fabric_.set_remote_rods(remote); }
 

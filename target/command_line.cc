@@ -30,7 +30,7 @@ Output:
 Signals:
   SIGTERM, SIGINT and SIGHUP ask the sessions to log out, wait up to 3 seconds, flush the stores and end; a second
   one ends odxd at once. SIGUSR1 makes odxd report its tokens, copies and memory. SIGUSR2 makes it read the
-  [[unreachable]] pairs of its configuration file again.
+  [[unreachable]] pairs and the access states (ALUA) of its configuration file again.
 
 Exit codes:
   0  ended by a signal, everything flushed; or --check, --help, --version had no complaint
@@ -65,8 +65,9 @@ void declare(CLI::App& app, Options& options) {
       ->type_name("FILE");
   app.add_option(
          "--portal", options.portals,
-         "Listen here instead of 127.0.0.1:3260 or what the file says; may be repeated; port 0 picks a free one")
-      ->type_name("ADDR:PORT")
+         "Listen here instead of 127.0.0.1:3260 or what the file says; may be repeated; port 0 picks a free one; "
+         "GROUP is the portal group, 1 if not said")
+      ->type_name("ADDR:PORT[,GROUP]")
       ->allow_extra_args(false)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   app.add_option("--profile", options.profile,
@@ -145,6 +146,7 @@ std::variant<CommandLine, ExitCode> parse_command_line(int argc, const char* con
   line.check_only = options.check;
   line.json = options.json;
   apply(options, line.config);
+  check_portal_groups(line.config, options.config_file.empty() ? "odxd" : options.config_file);
   return line;
 }
 

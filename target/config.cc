@@ -13,6 +13,7 @@
 #include <set>
 #include <sstream>
 
+#include "target/config_ports.h"
 #include "target/config_profile.h"
 #include "target/config_reader.h"
 #include "target/iscsi/name.h"
@@ -121,6 +122,7 @@ PortalConfig read_portal(const TableReader& table) {
   if (!portal) table.refuse("listen", kPortalRule);
   portal->place = table.place("listen");
   portal->advertised = read_address(table, "advertise");
+  table.number_into("group", 1, kMaxPortalGroup, portal->group);
   return *portal;
 }
 
@@ -128,7 +130,7 @@ std::vector<PortalConfig> read_portals(const TableReader& document) {
   std::vector<PortalConfig> portals;
   const TableReader* wildcard = nullptr;
   std::set<std::string> seen;
-  auto tables = document.tables("portal", {"listen", "advertise"});
+  auto tables = document.tables("portal", {"listen", "advertise", "group"});
   for (const TableReader& table : tables) {
     portals.push_back(read_portal(table));
     const PortalConfig& portal = portals.back();
@@ -232,7 +234,7 @@ std::vector<LunConfig> read_luns(const TableReader& target, const std::string& n
   std::set<std::uint16_t> numbers;
   for (const TableReader& table :
        target.tables("lun", {"number", "name", "store", "block_size", "physical_block_exponent", "read_only",
-                             "removable", "provisioning", "serial", "naa"})) {
+                             "removable", "provisioning", "serial", "naa", "access"})) {
     LunConfig lun = read_lun(table, luns.empty() ? 0 : static_cast<std::uint16_t>(luns.back().number + 1));
     if (lun.name.empty()) lun.name = fmt::format("{}lun{}", name_prefix, lun.number);
     if (lun.number > kMaxLun || !numbers.insert(lun.number).second)
@@ -244,6 +246,7 @@ std::vector<LunConfig> read_luns(const TableReader& target, const std::string& n
     if (!lun.serial.empty() && !taken.serials.insert(lun.serial).second)
       table.refuse("serial", "a serial that no other LUN has");
     if (lun.naa && !taken.naas.insert(*lun.naa).second) table.refuse("naa", "an NAA that no other LUN has");
+    lun.access = read_access(target, table);
     luns.push_back(std::move(lun));
   }
   return luns;
@@ -281,9 +284,12 @@ TargetConfig read_target(const TableReader& table, std::size_t index, std::size_
     target.allowed_initiators.push_back(*normal);
   }
   target.redirection = read_redirection(table);
+  read_ports(table, target);
   target.luns = read_luns(table, count > 1 ? fmt::format("target{}-", index + 1) : "", taken);
   if (target.luns.empty() && !target.redirection)
     table.complain("lun", "is missing; expected at least one [[target.lun]]");
+  bool has_states = std::ranges::any_of(target.luns, [](const LunConfig& lun) { return !lun.access.empty(); });
+  if (has_states && target.alua == scsi::AccessChanges::none) table.refuse("alua", kAluaRuleWithStates);
   return target;
 }
 
@@ -482,8 +488,15 @@ std::optional<base::log::Level> parse_log_level(std::string_view text) {
 }
 
 PortalConfig parse_portal(std::string_view text, const std::string& place, std::string_view name) {
-  auto portal = portal_from(text);
+  // As SendTargets writes it: "ADDR:PORT,TAG".
+  std::size_t comma = text.rfind(',');
+  auto portal = portal_from(text.substr(0, comma));
   if (!portal) throw ConfigError(place, fmt::format("{} is \"{}\"; expected {}", name, text, kPortalRule));
+  auto group = comma == std::string_view::npos ? std::uint16_t{1} : parse_port(text.substr(comma + 1)).value_or(0);
+  if (group == 0)
+    throw ConfigError(place, fmt::format("{} is \"{}\"; expected a portal group from 1 to {} behind the comma", name,
+                                         text, kMaxPortalGroup));
+  portal->group = group;
   portal->place = name;
   return *portal;
 }
@@ -500,7 +513,8 @@ Config parse_config(std::string_view document, const std::string& file) {
   if (auto discovery = reader.table("discovery", {"chap"})) config.discovery = read_chap(*discovery);
   read_iscsi(reader, config);
   auto targets = reader.tables(
-      "target", {"array", "name", "alias", "chap", "allowed_initiators", "redirect", "redirect_permanently", "lun"});
+      "target", {"array", "name", "alias", "chap", "allowed_initiators", "redirect", "redirect_permanently",
+                 "portal_groups", "alua", "access", "lun"});
   if (targets.empty()) reader.complain("target", "is missing; expected at least one [[target]]");
   Taken taken;
   for (const ArrayConfig& array : config.arrays) taken.lun_names.insert(array.name);

@@ -13,6 +13,7 @@
 
 #include "base/log.h"
 #include "scsi/device_profile.h"
+#include "scsi/target_port_groups.h"
 #include "target/iscsi/node.h"
 
 namespace target {
@@ -24,10 +25,14 @@ class ConfigError : public std::runtime_error {
   ConfigError(std::string_view place, std::string_view text);
 };
 
+/// RFC 7143, 4.4.2; 0 is no relative target port identifier (SPC-4).
+inline constexpr std::uint64_t kMaxPortalGroup = 65535;
+
 struct PortalConfig {
   std::string host = "127.0.0.1";  ///< a literal IPv4 or IPv6 address, without brackets
   std::uint16_t port = 3260;       ///< 0: a free one
   std::optional<iscsi::PortalAddress> advertised{};
+  std::uint16_t group = 1;         ///< target portal group tag, 1 to kMaxPortalGroup
   std::string place = "--portal";  ///< where it was written, for errors
 
   /// "127.0.0.1:3260", "[::1]:3260".
@@ -35,6 +40,17 @@ struct PortalConfig {
   bool is_wildcard() const;
   bool is_loopback() const;
 };
+
+/// The access state of a LUN through one portal group.
+struct AccessConfig {
+  std::uint16_t group = 1;
+  scsi::AccessState state = scsi::AccessState::active_optimized;
+  bool preferred = false;
+  bool operator==(const AccessConfig&) const = default;
+};
+
+/// What `access` says of a group: nothing is active/optimized.
+AccessConfig access_through(const std::vector<AccessConfig>& access, std::uint16_t group);
 
 struct LunConfig {
   std::uint16_t number = 0;  ///< 0 to 16383
@@ -47,6 +63,7 @@ struct LunConfig {
   bool thin = true;
   std::string serial{};                               ///< empty: derived
   std::optional<std::array<std::uint8_t, 16>> naa{};  ///< absent: derived
+  std::vector<AccessConfig> access{};                 ///< of groups that are not just active/optimized
   std::string place{};                                ///< of its store, for errors
 };
 
@@ -71,6 +88,8 @@ struct TargetConfig {
   iscsi::Authentication authentication{};
   std::vector<std::string> allowed_initiators{};
   std::optional<iscsi::Redirection> redirection{};
+  std::vector<std::uint16_t> portal_groups{};  ///< ascending; empty: all there are
+  scsi::AccessChanges alua = scsi::AccessChanges::none;
   std::vector<LunConfig> luns{};  ///< none only where initiators are sent elsewhere
 
   bool open_to_all() const { return !authentication.initiator && allowed_initiators.empty(); }
@@ -99,6 +118,9 @@ struct Config {
   std::optional<std::uint64_t> max_data_in_flight{};  ///< absent: what goes with memory_limit
   std::vector<UnreachablePair> unreachable{};
   std::vector<PeerConfig> peers{};
+
+  /// The portal groups there are, ascending.
+  std::vector<std::uint16_t> portal_groups() const;
 };
 
 /// Reads a TOML document; `file` is what errors call it. Throws ConfigError.
@@ -111,11 +133,15 @@ Config load_config(const std::string& path);
 /// ConfigError for anything that load_config() refuses, and for names that the process does not have.
 std::vector<UnreachablePair> reload_unreachable(const std::string& path, const Config& running);
 
+/// Throws ConfigError when a target or an access state names a portal group that no portal is in. For when the command
+/// line has had its say on portals, which the file need not know.
+void check_portal_groups(const Config& config, const std::string& place);
+
 /// One target whose LUNs are `stores`, numbered from 0 in that order. Throws ConfigError.
 Config short_form(const std::vector<std::string>& stores);
 
-/// "ADDR:PORT", "ADDR", "[ADDR6]:PORT", "[ADDR6]" or "ADDR6"; the address is a literal, the default port 3260.
-/// Throws ConfigError with `place` and `name` ("--portal").
+/// "ADDR:PORT", "ADDR", "[ADDR6]:PORT", "[ADDR6]" or "ADDR6", perhaps with ",GROUP" behind it; the address is a
+/// literal, the default port 3260. Throws ConfigError with `place` and `name` ("--portal").
 PortalConfig parse_portal(std::string_view text, const std::string& place, std::string_view name);
 
 /// Debug, info, warning, error or off; nothing for anything else.

@@ -128,18 +128,34 @@ std::optional<std::uint64_t> TableReader::size(std::string_view key, std::uint64
   refuse(key, fmt::format("a size of at least {} bytes, such as 65536, \"512M\" or \"64G\"", low));
 }
 
-std::vector<std::string> TableReader::texts(std::string_view key, std::string_view expected) const {
+template <typename T>
+std::vector<T> TableReader::elements(std::string_view key, std::string_view expected) const {
   const toml::node* node = find(key);
   if (!node) return {};
   const toml::array* array = node->as_array();
   if (!array) refuse(key, expected);
-  std::vector<std::string> values;
+  std::vector<T> values;
   for (const toml::node& element : *array) {
-    auto value = element.value_exact<std::string>();
+    auto value = element.value_exact<T>();
     if (!value)
       throw ConfigError(place_of(*file_, element.source().begin),
                         fmt::format("{} holds {}; expected {}", name(key), shown(element), expected));
     values.push_back(std::move(*value));
+  }
+  return values;
+}
+
+std::vector<std::string> TableReader::texts(std::string_view key, std::string_view expected) const {
+  return elements<std::string>(key, expected);
+}
+
+std::vector<std::uint64_t> TableReader::numbers(std::string_view key, std::uint64_t low, std::uint64_t high) const {
+  std::string expected = fmt::format("an array of whole numbers from {} to {}", low, high);
+  std::vector<std::uint64_t> values;
+  for (std::int64_t each : elements<std::int64_t>(key, expected)) {
+    auto value = static_cast<std::uint64_t>(each);
+    if (each < 0 || value < low || value > high) complain(key, fmt::format("holds {}; expected {}", each, expected));
+    values.push_back(value);
   }
   return values;
 }

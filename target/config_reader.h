@@ -41,6 +41,7 @@ class TableReader {
   /// Bytes: a whole number, or text such as "64G".
   std::optional<std::uint64_t> size(std::string_view key, std::uint64_t low) const;
   std::vector<std::string> texts(std::string_view key, std::string_view expected) const;
+  std::vector<std::uint64_t> numbers(std::string_view key, std::uint64_t low, std::uint64_t high) const;
   std::optional<TableReader> table(std::string_view key, std::initializer_list<std::string_view> known) const;
   std::vector<TableReader> tables(std::string_view key, std::initializer_list<std::string_view> known) const;
 
@@ -64,6 +65,9 @@ class TableReader {
 
  private:
   const toml::node* find(std::string_view key) const;
+  /// The elements of an array; none when the key is absent.
+  template <typename T>
+  std::vector<T> elements(std::string_view key, std::string_view expected) const;
   std::string name(std::string_view key) const;
 
   const std::string* file_;

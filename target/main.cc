@@ -3,6 +3,7 @@
 #include <malloc.h>
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <boost/json.hpp>
 #include <csignal>
 #include <cstdio>
@@ -46,8 +47,14 @@ void map_large_buffers() {
 
 std::string naa_text(const std::array<std::uint8_t, 16>& naa) { return fmt::format("{:02x}", fmt::join(naa, "")); }
 
-void announce_lun(const Array& array, const Array::ExportedLun& lun, const std::string& portal, bool json) {
-  std::string url = fmt::format("iscsi://{}/{}/{}", portal, lun.target_name, lun.number);
+/// Where logical units are reached in a portal group.
+struct PortalUrl {
+  std::uint16_t group;
+  std::string url;  ///< "ADDR:PORT"
+};
+
+void announce_lun(const Array& array, const Array::ExportedLun& lun, const PortalUrl& portal, bool json) {
+  std::string url = fmt::format("iscsi://{}/{}/{}", portal.url, lun.target_name, lun.number);
   if (!json) {
     fmt::print("lun {}\n", url);
     return;
@@ -57,6 +64,7 @@ void announce_lun(const Array& array, const Array::ExportedLun& lun, const std::
                            {"url", url},
                            {"target", lun.target_name},
                            {"lun", lun.number},
+                           {"portal_group", portal.group},
                            {"name", unit.config().name},
                            {"store", lun.store},
                            {"size_bytes", unit.store().size_bytes()},
@@ -81,11 +89,16 @@ std::string ready_line(const Arrays& arrays) {
   return boost::json::serialize(line);
 }
 
-/// What scripts wait for, on standard output.
+/// What scripts wait for, on standard output: the logical units through each portal group, group by group.
 void announce(const Arrays& arrays, const Config& config, const TcpServer& server, bool json) {
-  std::string portal = portal_for_urls(config.portals.front(), server.bound().front());
-  for (const auto& array : arrays.all())
-    for (const Array::ExportedLun& lun : array->luns()) announce_lun(*array, lun, portal, json);
+  for (std::uint16_t group : config.portal_groups()) {
+    auto first = std::ranges::find(config.portals, group, &PortalConfig::group) - config.portals.begin();
+    auto at = static_cast<std::size_t>(first);
+    PortalUrl portal{group, portal_for_urls(config.portals[at], server.bound()[at])};
+    for (const auto& array : arrays.all())
+      for (const Array::ExportedLun& lun : array->luns())
+        if (arrays.directory().find(lun.target_name)->is_offered_in(group)) announce_lun(*array, lun, portal, json);
+  }
   fmt::print("{}\n", json ? ready_line(arrays) : "ready");
   std::fflush(stdout);
 }
@@ -126,13 +139,15 @@ void report_status(const Arrays& arrays, const base::Clock& array_clock, bool js
   }
 }
 
-/// SIGUSR2: the pairs of the file as it is now. A file that is not good changes nothing.
+/// SIGUSR2: the pairs, and the access states, of the file as it is now. A file that is not good changes nothing.
 void reload_unreachable_pairs(Arrays& arrays, const CommandLine& line) {
   if (line.config_file.empty()) return log::warning("SIGUSR2: there is no configuration file to read again");
   try {
     auto pairs = reload_unreachable(line.config_file, line.config);
     arrays.set_unreachable(pairs);
     log::info("SIGUSR2: {} unreachable pairs in {}", pairs.size(), line.config_file);
+    for (const std::string& change : arrays.change_access(load_config(line.config_file).targets))
+      log::info("SIGUSR2: {}", change);
   } catch (const ConfigError& error) {
     log::error("SIGUSR2: nothing changes: {}", error.what());
   }

@@ -36,15 +36,15 @@ constexpr std::chrono::seconds kAcceptRetry{1};       // when the process has no
 using Endpoint = boost::asio::ip::tcp::endpoint;
 
 /// The address without a zone, in brackets if IPv6.
-iscsi::PortalAddress portal_address(const Endpoint& endpoint) {
-  if (endpoint.address().is_v4()) return {endpoint.address().to_string(), endpoint.port()};
+iscsi::PortalAddress portal_address(const Endpoint& endpoint, std::uint16_t portal_group_tag) {
+  if (endpoint.address().is_v4()) return {endpoint.address().to_string(), endpoint.port(), portal_group_tag};
   auto address = endpoint.address().to_v6();
   address.scope_id(0);
-  return {fmt::format("[{}]", address.to_string()), endpoint.port()};
+  return {fmt::format("[{}]", address.to_string()), endpoint.port(), portal_group_tag};
 }
 
 std::string text_of(const Endpoint& endpoint) {
-  iscsi::PortalAddress address = portal_address(endpoint);
+  iscsi::PortalAddress address = portal_address(endpoint, {});
   return fmt::format("{}:{}", address.address, address.port);
 }
 
@@ -113,6 +113,10 @@ int open_listener(const PortalConfig& portal) {
 
 struct TcpServer::Impl final : TcpConnectionOwner {
   using Descriptor = boost::asio::posix::stream_descriptor;
+  struct Listener {
+    Descriptor socket;
+    std::uint16_t portal_group_tag;
+  };
 
   Impl(EventLoop& loop_in, const iscsi::Limits& limits_in) : loop(loop_in), limits(limits_in) {
     loop.at_end_of_turn([this] { settle(); });
@@ -136,11 +140,11 @@ struct TcpServer::Impl final : TcpConnectionOwner {
     }
   }
 
-  void wait_for_peers(Descriptor& listener) {
-    listener.async_wait(Descriptor::wait_read, [this, &listener](const boost::system::error_code& error) {
+  void wait_for_peers(Listener& listener) {
+    listener.socket.async_wait(Descriptor::wait_read, [this, &listener](const boost::system::error_code& error) {
       if (error || !context) return;
       loop.turn([&] {
-        if (accept(listener.native_handle())) return wait_for_peers(listener);
+        if (accept(listener)) return wait_for_peers(listener);
         loop.timers().at(loop.clock().now() + kAcceptRetry, [this, &listener] {
           if (context) wait_for_peers(listener);
         });
@@ -149,14 +153,14 @@ struct TcpServer::Impl final : TcpConnectionOwner {
   }
 
   /// Takes what waits, up to a bound. False when the process cannot take more now.
-  bool accept(int listener) {
+  bool accept(Listener& listener) {
     for (int i = 0; i < kAcceptsPerTurn; ++i) {
       Endpoint peer;
       socklen_t size = peer.capacity();
-      int fd = ::accept4(listener, peer.data(), &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+      int fd = ::accept4(listener.socket.native_handle(), peer.data(), &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
       if (fd >= 0) {
         peer.resize(size);
-        take(fd, peer);
+        take(fd, peer, listener.portal_group_tag);
         continue;
       }
       if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
@@ -169,7 +173,7 @@ struct TcpServer::Impl final : TcpConnectionOwner {
     return true;
   }
 
-  void take(int fd, const Endpoint& peer) {
+  void take(int fd, const Endpoint& peer, std::uint16_t portal_group_tag) {
     if (connections.size() >= limits.max_connections) {
       if (!std::exchange(full_reported, true))
         log::warning("{} is turned away: iscsi.max_connections is {}", text_of(peer), limits.max_connections);
@@ -178,7 +182,8 @@ struct TcpServer::Impl final : TcpConnectionOwner {
     }
     set_accepted_options(fd);
     auto connection = std::make_shared<TcpConnection>(
-        loop, *this, fd, *context, iscsi::ConnectionInfo{text_of(peer), portal_address(local_endpoint(fd))});
+        loop, *this, fd, *context,
+        iscsi::ConnectionInfo{text_of(peer), portal_address(local_endpoint(fd), portal_group_tag)});
     connections.emplace(connection.get(), connection);
     log::debug("connection from {}", text_of(peer));
     connection->start();
@@ -193,7 +198,7 @@ struct TcpServer::Impl final : TcpConnectionOwner {
   EventLoop& loop;
   const iscsi::Limits limits;
   const iscsi::ConnectionContext* context = nullptr;  // set while accepting
-  std::vector<std::unique_ptr<Descriptor>> listeners;
+  std::vector<std::unique_ptr<Listener>> listeners;
   std::vector<iscsi::PortalAddress> bound;
   std::unordered_map<TcpConnection*, std::shared_ptr<TcpConnection>> connections;
   std::vector<std::shared_ptr<TcpConnection>> unsettled, settling;
@@ -211,8 +216,8 @@ TcpServer::~TcpServer() {
 void TcpServer::listen(const std::vector<PortalConfig>& portals) {
   for (const PortalConfig& portal : portals) {
     int fd = open_listener(portal);
-    impl_->listeners.push_back(std::make_unique<Impl::Descriptor>(impl_->loop.io(), fd));
-    impl_->bound.push_back(portal_address(local_endpoint(fd)));
+    impl_->listeners.push_back(std::make_unique<Impl::Listener>(Impl::Descriptor(impl_->loop.io(), fd), portal.group));
+    impl_->bound.push_back(portal_address(local_endpoint(fd), portal.group));
   }
 }
 
@@ -226,7 +231,7 @@ void TcpServer::serve(const iscsi::ConnectionContext& context) {
 void TcpServer::shut_down(std::chrono::seconds grace, std::function<void()> done) {
   impl_->context = nullptr;
   boost::system::error_code ignored;
-  for (auto& listener : impl_->listeners) listener->close(ignored);
+  for (auto& listener : impl_->listeners) listener->socket.close(ignored);
   if (impl_->connections.empty()) return done();
   impl_->emptied = std::move(done);
   for (auto& connection : impl_->all()) connection->request_logout(grace);

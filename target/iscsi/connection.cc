@@ -31,7 +31,7 @@ struct Connection::Impl final : Link {
         context(ctx),
         info(std::move(connection_info)),
         observer(the_observer),
-        login(std::in_place, ctx.directory, ctx.entropy),
+        login(std::in_place, ctx.directory, ctx.entropy, info.local.portal_group_tag),
         last_received(now),
         login_deadline(now + ctx.directory.limits.login_timeout) {
     if (!context.sessions.connection_opened()) {

@@ -43,7 +43,7 @@ struct ConnectionContext {
 
 struct ConnectionInfo {
   std::string peer;       ///< "192.0.2.7:51234", for the log
-  PortalAddress local{};  ///< the bound address the peer reached, for SendTargets without portals
+  PortalAddress local{};  ///< what the peer reached: the bound address, and the portal group
 };
 
 class Connection {

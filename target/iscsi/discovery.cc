@@ -10,14 +10,20 @@
 namespace iscsi {
 namespace {
 
+/// A target's name without an address would say that it is here (RFC 7143, appendix C), so it goes with one or not at
+/// all.
 void append_target(std::string& text, const TargetNode& target, const PortalAddress& local) {
-  append_pair(text, "TargetName", target.name);
+  std::string addresses;
   auto append_address = [&](const PortalAddress& portal) {
+    if (!target.is_offered_in(portal.portal_group_tag)) return;
     // WINDOWS: needs the tag after the comma (facts: windows-host 6.1).
-    append_pair(text, "TargetAddress", fmt::format("{},{}", format_portal(portal), target.portal_group_tag));
+    append_pair(addresses, "TargetAddress", fmt::format("{},{}", format_portal(portal), portal.portal_group_tag));
   };
   if (target.portals.empty()) append_address(local);
   for (const PortalAddress& portal : target.portals) append_address(portal);
+  if (addresses.empty()) return;
+  append_pair(text, "TargetName", target.name);
+  text += addresses;
 }
 
 }  // namespace

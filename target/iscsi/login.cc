@@ -111,7 +111,7 @@ Login::Checked Login::serve_text(std::string_view text) {
   }
   if (first && identity_.target) {
     // WINDOWS: waits for it until its login timer ends (facts: windows-host 6.1); RFC 7143, 13.9 wants it too.
-    append_pair(answers, "TargetPortalGroupTag", fmt::format("{}", identity_.target->portal_group_tag));
+    append_pair(answers, "TargetPortalGroupTag", fmt::format("{}", identity_.portal_group_tag));
     if (!identity_.target->alias.empty()) append_pair(answers, "TargetAlias", identity_.target->alias);
   }
   if (chap_) std::erase_if(*pairs, [](const TextPair& each) { return each.key.starts_with("CHAP_"); });
@@ -152,6 +152,9 @@ Login::Checked Login::identify(std::span<const TextPair> pairs) {
     auto target_name = normalised_name(*target);
     identity_.target = target_name ? directory_.find(*target_name) : nullptr;
     if (!identity_.target) return refused(LoginStatus::target_not_found, "no such target");
+    if (!identity_.target->is_offered_in(identity_.portal_group_tag))
+      return refused(LoginStatus::target_not_found,
+                     fmt::format("the target is not offered in portal group {}", identity_.portal_group_tag));
     if (!identity_.target->allows(identity_.initiator_name))
       return refused(LoginStatus::authorization_failure, "not among allowed_initiators");
     if (const auto& redirection = identity_.target->redirection) return std::unexpected(refusal_of(*redirection));

@@ -32,6 +32,7 @@ struct LoginIdentity {
   std::uint32_t cmd_sn = 0;
   bool discovery = false;
   const TargetNode* target = nullptr;  ///< null in a discovery session
+  std::uint16_t portal_group_tag = 1;  ///< of the portal that was reached
 };
 
 class Login {
@@ -42,8 +43,9 @@ class Login {
     refuse,    ///< send response(), then close; a redirection is one of these
   };
 
-  /// References outlive the object.
-  Login(const Directory& directory, base::Entropy& entropy) : directory_(directory), entropy_(entropy) {}
+  /// A login through a portal of that group. References outlive the object.
+  Login(const Directory& directory, base::Entropy& entropy, std::uint16_t portal_group_tag)
+      : directory_(directory), entropy_(entropy), identity_{.portal_group_tag = portal_group_tag} {}
 
   /// Judges one Login Request.
   Verdict request(const LoginRequestBhs& bhs, base::Bytes data);
@@ -85,7 +87,7 @@ class Login {
   const Directory& directory_;
   base::Entropy& entropy_;
   LoginPhase phase_;
-  LoginIdentity identity_;
+  LoginIdentity identity_{};
   bool identified_ = false;
   std::optional<Negotiation> negotiation_;
   std::optional<Chap> chap_;

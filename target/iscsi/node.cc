@@ -9,6 +9,10 @@ bool TargetNode::allows(const std::string& initiator_name) const {
          std::ranges::find(allowed_initiators, initiator_name) != allowed_initiators.end();
 }
 
+bool TargetNode::is_offered_in(std::uint16_t portal_group_tag) const {
+  return std::ranges::find(portal_group_tags, portal_group_tag) != portal_group_tags.end();
+}
+
 const TargetNode* Directory::find(const std::string& target_name) const {
   auto found = std::ranges::find(targets, target_name, &TargetNode::name);
   return found == targets.end() ? nullptr : &*found;

@@ -26,11 +26,12 @@ struct Authentication {
   std::optional<ChapCredentials> target{};     ///< what we prove to it (mutual); the secrets differ
 };
 
-/// A network portal as SendTargets tells it: the advertised address, which may differ from the bound one.
-/// `address` is an IPv4 address, a bracketed IPv6 address or a DNS name.
+/// A network portal as SendTargets tells it: the advertised address, which may differ from the bound one, and the
+/// portal group it belongs to. `address` is an IPv4 address, a bracketed IPv6 address or a DNS name.
 struct PortalAddress {
   std::string address;
   std::uint16_t port = 3260;
+  std::uint16_t portal_group_tag = 1;
 };
 
 /// Where a target is to be found instead (RFC 7143, 11.13.5).
@@ -42,14 +43,15 @@ struct Redirection {
 struct TargetNode {
   std::string name;  ///< iSCSI name, normalised
   std::string alias{};
-  std::uint16_t portal_group_tag = 1;
-  std::vector<PortalAddress> portals{};      ///< advertised, in order
-  std::optional<Redirection> redirection{};  ///< nobody logs in here
+  std::vector<std::uint16_t> portal_group_tags{1};  ///< the groups it is offered in
+  std::vector<PortalAddress> portals{};             ///< advertised, in order, of all groups
+  std::optional<Redirection> redirection{};         ///< nobody logs in here
   Authentication authentication{};
   std::vector<std::string> allowed_initiators{};  ///< iSCSI names; empty: everybody
   scsi::DeviceServer* device_server = nullptr;
 
   bool allows(const std::string& initiator_name) const;
+  bool is_offered_in(std::uint16_t portal_group_tag) const;
 };
 
 /// What we offer and how much one peer may take (RFC 7143, 13). Every limit is a setting.

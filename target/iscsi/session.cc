@@ -25,8 +25,8 @@ Session::Session(Config config)
       in_flight_(registry_.data_in_flight()),
       commands_(server_ ? expected_commands(directory_.limits) : 0) {
   if (!server_) return;
-  nexus_ = server_->attach(
-      {identity_.initiator_name, identity_.isid, identity_.target->name, identity_.target->portal_group_tag});
+  nexus_ =
+      server_->attach({identity_.initiator_name, identity_.isid, identity_.target->name, identity_.portal_group_tag});
 }
 
 Session::~Session() = default;

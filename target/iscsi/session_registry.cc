@@ -16,7 +16,7 @@ bool same_initiator_port(const LoginIdentity& a, const LoginIdentity& b) {
 
 /// A session is between two ports: one initiator name and ISID, one portal group of a target (RFC 7143, 4.4.3).
 bool same_target_port(const LoginIdentity& a, const LoginIdentity& b) {
-  return a.target == b.target && a.discovery == b.discovery;
+  return a.target == b.target && a.portal_group_tag == b.portal_group_tag && a.discovery == b.discovery;
 }
 
 bool same_session(const LoginIdentity& a, const LoginIdentity& b) {

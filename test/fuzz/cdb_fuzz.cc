@@ -53,7 +53,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   base::log::set_level(base::log::Level::off);
   base::ByteReader reader({data, size});
   std::uint8_t options = reader.u8();
-  test::DeviceOptions how;
+  test::DeviceOptions how = test::every_command();
   how.size_bytes = kStoreBytes;
   how.blocking = options & 1;
   how.block_length = options & 2 ? 4096 : 512;

@@ -33,7 +33,7 @@ PROFILES = {
     "physical-4096": Profile("physical_block_exponent = 3"),
     "read-only": Profile("read_only = true"),
     "removable": Profile("removable = true"),
-    # Tests that need a second path to the same logical unit take it as a second URL; to others it is a second session.
+    # Tests that need a second path to the same logical unit take it as a second URL: through another portal group.
     "two-paths": Profile("", paths=2),
     # MAXIMUM ATOMIC TRANSFER LENGTH has to be at most MAXIMUM TRANSFER LENGTH, which is not reported elsewhere.
     "limited": Profile("physical_block_exponent = 3", array="limited", only=("WriteAtomic16.", "Inquiry.", "Read16.")),
@@ -56,6 +56,8 @@ erase_rate = "100M"
 
 def array_config():
     targets = [f'[[target]]\narray = "{profile.array}"\nname = "iqn.2026-01.example.odx:{name}"\n'
+               f'portal_groups = {list(range(1, profile.paths + 1))}\n'
+               f'alua = "{"both" if profile.paths > 1 else "none"}"\n'
                f'[[target.lun]]\nstore = "memory:1G"\n{profile.lun}\n' for name, profile in PROFILES.items()]
     return ARRAYS + "".join(targets)
 
@@ -145,7 +147,7 @@ def run_profiles(urls, wanted):
     def run_profile(name, profile):
         try:
             for test in wanted(name):
-                results.put((name, test, run_test(test, [urls[name]] * profile.paths, profile.limit_s)))
+                results.put((name, test, run_test(test, urls[name], profile.limit_s)))
         finally:
             results.put(None)
 
@@ -161,11 +163,14 @@ def run_profiles(urls, wanted):
 def serve(context):
     config = context.folder / "array.toml"
     config.write_text(array_config())
-    return context.target(options=["--config", str(config)])
+    return context.target(options=["--config", str(config), "--portal", "127.0.0.1:0,2"])
 
 
 def urls_of(target):
-    return dict(zip(PROFILES, target.urls, strict=True))
+    """Of each profile: one URL for each path."""
+    urls = {name: [url for url in target.urls if f":{name}/" in url] for name in PROFILES}
+    assert all(len(urls[name]) == profile.paths for name, profile in PROFILES.items()), target.urls
+    return urls
 
 
 def compared(name, profile, expected, got):

@@ -3,6 +3,8 @@ import socket
 import struct
 import threading
 import time
+import types
+from urllib.parse import urlparse
 
 from harness import Failed, check, expect, run
 from offload import extended_copy, populate_token, read16, write_using_token
@@ -56,6 +58,33 @@ def sg_vpd_decodes_the_other_pages(context):
     assert list(listed) == sorted([*known, 0x8F]), f"VPD 00h lists {listed.hex(' ')}"
     for page, pattern in known.items():
         expect(sg_vpd(context, page, pages[page]), pattern, f"VPD {page:02X}h")
+
+
+@check
+def sg_tools_decode_ports_and_access_states(context):
+    """sg_vpd, sg_inq and sg_decode_sense read what differs between two target ports"""
+    config = context.folder / "ports.toml"
+    config.write_text('[[target]]\nalua = "explicit"\n[[target.access]]\ngroup = 2\nstate = "standby"\n'
+                      '[[target.lun]]\nstore = "memory:1G"\n')
+    with context.target(options=["--config", str(config), "--portal", "127.0.0.1:0,2"]) as target:
+        for group, url in enumerate(target.urls, 1):
+            there = types.SimpleNamespace(host=target.host, port=urlparse(url).port, iqn=target.iqn, lun=target.lun)
+            session = Session(there)
+            session.command(bytes(6))  # the unit attention of its birth
+            shown = sg_vpd(context, 0x83, vpd(session, 0x83))
+            expect(shown, f"Relative target port: {group:#x}$", "VPD 83h")
+            expect(shown, f"Target port group: {group:#x}$", "VPD 83h")
+            expect(shown, f",t,0x{group:04x}$", "VPD 83h")
+            inquiry = context.folder / "inquiry"
+            inquiry.write_bytes(session.command(bytes([0x12, 0, 0, 0, 96, 0]), data_in=96).data)
+            expect(run("sg_inq", "--raw", f"--inhex={inquiry}"), r"TPGS=2 .*3PC=1(.|\n)*MultiP=1", "INQUIRY")
+            answer = session.command(read16(0, 1), data_in=512)
+            if group == 2:
+                shown = run("sg_decode_sense", *(f"{byte:02x}" for byte in answer.sense))
+                expect(shown, "Sense key: Not Ready")
+                expect(shown, "Logical unit not accessible, target port in standby state")
+            session.close()
+        assert group == 2, target.urls
 
 
 @check

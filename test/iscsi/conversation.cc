@@ -101,10 +101,11 @@ Array::Array(DeviceOptions options) : device(options), directory(), sessions(dir
   directory.targets.push_back(std::move(node));
 }
 
-Peer::Peer(Array& array) : array_(array) {
+Peer::Peer(Array& array, std::uint16_t portal_group_tag) : array_(array) {
   iscsi::ConnectionContext context{array.directory, array.sessions, array.entropy};
   connection_ = std::make_unique<iscsi::Connection>(
-      context, iscsi::ConnectionInfo{"198.51.100.9:40000", {"192.0.2.77", 3260}}, *this, array.wire.now());
+      context, iscsi::ConnectionInfo{"198.51.100.9:40000", {"192.0.2.77", 3260, portal_group_tag}}, *this,
+      array.wire.now());
 }
 
 Peer::~Peer() = default;

@@ -65,7 +65,8 @@ class Array {
 
 class Peer final : public iscsi::ConnectionObserver {
  public:
-  explicit Peer(Array& array);
+  /// Through a portal of that group.
+  explicit Peer(Array& array, std::uint16_t portal_group_tag = 1);
   ~Peer() override;
 
   // What the event loop is told.

@@ -13,12 +13,12 @@ using Lines = std::vector<std::string>;
 namespace {
 
 void add_target(Array& array, const std::string& name, std::vector<iscsi::PortalAddress> portals,
-                std::vector<std::string> allowed = {}) {
+                std::vector<std::string> allowed = {}, std::vector<std::uint16_t> groups = {1}) {
   iscsi::TargetNode node;
   node.name = name;
   node.portals = std::move(portals);
-  node.portal_group_tag = 7;
   node.allowed_initiators = std::move(allowed);
+  node.portal_group_tags = std::move(groups);
   array.directory.targets.push_back(std::move(node));
 }
 
@@ -39,8 +39,8 @@ TEST_SUITE("iscsi discovery") {
     peer.discover();
     CHECK(ask(peer, "SendTargets=All") ==
           "TextResponse F TargetName=iqn.2025-01.example:target TargetAddress=192.0.2.1:3260,1 "
-          "TargetName=iqn.2025-01.example:two TargetAddress=192.0.2.1:3260,7 TargetAddress=[2001:db8::1]:3261,7 "
-          "TargetAddress=array.example:3262,7 TargetName=iqn.2025-01.example:local TargetAddress=192.0.2.77:3260,7");
+          "TargetName=iqn.2025-01.example:two TargetAddress=192.0.2.1:3260,1 TargetAddress=[2001:db8::1]:3261,1 "
+          "TargetAddress=array.example:3262,1 TargetName=iqn.2025-01.example:local TargetAddress=192.0.2.77:3260,1");
     CHECK(ask(peer, "SendTargets=iqn.2025-01.example:two").find("TargetName=iqn.2025-01.example:two") !=
           std::string::npos);
     CHECK(ask(peer, "SendTargets=IQN.2025-01.example:TWO").find("TargetName=iqn.2025-01.example:two") !=

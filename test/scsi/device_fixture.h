@@ -83,7 +83,13 @@ struct DeviceOptions {
   scsi::DeviceProfile profile{};
   KeptReservations::Kept* kept = nullptr;                     ///< where reservations of the first logical unit persist
   std::vector<std::uint16_t> further_portal_group_tags = {};  ///< the target's ports beside 1
+  scsi::TargetPortGroups target_port_groups{};
 };
+
+/// A logical unit that is offered every command of the table.
+inline DeviceOptions every_command() {
+  return {.removable = true, .target_port_groups = {scsi::AccessChanges::by_either_side, {{}}}};
+}
 
 /// One command a test sent, and what became of it.
 class Command final : public scsi::TaskObserver {
@@ -144,6 +150,7 @@ class Device {
     config.thin = options.thin;
     config.read_only = options.read_only;
     config.removable = options.removable;
+    config.target_port_groups = options.target_port_groups;
     config.blocks_per_physical_exponent = options.physical_exponent;
     std::unique_ptr<scsi::ReservationStore> kept;
     if (options.kept && number == 0) kept = std::make_unique<KeptReservations>(*options.kept);

@@ -63,7 +63,7 @@ Device::Cdb opcodes(std::uint8_t options, std::uint8_t opcode = 0, std::uint8_t 
 }
 
 TEST_CASE("REPORT SUPPORTED OPERATION CODES lists every row of the command table") {
-  Device device({.removable = true});
+  Device device(test::every_command());
   Data all = device.run(opcodes(0)).data();
   base::ByteReader reader(all);
   CHECK(reader.u32() == command_table().size() * 8);
@@ -81,7 +81,7 @@ TEST_CASE("REPORT SUPPORTED OPERATION CODES lists every row of the command table
 }
 
 TEST_CASE("with RCTD every descriptor carries a command timeouts descriptor") {
-  Device device({.removable = true});
+  Device device(test::every_command());
   Data all = device.run(opcodes(0x80)).data();
   CHECK(all.size() == 4 + command_table().size() * 20);
   for (std::size_t at = 4; at < all.size(); at += 20) {
@@ -95,7 +95,7 @@ TEST_CASE("with RCTD every descriptor carries a command timeouts descriptor") {
 }
 
 TEST_CASE("one command is reported with the usage mask of its row") {
-  Device device({.removable = true});
+  Device device(test::every_command());
   for (const CommandDescriptor& row : command_table()) {
     CAPTURE(row.name);
     std::uint8_t options = row.service_action ? 2 : 1;

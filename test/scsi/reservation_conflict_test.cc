@@ -53,6 +53,8 @@ const Row kTable[] = {
     {0x5E, 0x03, kAlways},
     {0xA0, {}, kAlways},                            // REPORT LUNS
     {0xA3, 0x05, kAlways},                          // REPORT IDENTIFYING INFORMATION
+    {0xA3, 0x0A, kAlways},                          // REPORT TARGET PORT GROUPS
+    {0xA4, 0x0A, kWrites},                          // SET TARGET PORT GROUPS
     {0xA4, 0x06, kWrites},                          // SET IDENTIFYING INFORMATION
     {0x1E, {}, kAlways, {0x1E, 0, 0, 0, 0x00, 0}},  // PREVENT ALLOW MEDIUM REMOVAL, PREVENT=0
     {0x1E, {}, kWrites, {0x1E, 0, 0, 0, 0x01, 0}},  // PREVENT not 0
