@@ -18,6 +18,7 @@ std::uint64_t inquiry_length(const Task& task, const LogicalUnit* lu);
 // log_pages.cc
 std::expected<void, Sense> log_sense(CommandContext& context);
 std::uint64_t log_sense_length(const Task& task, const LogicalUnit* lu);
+std::expected<void, Sense> log_select(CommandContext& context);
 
 // mode_commands.cc
 std::expected<void, Sense> mode_sense_6(CommandContext& context);
@@ -36,5 +37,8 @@ std::uint64_t report_length(const Task& task, const LogicalUnit* lu);
 // request_sense.cc
 std::expected<void, Sense> request_sense(CommandContext& context);
 std::uint64_t request_sense_length(const Task& task, const LogicalUnit* lu);
+
+// send_diagnostic.cc
+std::expected<void, Sense> send_diagnostic(CommandContext& context);
 
 }  // namespace scsi

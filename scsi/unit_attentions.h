@@ -19,7 +19,7 @@ namespace scsi {
 
 class UnitAttentions {
  public:
-  static constexpr std::size_t kCodes = 15;  ///< conditions known, listed in the .cc by precedence
+  static constexpr std::size_t kCodes = 17;  ///< conditions known, listed in the .cc by precedence
 
   /// The nexus exists from now on; `first` is pending for it.
   void attach(NexusId nexus, AdditionalSense first);

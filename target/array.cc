@@ -11,9 +11,10 @@
 #include "scsi/copy_manager.h"
 #include "scsi/device_server.h"
 #include "scsi/logical_unit.h"
-#include "scsi/reservations.h"
+#include "scsi/reservation_image.h"
+#include "scsi/unit_settings.h"
 #include "target/identity.h"
-#include "target/reservation_file.h"
+#include "target/state_file.h"
 
 namespace target {
 namespace {
@@ -45,13 +46,26 @@ std::unique_ptr<handlers::BackingStore> open_store(const LunConfig& lun, base::R
   }
 }
 
+}  // namespace
+
+/// Where what is kept of one logical unit is; null where nowhere.
+struct StateFiles {
+  std::unique_ptr<StateFile> reservations{};
+  std::unique_ptr<StateFile> settings{};
+};
+
+namespace {
+
 /// Beside the image, which no other process serves; what has none, or may have one in common with others, keeps its
-/// reservations in the state folder. Null where there is neither.
-std::unique_ptr<ReservationFile> reservation_file(const LunConfig& lun, bool read_only, const StateFolder* folder) {
-  std::optional<std::string> path;
-  if (auto image = file_path(lun.store); image && !read_only) path = reservation_path_beside(*image);
-  if (!path && folder) path = folder->reservation_path(lun.name);
-  return path ? std::make_unique<ReservationFile>(std::move(*path)) : nullptr;
+/// state in the state folder.
+StateFiles state_files(const LunConfig& lun, bool read_only, const StateFolder* folder) {
+  auto file = [&](StateKind kind) -> std::unique_ptr<StateFile> {
+    std::optional<std::string> path;
+    if (auto image = file_path(lun.store); image && !read_only) path = state_file_beside(*image, kind);
+    if (!path && folder) path = folder->file(lun.name, kind);
+    return path ? std::make_unique<StateFile>(std::move(*path)) : nullptr;
+  };
+  return {file(StateKind::reservations), file(StateKind::settings)};
 }
 
 }  // namespace
@@ -81,7 +95,7 @@ Array::Array(const ArrayConfig& config, const std::vector<const TargetConfig*>& 
     scsi::DeviceServer& server =
         add_target(*target, target->name.empty() ? identity.target_name() : target->name, surroundings);
     for (const LunConfig& lun : target->luns) {
-      auto kept = reservation_file(lun, stores[next]->read_only(), surroundings.state_folder);
+      StateFiles kept = state_files(lun, stores[next]->read_only(), surroundings.state_folder);
       add_lun(server, lun, identity.logical_unit(sources[next]), std::move(stores[next]), std::move(kept));
       ++next;
     }
@@ -107,7 +121,7 @@ scsi::DeviceServer& Array::add_target(const TargetConfig& target, const std::str
 }
 
 void Array::add_lun(scsi::DeviceServer& server, const LunConfig& lun, scsi::LogicalUnitIdentity identity,
-                    std::unique_ptr<handlers::BackingStore> store, std::unique_ptr<ReservationFile> reservation_file) {
+                    std::unique_ptr<handlers::BackingStore> store, StateFiles kept) {
   scsi::LogicalUnitConfig config;
   config.name = lun.name;
   config.identity = std::move(identity);
@@ -118,14 +132,21 @@ void Array::add_lun(scsi::DeviceServer& server, const LunConfig& lun, scsi::Logi
   config.thin = lun.thin;
   config.read_only = lun.read_only;
   config.removable = lun.removable;
-  std::optional<scsi::PersistentState> kept;
+  config.self_encrypting = lun.self_encrypting;
+  config.soft_threshold_bytes = lun.soft_threshold;
+  std::optional<scsi::PersistentState> reservations;
+  std::optional<scsi::KeptSettings> settings;
   try {
-    if (reservation_file) kept = reservation_file->read();
+    if (kept.reservations)
+      reservations = kept.reservations->read(scsi::parse_reservation_image, "persistent reservations");
+    if (kept.settings) settings = kept.settings->read(scsi::parse_settings_image, "saved settings");
   } catch (const std::runtime_error& error) {
     throw StoreError(fmt::format("{}: {}", lun.place, error.what()));
   }
-  auto unit = std::make_shared<scsi::LogicalUnit>(std::move(config), std::move(store), std::move(reservation_file));
-  if (kept) unit->reservations().restore(*kept, server.config().target_name);
+  auto unit = std::make_shared<scsi::LogicalUnit>(
+      std::move(config), std::move(store), scsi::StateStores{std::move(kept.reservations), std::move(kept.settings)});
+  if (reservations) unit->reservations().restore(*reservations, server.config().target_name);
+  if (settings) scsi::restore(unit->settings(), *settings);
   server.add(scsi::Lun{lun.number}, unit);
   luns_.push_back({server.config().target_name, lun.number, lun.store, lun.place, std::move(unit)});
 }

@@ -49,7 +49,7 @@ TEST_CASE("a row's CDB length is that of its operation code's group (SPC-4 4.3.1
 }
 
 TEST_CASE("every bit a usage mask forbids is refused with its byte and bit") {
-  Device device({.removable = true});
+  Device device({.removable = true, .self_encrypting = true});
   for (const CommandDescriptor& row : command_table()) {
     CAPTURE(row.name);
     for (std::size_t byte = 1; byte < row.cdb_length; ++byte) {
@@ -136,6 +136,7 @@ TEST_CASE("a CDB of any bytes completes exactly once") {
     options.blocking = blocking;
     options.size_bytes = 64 << 10;
     options.removable = true;
+    options.self_encrypting = true;
     Device device(options);
     for (int i = 0; i < 4000; ++i) {
       Command& command = device.prepare(random.cdb(), static_cast<std::uint16_t>(random.below(3)));

@@ -51,7 +51,7 @@ inline std::vector<std::uint8_t> pr_list(std::uint64_t key, std::uint64_t new_ke
 /// Three initiators, with the keys they would register.
 class ReservationDevice : public Device {
  public:
-  explicit ReservationDevice(DeviceOptions options = {.removable = true}) : Device(options) {
+  explicit ReservationDevice(DeviceOptions options = {.removable = true, .self_encrypting = true}) : Device(options) {
     b = attach("iqn.2025-01.example:b");
     c = attach("iqn.2025-01.example:c");
   }
