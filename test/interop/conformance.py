@@ -34,6 +34,7 @@ PROFILES = {
     "read-only": Profile("read_only = true"),
     "removable": Profile("removable = true"),
     # Tests that need a second path to the same logical unit take it as a second URL; to others it is a second session.
+    "self-encrypting": Profile("self_encrypting = true", only=("Sanitize.",)),
     "two-paths": Profile("", paths=2),
     # MAXIMUM ATOMIC TRANSFER LENGTH has to be at most MAXIMUM TRANSFER LENGTH, which is not reported elsewhere.
     "limited": Profile("physical_block_exponent = 3", array="limited", only=("WriteAtomic16.", "Inquiry.", "Read16.")),
