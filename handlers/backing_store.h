@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <expected>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -131,6 +132,9 @@ class BackingStore {
 
   /// Bytes of storage in use (memory, or allocated on the file system), shared ones counted once.
   virtual std::uint64_t allocated_bytes() const = 0;
+
+  /// Bytes that are left to be allocated, perhaps to others too; nothing where that is not known.
+  virtual std::optional<std::uint64_t> available_bytes() const { return {}; }
 
   /// Adds the memory that holds what the store shows to a walk (memory_usage.h). None for stores on a medium.
   virtual void count_memory(MemoryUsage&) const {}

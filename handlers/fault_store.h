@@ -43,6 +43,7 @@ class FaultStore final : public BackingStore {
     return store_->fetch(snapshot, range);
   }
   std::uint64_t allocated_bytes() const override { return store_->allocated_bytes(); }
+  std::optional<std::uint64_t> available_bytes() const override { return store_->available_bytes(); }
   void count_memory(MemoryUsage& usage) const override { store_->count_memory(usage); }
 
  private:

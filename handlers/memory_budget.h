@@ -26,6 +26,11 @@ class MemoryBudget {
 
   bool exhausted() const { return used() >= limit_; }
   std::uint64_t used() const { return used_.load(std::memory_order_relaxed); }
+  /// Nothing: without limit.
+  std::optional<std::uint64_t> available() const {
+    if (limit_ == kUnlimited) return {};
+    return exhausted() ? 0 : limit_ - used();
+  }
   std::uint64_t limit() const { return limit_; }
 
  private:

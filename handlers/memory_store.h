@@ -31,6 +31,7 @@ class MemoryStore final : public BackingStore {
   IoResult<SnapshotRef> fetch(const Snapshot& snapshot, ByteRange range) override;
   /// What the whole pool holds: memory is shared between its stores.
   std::uint64_t allocated_bytes() const override { return pool_->budget().used(); }
+  std::optional<std::uint64_t> available_bytes() const override { return pool_->budget().available(); }
   void count_memory(MemoryUsage& usage) const override { tree_.count_memory(usage); }
 
   /// For tests: the structure.

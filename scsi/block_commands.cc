@@ -25,6 +25,7 @@ struct Kind {
   CommandBody body;
   CommandCheck check = nullptr;
   bool (*offered)(const DeviceProfile& profile, const LogicalUnit* lu) = nullptr;
+  Counted counted = Counted::nothing;
 };
 
 constexpr std::uint8_t kGroup = 0x3F;  ///< GROUP NUMBER: taken and not used, there is no grouping function
@@ -55,7 +56,8 @@ constexpr CommandDescriptor row(std::string_view name, Form form, Kind kind,
           .transfer_length = kind.transfer_length,
           .body = kind.body,
           .check = kind.check,
-          .offered = kind.offered};
+          .offered = kind.offered,
+          .counted = kind.counted};
 }
 
 std::uint64_t read_capacity_10_length(const Task&, const LogicalUnit*) { return sizeof(ReadCapacity10Data); }
@@ -67,6 +69,7 @@ bool thin(const DeviceProfile&, const LogicalUnit* lu) { return !lu || lu->confi
 bool atomic(const DeviceProfile& profile, const LogicalUnit* lu) {
   return !lu || atomic_write_limits(*lu, profile).most != 0;
 }
+bool self_encrypting(const DeviceProfile&, const LogicalUnit* lu) { return !lu || lu->config().self_encrypting; }
 bool removable(const DeviceProfile&, const LogicalUnit* lu) { return !lu || lu->config().removable; }
 
 // Reservations as in SBC-3 table 13.
@@ -88,14 +91,18 @@ constexpr std::uint8_t kVerifyFlags = BlockFlags::kProtect | BlockFlags::kDpo | 
 constexpr std::uint8_t kWriteVerifyFlags = BlockFlags::kProtect | BlockFlags::kDpo | BlockFlags::kByteCheckEach;
 constexpr std::uint8_t kWriteSameFlags = BlockFlags::kProtect | BlockFlags::kUnmap;
 
-constexpr Kind kRead{DataDirection::in, kReading, read_length, read_blocks};
-constexpr Kind kWrite{DataDirection::out, kWriting, write_length, write_blocks, check_write};
-constexpr Kind kWriteVerify{DataDirection::out, kWriting, write_length, write_and_verify, check_write};
-constexpr Kind kOrWrite{DataDirection::out, kWriting, write_length, or_write, check_write};
-constexpr Kind kWriteAtomic{DataDirection::out, kWriting, write_length, write_atomic, check_write_atomic, atomic};
-constexpr Kind kVerify{DataDirection::out, kReading, verify_length, verify_blocks, check_verify};
-constexpr Kind kCompareAndWrite{DataDirection::out, kWriting, compare_and_write_length, compare_and_write,
-                                check_compare_and_write};
+constexpr Kind kRead{DataDirection::in, kReading, read_length, read_blocks, nullptr, nullptr, Counted::read};
+constexpr Kind kWrite{DataDirection::out, kWriting, write_length, write_blocks, check_write, nullptr, Counted::write};
+constexpr Kind kWriteVerify{DataDirection::out, kWriting, write_length,  write_and_verify,
+                            check_write,        nullptr,  Counted::write};
+constexpr Kind kOrWrite{DataDirection::out, kWriting, write_length, or_write, check_write, nullptr, Counted::write};
+constexpr Kind kWriteAtomic{DataDirection::out, kWriting, write_length,  write_atomic,
+                            check_write_atomic, atomic,   Counted::write};
+constexpr Kind kVerify{DataDirection::out, kReading, verify_length,  verify_blocks,
+                       check_verify,       nullptr,  Counted::verify};
+constexpr Kind kCompareAndWrite{
+    DataDirection::out, kWriting, compare_and_write_length, compare_and_write, check_compare_and_write, nullptr,
+    Counted::write};
 constexpr Kind kWriteSame{DataDirection::out, kWriting, write_same_length, write_same, check_write_same};
 constexpr Kind kUnmap{DataDirection::out, kWriting, unmap_length, unmap, check_unmap, thin};
 constexpr Kind kGetLbaStatus{DataDirection::in, kReading, service_action_in_length, get_lba_status};
@@ -108,6 +115,8 @@ constexpr Kind kFormatUnit{DataDirection::out, kErasing, format_unit_length, for
 constexpr Kind kSanitizeOverwrite{DataDirection::out, kErasing, sanitize_overwrite_length, sanitize_overwrite,
                                   check_sanitize_overwrite};
 constexpr Kind kSanitizeBlockErase{DataDirection::none, kErasing, nullptr, sanitize_block_erase, nullptr, thin};
+constexpr Kind kSanitizeCryptographicErase{DataDirection::none,          kErasing, nullptr,
+                                           sanitize_cryptographic_erase, nullptr,  self_encrypting};
 constexpr Kind kSanitizeExitFailureMode{DataDirection::none, kErasing, nullptr, sanitize_exit_failure_mode};
 constexpr Kind kReadDefectData10{DataDirection::in, kReading, read_defect_data_10_length, read_defect_data_10};
 constexpr Kind kReadDefectData12{DataDirection::in, kReading, read_defect_data_12_length, read_defect_data_12};
@@ -171,6 +180,8 @@ constexpr CommandDescriptor kRows[] = {
         kFormatUnit),
     sanitize_row("SANITIZE, OVERWRITE", SanitizeServiceAction::overwrite, kAll, kSanitizeOverwrite),
     sanitize_row("SANITIZE, BLOCK ERASE", SanitizeServiceAction::block_erase, 0, kSanitizeBlockErase),
+    sanitize_row("SANITIZE, CRYPTOGRAPHIC ERASE", SanitizeServiceAction::cryptographic_erase, 0,
+                 kSanitizeCryptographicErase),
     sanitize_row("SANITIZE, EXIT FAILURE MODE", SanitizeServiceAction::exit_failure_mode, 0, kSanitizeExitFailureMode),
     row("READ DEFECT DATA (10)", {10, {0x37, 0, kDefectLists, 0, 0, 0, 0, kAll, kAll}}, kReadDefectData10),
     row("READ DEFECT DATA (12)", {12, {0xB7, kDefectLists, kAll, kAll, kAll, kAll, kAll, kAll, kAll, kAll}},

@@ -265,8 +265,9 @@ struct BlockDeviceCharacteristicsPage {
 
   static constexpr std::uint8_t kPageCode = 0xB1;
   static constexpr std::uint16_t kNonRotating = 0x0001;
-  static constexpr std::uint8_t kReadsAfterBlockErase = 0x40;  ///< WABEREQ 01b: reads after BLOCK ERASE succeed
-  static constexpr std::uint8_t kVbuls = 0x01;                 ///< VERIFY compares unmapped blocks too
+  static constexpr std::uint8_t kReadsAfterBlockErase = 0x40;          ///< WABEREQ 01b: reads after BLOCK ERASE succeed
+  static constexpr std::uint8_t kReadsAfterCryptographicErase = 0x10;  ///< WACEREQ 01b
+  static constexpr std::uint8_t kVbuls = 0x01;                         ///< VERIFY compares unmapped blocks too
 };
 static_assert(sizeof(BlockDeviceCharacteristicsPage) == 0x3C + 4 &&
               offsetof(BlockDeviceCharacteristicsPage, support) == 8);

@@ -7,6 +7,7 @@
 #include "scsi/block_layouts.h"
 #include "scsi/device_profile.h"
 #include "scsi/logical_unit.h"
+#include "scsi/provisioning_thresholds.h"
 
 namespace scsi {
 namespace {
@@ -69,6 +70,8 @@ std::vector<std::uint8_t> block_device_characteristics_page(const LogicalUnit& l
   auto page = page_frame<BlockDeviceCharacteristicsPage>();
   page.medium_rotation_rate = BlockDeviceCharacteristicsPage::kNonRotating;
   if (lu.config().thin) page.sanitize_form_factor = BlockDeviceCharacteristicsPage::kReadsAfterBlockErase;
+  if (lu.config().self_encrypting)
+    page.sanitize_form_factor |= BlockDeviceCharacteristicsPage::kReadsAfterCryptographicErase;
   page.support = BlockDeviceCharacteristicsPage::kVbuls;
   return bytes(page);
 }
@@ -79,6 +82,7 @@ std::vector<std::uint8_t> logical_block_provisioning_page(const LogicalUnit& lu,
   if (lu.config().thin) {
     page.support = Page::kLbpu | Page::kLbpws | Page::kLbpws10 | Page::kLbprz;
     page.provisioning_type = Page::kThinProvisioned;
+    page.threshold_exponent = lu.thresholds().exponent();
   }
   return bytes(page);
 }

@@ -16,6 +16,7 @@
 #include "scsi/sense.h"
 #include "scsi/target_port_groups.h"
 #include "scsi/task.h"
+#include "scsi/unit_statistics.h"
 
 namespace scsi {
 
@@ -140,6 +141,7 @@ struct CommandDescriptor {
   CommandCheck check = nullptr;
   /// Null: always; where false there might as well be no row. `lu` null: for whatever logical unit there may be.
   bool (*offered)(const DeviceProfile& profile, const LogicalUnit* lu) = nullptr;
+  Counted counted = Counted::nothing;
   std::uint32_t recommended_timeout_s = 0;  ///< REPORT SUPPORTED OPERATION CODES with RCTD; 0: not stated
 };
 

@@ -15,6 +15,7 @@
 #include "scsi/logical_unit.h"
 #include "scsi/medium.h"
 #include "scsi/mode_pages.h"
+#include "scsi/provisioning_thresholds.h"
 #include "scsi/reservations.h"
 #include "scsi/task_set.h"
 #include "scsi/unit_attentions.h"
@@ -123,8 +124,14 @@ Outcome check_access(AccessGate gate, const Task& task, const LogicalUnit& lu) {
 
 /// The gates of a row, in their order.
 Outcome check_gates(const Gates& gates, Task& task, LogicalUnit& lu) {
+  if (lu.mode_pages().thresholds_enabled()) [[unlikely]]
+    lu.thresholds().look(task.nexus);
   if (gates.unit_attention) {
-    if (auto attention = lu.unit_attentions().take(task.nexus)) return std::unexpected(std::move(*attention));
+    if (auto attention = lu.unit_attentions().take(task.nexus)) {
+      if (attention->code == AdditionalSense::thin_provisioning_soft_threshold_reached)
+        attention->information = lu.thresholds().notified();
+      return std::unexpected(std::move(*attention));
+    }
   }
   if (!passes(gates.unit_reservation, task, lu.reservations())) return conflict(task, "the logical unit is reserved");
   if (!passes(gates.reservation, task, lu.reservations())) {
@@ -141,6 +148,12 @@ Outcome check_gates(const Gates& gates, Task& task, LogicalUnit& lu) {
         Sense{SenseKey::data_protect, AdditionalSense::logical_unit_software_write_protected, {}, {}, "SWP is one"});
   }
   return {};
+}
+
+void count_error(const Task& task) {
+  const bool uncorrected = task.sense.key == SenseKey::medium_error || task.sense.key == SenseKey::hardware_error;
+  if (uncorrected && task.descriptor && task.descriptor->counted != Counted::nothing)
+    ++task.logical_unit->statistics().of(task.descriptor->counted).uncorrected;
 }
 
 void introduce(LogicalUnit& lu, NexusId id, const ITNexus& nexus) {
@@ -293,6 +306,8 @@ void DeviceServer::finish(Task& task, std::expected<void, Sense> outcome) {
   } else if (outcome) {
     task.status = Status::good;
     task.data_in.truncate(task.data_in_length);
+    if (const Counted counted = task.descriptor->counted; counted != Counted::nothing)
+      lu->statistics().of(counted).bytes += task.data_in.size() + task.data_out.size();
     log_copy(task);
   } else if (task.status == Status::reservation_conflict) {
     task.data_in.clear();
@@ -302,6 +317,7 @@ void DeviceServer::finish(Task& task, std::expected<void, Sense> outcome) {
     task.status = Status::check_condition;
     task.sense = std::move(outcome.error());
     task.data_in.clear();
+    count_error(task);
     log_refusal(task);
   }
   if (member) lu->tasks().leave(task);

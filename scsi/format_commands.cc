@@ -222,6 +222,12 @@ Outcome sanitize_block_erase(CommandContext& context) {
   return {};
 }
 
+Outcome sanitize_cryptographic_erase(CommandContext& context) {
+  if (auto good = check_sanitize(context); !good) return good;
+  sanitize(context, {.unmap = true, .at_once = true});
+  return {};
+}
+
 Outcome sanitize_exit_failure_mode(CommandContext& context) {
   Medium& medium = context.lu->medium();
   if (medium.damage() == Medium::Damage::sanitize_restricted) {

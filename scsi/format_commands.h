@@ -26,6 +26,10 @@ std::uint64_t sanitize_overwrite_length(const Task& task, const LogicalUnit* lu)
 /// SANITIZE, service action BLOCK ERASE, of thin logical units: everything is deallocated and reads as zeros.
 std::expected<void, Sense> sanitize_block_erase(CommandContext& context);
 
+/// SANITIZE, service action CRYPTOGRAPHIC ERASE, of logical units that are self-encrypting: all data is gone at once,
+/// as it is when a key is; everything is deallocated and reads as zeros.
+std::expected<void, Sense> sanitize_cryptographic_erase(CommandContext& context);
+
 /// SANITIZE, service action EXIT FAILURE MODE: ends what a failed SANITIZE with AUSE has left. 05/24/00 at the service
 /// action after one without.
 std::expected<void, Sense> sanitize_exit_failure_mode(CommandContext& context);

@@ -6,7 +6,7 @@
 
 #include "scsi/logical_unit.h"
 #include "scsi/primary_bodies.h"
-#include "scsi/unit_attentions.h"
+#include "scsi/unit_settings.h"
 
 namespace scsi {
 namespace {
@@ -28,8 +28,7 @@ constexpr std::uint8_t kInformationTypeBit = 7;
 /// INFORMATION TYPE where it stands (SPC-4 table 272).
 enum class InformationType : std::uint8_t { identifier = 0x00, text = 0x04, supported = 0xFE };
 
-/// What is kept of each type: more than the least that the standard asks for (64 and 256).
-constexpr std::size_t kMaximumLength = 512;
+constexpr std::size_t kMaximumLength = IdentifyingInformation::kMaximumLength;
 
 struct SupportedInformationDescriptor {
   std::uint8_t information_type;
@@ -44,11 +43,11 @@ std::unexpected<Sense> unknown_type(std::uint8_t type) {
                                                      fmt::format("INFORMATION TYPE {:02X}h is not served", type >> 1)));
 }
 
-/// Where a type is kept; null when it is none.
-std::vector<std::uint8_t>* place_of(LogicalUnit& lu, std::uint8_t type) {
+/// Where a type stands; null when it is none.
+std::vector<std::uint8_t> IdentifyingInformation::* place_of(std::uint8_t type) {
   switch (static_cast<InformationType>(type)) {
-    case InformationType::identifier: return &lu.identifying_information().identifier;
-    case InformationType::text: return &lu.identifying_information().text;
+    case InformationType::identifier: return &IdentifyingInformation::identifier;
+    case InformationType::text: return &IdentifyingInformation::text;
     default: return nullptr;
   }
 }
@@ -61,15 +60,15 @@ std::uint64_t identifying_information_length(const Task& task, const LogicalUnit
 
 std::expected<void, Sense> report_identifying_information(CommandContext& context) {
   const std::uint8_t type = context.cdb_as<IdentifyingInformationCdb>().information_type;
-  const std::vector<std::uint8_t>* information = place_of(*context.lu, type);
-  if (!information && static_cast<InformationType>(type) != InformationType::supported) return unknown_type(type);
+  const auto place = place_of(type);
+  if (!place && static_cast<InformationType>(type) != InformationType::supported) return unknown_type(type);
   std::vector<std::uint8_t> data;
   {
     base::ByteWriter writer(data);
     writer.u16(0);
     auto length = writer.length16();
-    if (information) {
-      writer.bytes(*information);
+    if (place) {
+      writer.bytes(context.lu->settings().identifying.*place);
     } else {
       for (InformationType each : {InformationType::identifier, InformationType::text})
         writer.layout(SupportedInformationDescriptor{static_cast<std::uint8_t>(each), 0, kMaximumLength});
@@ -81,7 +80,7 @@ std::expected<void, Sense> report_identifying_information(CommandContext& contex
 
 std::expected<void, Sense> check_set_identifying_information(const CommandContext& context) {
   const auto cdb = context.cdb_as<IdentifyingInformationCdb>();
-  if (!place_of(*context.lu, cdb.information_type)) return unknown_type(cdb.information_type);
+  if (!place_of(cdb.information_type)) return unknown_type(cdb.information_type);
   if (cdb.length <= kMaximumLength) return {};
   return std::unexpected(Sense::invalid_field_in_cdb(
       offsetof(IdentifyingInformationCdb, length), {},
@@ -96,10 +95,15 @@ std::expected<void, Sense> set_identifying_information(CommandContext& context) 
     return std::unexpected(
         Sense::invalid_field_in_list(list->size() - 1, {}, "text identifying information ends with a null"));
   }
-  std::vector<std::uint8_t>& place = *place_of(*context.lu, type);
-  if (std::ranges::equal(place, *list)) return {};
-  place.assign(list->begin(), list->end());
-  context.lu->unit_attentions().establish_for_all(AdditionalSense::device_identifier_changed, context.task.nexus);
+  const auto place = place_of(type);
+  change_settings(context, AdditionalSense::device_identifier_changed,
+                  [place, wanted = std::vector<std::uint8_t>(list->begin(), list->end())](
+                      UnitSettings& settings) -> std::expected<bool, Sense> {
+                    std::vector<std::uint8_t>& value = settings.identifying.*place;
+                    const bool changed = value != wanted;
+                    value = wanted;
+                    return changed;
+                  });
   return {};
 }
 

@@ -1,26 +1,38 @@
 #include "scsi/logical_unit.h"
 
 #include "scsi/medium.h"
-#include "scsi/mode_pages.h"
+#include "scsi/provisioning_thresholds.h"
 #include "scsi/reservation_changes.h"
 #include "scsi/reservations.h"
 #include "scsi/task_set.h"
 #include "scsi/unit_attentions.h"
+#include "scsi/unit_settings.h"
 #include "scsi/work_queue.h"
 
 namespace scsi {
 
-LogicalUnit::LogicalUnit(LogicalUnitConfig config, std::unique_ptr<handlers::BackingStore> store)
-    : LogicalUnit(std::move(config), std::move(store), nullptr) {}
+namespace {
 
-LogicalUnit::LogicalUnit(LogicalUnitConfig config, std::unique_ptr<handlers::BackingStore> store,
-                         std::unique_ptr<ReservationStore> reservation_store)
+ModePages::Options page_options(const LogicalUnitConfig& config, const ProvisioningThresholds& thresholds,
+                                const StateStores& kept) {
+  return {kept.settings != nullptr, thresholds.exponent() != 0, thresholds.sets(config.soft_threshold_bytes)};
+}
+
+}  // namespace
+
+LogicalUnit::LogicalUnit(LogicalUnitConfig config, std::unique_ptr<handlers::BackingStore> store)
+    : LogicalUnit(std::move(config), std::move(store), StateStores{}) {}
+
+LogicalUnit::LogicalUnit(LogicalUnitConfig config, std::unique_ptr<handlers::BackingStore> store, StateStores kept)
     : config_(std::move(config)),
       store_(std::move(store)),
       unit_attentions_(std::make_unique<UnitAttentions>()),
-      mode_pages_(std::make_unique<ModePages>()),
+      thresholds_(std::make_unique<ProvisioningThresholds>(*this)),
+      settings_(new UnitSettings{ModePages(page_options(config_, *thresholds_, kept))}),
+      mode_pages_(&settings_->mode_pages),
+      settings_changes_(std::make_unique<SettingsChanges>(*settings_, std::move(kept.settings))),
       reservations_(std::make_unique<Reservations>()),
-      reservation_changes_(std::make_unique<ReservationChanges>(*reservations_, std::move(reservation_store))),
+      reservation_changes_(std::make_unique<ReservationChanges>(*reservations_, std::move(kept.reservations))),
       medium_(std::make_unique<Medium>()),
       tasks_(std::make_unique<TaskSet>()),
       work_(std::make_unique<WorkQueue>(*this)) {}

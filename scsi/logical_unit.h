@@ -17,6 +17,7 @@
 #include "scsi/sense.h"
 #include "scsi/status.h"
 #include "scsi/target_port_groups.h"
+#include "scsi/unit_statistics.h"
 
 namespace scsi {
 
@@ -39,30 +40,28 @@ struct LogicalUnitConfig {
   bool thin = true;                               ///< LBPME, LBPU, VPD B2h PROVISIONING TYPE 2
   bool read_only = false;                         ///< SWP; DATA PROTECT 07/27/00 for every write
   bool removable = false;                         ///< RMB; START STOP UNIT with LOEJ ejects and loads
-  TargetPortGroups target_port_groups{};          ///< as they are at the start
-};
-
-/// SET IDENTIFYING INFORMATION: what an application keeps here, for as long as the process lives.
-struct IdentifyingInformation {
-  std::vector<std::uint8_t> identifier{};
-  std::vector<std::uint8_t> text{};
+  bool self_encrypting = false;                   ///< SANITIZE, CRYPTOGRAPHIC ERASE; a store in memory only
+  /// Hosts are told (06/38/07) when no more than so many bytes are left to it; 0: not unless they set a threshold.
+  std::uint64_t soft_threshold_bytes = 0;
 };
 
 class Medium;
 class ModePages;
+class ProvisioningThresholds;
 class ReservationChanges;
 class Reservations;
-class ReservationStore;
+class SettingsChanges;
 class TaskSet;
 class UnitAttentions;
 class WorkQueue;
+struct StateStores;
+struct UnitSettings;
 
 class LogicalUnit {
  public:
   LogicalUnit(LogicalUnitConfig config, std::unique_ptr<handlers::BackingStore> store);
-  /// With a place where its reservations persist through power loss (scsi/reservation_changes.h); null: they do not.
-  LogicalUnit(LogicalUnitConfig config, std::unique_ptr<handlers::BackingStore> store,
-              std::unique_ptr<ReservationStore> reservation_store);
+  /// With places where its state outlives the process (scsi/state_changes.h).
+  LogicalUnit(LogicalUnitConfig config, std::unique_ptr<handlers::BackingStore> store, StateStores kept);
   ~LogicalUnit();
 
   const LogicalUnitConfig& config() const { return config_; }
@@ -89,6 +88,11 @@ class LogicalUnit {
   IdentifyingInformation& identifying_information() { return identifying_information_; }
   TargetPortGroups& target_port_groups() { return config_.target_port_groups; }
   const TargetPortGroups& target_port_groups() const { return config_.target_port_groups; }
+  UnitSettings& settings() { return *settings_; }
+  SettingsChanges& settings_changes() const { return *settings_changes_; }
+  ProvisioningThresholds& thresholds() const { return *thresholds_; }
+  UnitStatistics& statistics() { return statistics_; }
+  const UnitStatistics& statistics() const { return statistics_; }
   Medium& medium() { return *medium_; }
   const Medium& medium() const { return *medium_; }
   TaskSet& tasks() { return *tasks_; }
@@ -104,13 +108,16 @@ class LogicalUnit {
   LogicalUnitConfig config_;
   std::unique_ptr<handlers::BackingStore> store_;
   std::unique_ptr<UnitAttentions> unit_attentions_;
-  std::unique_ptr<ModePages> mode_pages_;
+  std::unique_ptr<ProvisioningThresholds> thresholds_;
+  std::unique_ptr<UnitSettings> settings_;
+  ModePages* mode_pages_;  ///< of the settings
+  std::unique_ptr<SettingsChanges> settings_changes_;
   std::unique_ptr<Reservations> reservations_;
   std::unique_ptr<ReservationChanges> reservation_changes_;
   std::unique_ptr<Medium> medium_;
   std::unique_ptr<TaskSet> tasks_;
   std::unique_ptr<WorkQueue> work_;
-  IdentifyingInformation identifying_information_{};
+  UnitStatistics statistics_{};
   bool stopped_ = false;
 };
 

@@ -71,7 +71,7 @@ void MediumErasure::run() {
 
 base::TimePoint MediumErasure::due() const {
   const std::uint64_t rate = server_.copy_manager().profile().erase_bytes_per_second;
-  if (rate == 0) return begun_;
+  if (rate == 0 || plan_.at_once) return begun_;
   const std::chrono::duration<double> time(static_cast<double>(bytes_ + next_piece().length) /
                                            static_cast<double>(rate));
   return begun_ + std::chrono::duration_cast<base::Duration>(time);
@@ -97,6 +97,7 @@ bool MediumErasure::do_piece() {
 ByteRange MediumErasure::next_piece() const {
   if (pass_ == plan_.passes) return {};
   const std::uint64_t size = lu_.capacity().value * lu_.block_length();
+  if (plan_.at_once) return {0, size};
   std::uint64_t length = kWrittenPiece;
   if (plan_.unmap) {
     const std::uint64_t share = size / kUnmappedPieces / lu_.block_length() * lu_.block_length();

@@ -21,6 +21,7 @@ struct ErasurePlan {
   /// Deallocated; else each block becomes `block`, and with `invert` its complement in every second pass.
   bool unmap = false;
   std::vector<std::uint8_t> block{};
+  bool at_once = false;  ///< all of it in one piece, whatever the rate of the profile: a key is forgotten
   unsigned passes = 1;
   bool invert = false;
 };

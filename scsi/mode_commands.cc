@@ -8,7 +8,7 @@
 #include "scsi/logical_unit.h"
 #include "scsi/mode_pages.h"
 #include "scsi/primary_bodies.h"
-#include "scsi/unit_attentions.h"
+#include "scsi/unit_settings.h"
 
 namespace scsi {
 namespace {
@@ -49,7 +49,6 @@ constexpr std::uint8_t kPcUnit = 0x40;  ///< PC is bits 7-6
 
 constexpr std::uint8_t kAllPages = 0x3F;
 constexpr std::uint8_t kAllSubpages = 0xFF;
-constexpr std::uint8_t kSpf = 0x40;
 
 // DEVICE-SPECIFIC PARAMETER (SBC-3 6.5.1).
 constexpr std::uint8_t kWp = 0x80;
@@ -103,29 +102,36 @@ std::uint8_t device_specific_parameter(const LogicalUnit& lu) {
 
 struct SenseRequest {
   PageControl control;
-  std::uint8_t page_code;
+  ModePageName page;  ///< or all of them, and their subpages
   bool block_descriptor;
+
+  bool asks_for(ModePageName name) const {
+    return (page.code == kAllPages || page.code == name.code) &&
+           (page.subpage == kAllSubpages || page.subpage == name.subpage);
+  }
   bool long_lba;
 };
 
 /// The rules both forms of MODE SENSE share.
 std::expected<SenseRequest, Sense> judge_mode_sense(const LogicalUnit& lu, const Mode6Cdb& cdb) {
   SenseRequest request{static_cast<PageControl>(cdb.pc_page_code / kPcUnit),
-                       static_cast<std::uint8_t>(cdb.pc_page_code & kModePageCodeMask), !(cdb.flags & kDbd),
+                       {static_cast<std::uint8_t>(cdb.pc_page_code & kModePageCodeMask), cdb.subpage_code},
+                       !(cdb.flags & kDbd),
                        (cdb.flags & kLlbaa) != 0};
   auto pages = lu.mode_pages().pages();
-  bool known = request.page_code == kAllPages ||
-               std::ranges::find(pages, request.page_code, &ModePages::Page::code) != pages.end();
-  if (!known) {
+  auto code_is = [&](const ModePages::Page& page) { return page.name.code == request.page.code; };
+  if (request.page.code != kAllPages && std::ranges::none_of(pages, code_is)) {
     return std::unexpected(Sense::invalid_field_in_cdb(offsetof(Mode6Cdb, pc_page_code), kPageCodeHighBit,
-                                                       fmt::format("no mode page {:02X}h", request.page_code)));
+                                                       fmt::format("no mode page {:02X}h", request.page.code)));
   }
-  if (cdb.subpage_code != 0 && cdb.subpage_code != kAllSubpages) {
+  // All pages come with no subpages or with all of them (SPC-4 6.11.1).
+  bool one_subpage = request.page.subpage != 0 && request.page.subpage != kAllSubpages;
+  if (one_subpage && !lu.mode_pages().find(request.page)) {
     return std::unexpected(Sense::invalid_field_in_cdb(
         offsetof(Mode6Cdb, subpage_code), {},
-        fmt::format("mode page {:02X}h has no subpage {:02X}h", request.page_code, cdb.subpage_code)));
+        fmt::format("mode page {:02X}h has no subpage {:02X}h", request.page.code, request.page.subpage)));
   }
-  if (request.control == PageControl::saved) {
+  if (request.control == PageControl::saved && !lu.settings_changes().can_keep()) {
     return std::unexpected(Sense::illegal_request(AdditionalSense::saving_parameters_not_supported,
                                                   "PAGE CONTROL asks for saved values",
                                                   FieldPointer::cdb(offsetof(Mode6Cdb, pc_page_code), kPcHighBit)));
@@ -135,7 +141,7 @@ std::expected<SenseRequest, Sense> judge_mode_sense(const LogicalUnit& lu, const
 
 void write_pages(base::ByteWriter& writer, const LogicalUnit& lu, const SenseRequest& request) {
   for (const ModePages::Page& page : lu.mode_pages().pages()) {
-    if (request.page_code == kAllPages || request.page_code == page.code) writer.bytes(page.values(request.control));
+    if (request.asks_for(page.name)) writer.bytes(page.values(request.control));
   }
 }
 
@@ -195,28 +201,27 @@ std::expected<void, Sense> check_block_descriptors(const LogicalUnit& lu, base::
                          : check_block_descriptor<ShortBlockDescriptor>(lu, list, header.size);
 }
 
-/// A mode page as it stands in a list: PAGE CODE, PAGE LENGTH, fields.
-struct ListedPageHeader {
-  std::uint8_t page_code;
-  std::uint8_t page_length;
-};
+/// The length of the mode page at the front of `list`, with its header; nothing where it is cut.
+std::optional<std::size_t> page_size(base::Bytes list) {
+  base::ByteReader reader(list);
+  const bool has_subpage = reader.remaining() > 0 && (list.front() & kModePageSpf);
+  const std::size_t fields = has_subpage ? reader.layout<ModeSubpageHeader>().page_length.value()
+                                         : reader.layout<ModePageHeader>().page_length;
+  reader.skip(fields);
+  if (!reader.ok()) return {};
+  return reader.position();
+}
 
 /// `pages` with all pages of the list set, from `at` on.
-std::expected<ModePages, Sense> select_pages(ModePages pages, base::Bytes list, std::size_t at) {
+std::expected<void, Sense> select_pages(ModePages& pages, base::Bytes list, std::size_t at) {
   while (at < list.size()) {
     base::Bytes rest = list.subspan(at);
-    if (rest.size() < sizeof(ListedPageHeader)) return list_too_short(list.size());
-    auto header = base::load<ListedPageHeader>(rest);
-    if (header.page_code & kSpf) {
-      return std::unexpected(
-          Sense::invalid_field_in_list(at + offsetof(ListedPageHeader, page_code), 6, "no mode page has subpages"));
-    }
-    std::size_t size = sizeof header + header.page_length;
-    if (rest.size() < size) return list_too_short(list.size());
-    if (auto good = pages.select(rest.first(size), at); !good) return std::unexpected(good.error());
-    at += size;
+    auto size = page_size(rest);
+    if (!size) return list_too_short(list.size());
+    if (auto good = pages.select(rest.first(*size), at); !good) return good;
+    at += *size;
   }
-  return pages;
+  return {};
 }
 
 template <typename Header>
@@ -226,19 +231,31 @@ std::expected<void, Sense> mode_select(CommandContext& context) {
     return std::unexpected(Sense::invalid_field_in_cdb(offsetof(Mode6Cdb, flags), kPfBit,
                                                        "PF is zero: no vendor specific mode parameters"));
   }
-  if (cdb.flags & kSp)
-    return std::unexpected(Sense::invalid_field_in_cdb(offsetof(Mode6Cdb, flags), kSpBit, "SP is one"));
-  if (context.task.data_out_length == 0) return {};  // SPC-4 6.12: not an error, nothing changes
+  const bool save = cdb.flags & kSp;
+  if (save && !context.lu->settings_changes().can_keep()) {
+    return std::unexpected(
+        Sense::invalid_field_in_cdb(offsetof(Mode6Cdb, flags), kSpBit, "SP is one, and there is no place to save to"));
+  }
+  if (context.task.data_out_length == 0 && !save) return {};  // SPC-4 6.12: not an error, nothing changes
   auto list = context.parameter_list();
   if (!list) return std::unexpected(list.error());
-  auto header = read_select_header<Header>(*list);
-  if (!header) return std::unexpected(header.error());
-  if (auto good = check_block_descriptors(*context.lu, *list, *header); !good) return good;
-  auto pages = select_pages(context.lu->mode_pages(), *list, header->size + header->block_descriptor_length);
-  if (!pages) return std::unexpected(pages.error());
-  if (pages->same_values(context.lu->mode_pages())) return {};
-  context.lu->mode_pages() = std::move(*pages);
-  context.lu->unit_attentions().establish_for_all(AdditionalSense::mode_parameters_changed, context.task.nexus);
+  std::size_t at = 0;
+  if (!list->empty()) {
+    auto header = read_select_header<Header>(*list);
+    if (!header) return std::unexpected(header.error());
+    if (auto good = check_block_descriptors(*context.lu, *list, *header); !good) return good;
+    at = header->size + header->block_descriptor_length;
+  }
+  change_settings(context, AdditionalSense::mode_parameters_changed,
+                  [list = std::vector<std::uint8_t>(list->begin(), list->end()), at,
+                   save](UnitSettings& settings) -> std::expected<bool, Sense> {
+                    ModePages pages = settings.mode_pages;
+                    if (auto good = select_pages(pages, list, at); !good) return std::unexpected(good.error());
+                    if (save) pages.save();
+                    const bool changed = !pages.same_values(settings.mode_pages);
+                    settings.mode_pages = std::move(pages);
+                    return changed;
+                  });
   return {};
 }
 

@@ -18,6 +18,7 @@ std::uint64_t inquiry_length(const Task& task, const LogicalUnit* lu);
 // log_pages.cc
 std::expected<void, Sense> log_sense(CommandContext& context);
 std::uint64_t log_sense_length(const Task& task, const LogicalUnit* lu);
+std::expected<void, Sense> log_select(CommandContext& context);
 
 // mode_commands.cc
 std::expected<void, Sense> mode_sense_6(CommandContext& context);
@@ -42,5 +43,7 @@ std::expected<void, Sense> report_target_port_groups(CommandContext& context);
 std::expected<void, Sense> check_set_target_port_groups(const CommandContext& context);
 std::expected<void, Sense> set_target_port_groups(CommandContext& context);
 std::uint64_t target_port_groups_length(const Task& task, const LogicalUnit* lu);
+// send_diagnostic.cc
+std::expected<void, Sense> send_diagnostic(CommandContext& context);
 
 }  // namespace scsi

@@ -39,6 +39,8 @@ bool sets_ports(const DeviceProfile&, const LogicalUnit* lu) {
   return !lu || lu->target_port_groups().change_explicitly();
 }
 
+constexpr Gates kTesting{.reservation = ReservationGate::write};
+
 constexpr CommandDescriptor kRows[] = {
     {.name = "TEST UNIT READY",
      .opcode = 0x00,
@@ -80,6 +82,25 @@ constexpr CommandDescriptor kRows[] = {
      .gates = kModeSense,
      .transfer_length = mode_6_length,
      .body = mode_sense_6},
+    // SELF-TEST CODE, PF, SELFTEST, DEVOFFL, UNITOFFL. PARAMETER LIST LENGTH has to be 0: there are no diagnostic
+    // pages.
+    {.name = "SEND DIAGNOSTIC",
+     .opcode = 0x1D,
+     .cdb_length = 6,
+     .usage = {0x1D, 0xF7, 0x00, 0x00, 0x00, 0x00},
+     .direction = DataDirection::none,
+     .gates = kTesting,
+     .transfer_length = nullptr,
+     .body = send_diagnostic},
+    // PCR; SP has to be 0, and PARAMETER LIST LENGTH too: there are no parameters that could be set.
+    {.name = "LOG SELECT",
+     .opcode = 0x4C,
+     .cdb_length = 10,
+     .usage = {0x4C, 0x02, 0xFF, 0xFF, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00},
+     .direction = DataDirection::none,
+     .gates = kChanging,
+     .transfer_length = nullptr,
+     .body = log_select},
     {.name = "LOG SENSE",
      .opcode = 0x4D,
      .cdb_length = 10,

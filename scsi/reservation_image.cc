@@ -8,29 +8,25 @@
 #include <tuple>
 #include <utility>
 
-#include "base/crc.h"
+#include "scsi/state_image.h"
 #include "scsi/transport_id.h"
 
 namespace scsi {
 namespace {
 
-constexpr std::array<std::uint8_t, 8> kMagic = {'O', 'D', 'X', 'P', 'R', 0x0D, 0x0A, 0x00};
-constexpr std::uint32_t kVersion = 1;
+constexpr StateImageKind kKind = {{'O', 'D', 'X', 'P', 'R', 0x0D, 0x0A, 0x00}, 1};
 constexpr std::uint32_t kNobody = 0xFFFFFFFF;
 constexpr std::uint8_t kActivated = 0x01;
 
-/// The registrations follow, and the CRC32C of all that stands before it.
+/// The registrations follow.
 struct ImageHead {
-  std::array<std::uint8_t, 8> magic = kMagic;
-  base::be32 version = kVersion;
-  base::be32 length{};  ///< of the whole image, bytes
   std::uint8_t flags = 0;
   std::uint8_t type = 0;  ///< 0: no reservation
   base::be16 reserved{};
   base::be32 holder = kNobody;  ///< index of a registration
   base::be32 registrations{};
 };
-static_assert(sizeof(ImageHead) == 28 && offsetof(ImageHead, length) == 12 && offsetof(ImageHead, holder) == 20);
+static_assert(sizeof(ImageHead) == 12 && offsetof(ImageHead, holder) == 4);
 
 /// A TransportID of format 01b follows.
 struct ImageRegistration {
@@ -40,23 +36,7 @@ struct ImageRegistration {
 };
 static_assert(sizeof(ImageRegistration) == 12);
 
-constexpr std::size_t kChecksum = sizeof(std::uint32_t);
-
 std::unexpected<std::string> wrong(std::string what) { return std::unexpected(std::move(what)); }
-
-/// What can be said of the frame before its fields mean anything.
-std::expected<ImageHead, std::string> parse_head(base::Bytes image) {
-  if (image.size() < sizeof(ImageHead) + kChecksum) return wrong(fmt::format("{} bytes are too few", image.size()));
-  auto head = base::load<ImageHead>(image);
-  if (head.magic != kMagic) return wrong("it does not begin as such a file does");
-  if (head.version != kVersion)
-    return wrong(fmt::format("version {} is not one this odxd knows", head.version.value()));
-  if (head.length != image.size())
-    return wrong(fmt::format("it has {} bytes and says it has {}", image.size(), head.length.value()));
-  base::ByteReader end(image.last(kChecksum));
-  if (end.u32() != base::crc32c(image.first(image.size() - kChecksum))) return wrong("its checksum is wrong");
-  return head;
-}
 
 std::expected<PersistentState::Registration, std::string> parse_registration(base::ByteReader& reader) {
   auto fixed = reader.layout<ImageRegistration>();
@@ -98,8 +78,9 @@ std::vector<std::uint8_t> reservation_image(const PersistentState& state) {
   if (state.type) head.type = static_cast<std::uint8_t>(*state.type);
   if (state.holder) head.holder = *state.holder;
   head.registrations = static_cast<std::uint32_t>(state.registrations.size());
-  std::vector<std::uint8_t> registrations;
-  base::ByteWriter body(registrations);
+  std::vector<std::uint8_t> content;
+  base::ByteWriter body(content);
+  body.layout(head);
   for (const PersistentState::Registration& each : state.registrations) {
     ImageRegistration fixed;
     fixed.key = each.key;
@@ -107,23 +88,19 @@ std::vector<std::uint8_t> reservation_image(const PersistentState& state) {
     body.layout(fixed);
     write_transport_id(body, {each.initiator_name, each.isid, {}, each.relative_target_port});
   }
-  head.length = static_cast<std::uint32_t>(sizeof head + registrations.size() + kChecksum);
-  std::vector<std::uint8_t> image;
-  base::ByteWriter writer(image);
-  writer.layout(head);
-  writer.bytes(registrations);
-  writer.u32(base::crc32c(image));
-  return image;
+  return state_image(kKind, content);
 }
 
 std::expected<PersistentState, std::string> parse_reservation_image(base::Bytes image) {
-  auto head = parse_head(image);
-  if (!head) return wrong(std::move(head.error()));
+  auto content = state_image_content(kKind, image);
+  if (!content) return wrong(std::move(content.error()));
+  base::ByteReader reader(*content);
+  auto head = reader.layout<ImageHead>();
+  if (!reader.ok()) return wrong(fmt::format("{} bytes are too few", image.size()));
   PersistentState state;
-  if (auto good = take_reservation(*head, state); !good) return wrong(std::move(good.error()));
-  base::ByteReader reader(image.subspan(sizeof(ImageHead), image.size() - sizeof(ImageHead) - kChecksum));
+  if (auto good = take_reservation(head, state); !good) return wrong(std::move(good.error()));
   std::set<std::tuple<std::string, std::array<std::uint8_t, 6>, std::uint16_t>> seen;
-  for (std::uint32_t i = 0; i < head->registrations; ++i) {
+  for (std::uint32_t i = 0; i < head.registrations; ++i) {
     auto registration = parse_registration(reader);
     if (!registration) return wrong(std::move(registration.error()));
     if (!seen.emplace(registration->initiator_name, registration->isid, registration->relative_target_port).second)

@@ -1,7 +1,6 @@
 // The persistent state of a logical unit's reservations as bytes: what is kept where power is not needed.
 //
-// Big-endian, a version and a length at its front, a CRC32C at its end; initiator ports are TransportIDs (SPC-4
-// 7.6.4.6). Knows nothing of files. Thread: any.
+// In the frame of state_image.h; initiator ports are TransportIDs (SPC-4 7.6.4.6). Knows nothing of files. Thread: any.
 #pragma once
 
 #include <cstdint>
@@ -13,9 +12,6 @@
 #include "scsi/reservations.h"
 
 namespace scsi {
-
-/// No image is longer: as many registrations as there can be, with the longest names.
-inline constexpr std::size_t kMaximumReservationImage = 512 * 1024;
 
 std::vector<std::uint8_t> reservation_image(const PersistentState& state);
 

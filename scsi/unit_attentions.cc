@@ -27,6 +27,8 @@ constexpr std::array<AdditionalSense, UnitAttentions::kCodes> kUnitAttentionCode
     AdditionalSense::inquiry_data_has_changed,
     AdditionalSense::device_identifier_changed,
     AdditionalSense::mode_parameters_changed,
+    AdditionalSense::log_parameters_changed,
+    AdditionalSense::thin_provisioning_soft_threshold_reached,
 };
 constexpr std::size_t kResets = 4;
 

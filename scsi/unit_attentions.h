@@ -19,7 +19,7 @@ namespace scsi {
 
 class UnitAttentions {
  public:
-  static constexpr std::size_t kCodes = 16;  ///< conditions known, listed in the .cc by precedence
+  static constexpr std::size_t kCodes = 19;  ///< conditions known, listed in the .cc by precedence
 
   /// The nexus exists from now on; `first` is pending for it.
   void attach(NexusId nexus, AdditionalSense first);

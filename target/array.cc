@@ -13,11 +13,13 @@
 #include "scsi/copy_manager.h"
 #include "scsi/device_server.h"
 #include "scsi/logical_unit.h"
+#include "scsi/reservation_image.h"
 #include "scsi/reservations.h"
 #include "scsi/unit_attentions.h"
+#include "scsi/unit_settings.h"
 #include "target/config_ports.h"
 #include "target/identity.h"
-#include "target/reservation_file.h"
+#include "target/state_file.h"
 
 namespace target {
 namespace {
@@ -49,13 +51,26 @@ std::unique_ptr<handlers::BackingStore> open_store(const LunConfig& lun, base::R
   }
 }
 
+}  // namespace
+
+/// Where what is kept of one logical unit is; null where nowhere.
+struct StateFiles {
+  std::unique_ptr<StateFile> reservations{};
+  std::unique_ptr<StateFile> settings{};
+};
+
+namespace {
+
 /// Beside the image, which no other process serves; what has none, or may have one in common with others, keeps its
-/// reservations in the state folder. Null where there is neither.
-std::unique_ptr<ReservationFile> reservation_file(const LunConfig& lun, bool read_only, const StateFolder* folder) {
-  std::optional<std::string> path;
-  if (auto image = file_path(lun.store); image && !read_only) path = reservation_path_beside(*image);
-  if (!path && folder) path = folder->reservation_path(lun.name);
-  return path ? std::make_unique<ReservationFile>(std::move(*path)) : nullptr;
+/// state in the state folder.
+StateFiles state_files(const LunConfig& lun, bool read_only, const StateFolder* folder) {
+  auto file = [&](StateKind kind) -> std::unique_ptr<StateFile> {
+    std::optional<std::string> path;
+    if (auto image = file_path(lun.store); image && !read_only) path = state_file_beside(*image, kind);
+    if (!path && folder) path = folder->file(lun.name, kind);
+    return path ? std::make_unique<StateFile>(std::move(*path)) : nullptr;
+  };
+  return {file(StateKind::reservations), file(StateKind::settings)};
 }
 
 /// Without ALUA none are reported.
@@ -109,7 +124,7 @@ Array::Array(const ArrayConfig& config, const std::vector<const TargetConfig*>& 
     scsi::DeviceServer& server =
         add_target(*target, target->name.empty() ? identity.target_name() : target->name, surroundings);
     for (const LunConfig& lun : target->luns) {
-      auto kept = reservation_file(lun, stores[next]->read_only(), surroundings.state_folder);
+      StateFiles kept = state_files(lun, stores[next]->read_only(), surroundings.state_folder);
       add_lun(server, target->alua, lun, identity.logical_unit(sources[next]), std::move(stores[next]),
               std::move(kept));
       ++next;
@@ -141,7 +156,7 @@ scsi::DeviceServer& Array::add_target(const TargetConfig& target, const std::str
 
 void Array::add_lun(scsi::DeviceServer& server, scsi::AccessChanges alua, const LunConfig& lun,
                     scsi::LogicalUnitIdentity identity, std::unique_ptr<handlers::BackingStore> store,
-                    std::unique_ptr<ReservationFile> reservation_file) {
+                    StateFiles kept) {
   scsi::LogicalUnitConfig config;
   config.name = lun.name;
   config.identity = std::move(identity);
@@ -153,14 +168,21 @@ void Array::add_lun(scsi::DeviceServer& server, scsi::AccessChanges alua, const 
   config.read_only = lun.read_only;
   config.removable = lun.removable;
   config.target_port_groups = target_port_groups(server, alua, lun);
-  std::optional<scsi::PersistentState> kept;
+  config.self_encrypting = lun.self_encrypting;
+  config.soft_threshold_bytes = lun.soft_threshold;
+  std::optional<scsi::PersistentState> reservations;
+  std::optional<scsi::KeptSettings> settings;
   try {
-    if (reservation_file) kept = reservation_file->read();
+    if (kept.reservations)
+      reservations = kept.reservations->read(scsi::parse_reservation_image, "persistent reservations");
+    if (kept.settings) settings = kept.settings->read(scsi::parse_settings_image, "saved settings");
   } catch (const std::runtime_error& error) {
     throw StoreError(fmt::format("{}: {}", lun.place, error.what()));
   }
-  auto unit = std::make_shared<scsi::LogicalUnit>(std::move(config), std::move(store), std::move(reservation_file));
-  if (kept) unit->reservations().restore(*kept, server.config().target_name);
+  auto unit = std::make_shared<scsi::LogicalUnit>(
+      std::move(config), std::move(store), scsi::StateStores{std::move(kept.reservations), std::move(kept.settings)});
+  if (reservations) unit->reservations().restore(*reservations, server.config().target_name);
+  if (settings) scsi::restore(unit->settings(), *settings);
   server.add(scsi::Lun{lun.number}, unit);
   luns_.push_back({server.config().target_name, lun.number, lun.store, lun.place, std::move(unit), lun.access});
 }

@@ -30,8 +30,8 @@ struct LogicalUnitIdentity;
 
 namespace target {
 
-class ReservationFile;
 class StateFolder;
+struct StateFiles;
 
 /// A store that cannot be opened, or not be told from another, or what persists beside it. what() is one complete line
 /// that opens with the place the store was written at.
@@ -87,8 +87,7 @@ class Array {
  private:
   scsi::DeviceServer& add_target(const TargetConfig& target, const std::string& name, const Surroundings& surroundings);
   void add_lun(scsi::DeviceServer& server, scsi::AccessChanges alua, const LunConfig& lun,
-               scsi::LogicalUnitIdentity identity, std::unique_ptr<handlers::BackingStore> store,
-               std::unique_ptr<ReservationFile> reservation_file);
+               scsi::LogicalUnitIdentity identity, std::unique_ptr<handlers::BackingStore> store, StateFiles kept);
 
   std::string name_;
   std::string id_;

@@ -12,7 +12,7 @@
 #include "scsi/logical_unit.h"
 #include "scsi/medium.h"
 #include "scsi/task_set.h"
-#include "target/reservation_file.h"
+#include "target/state_file.h"
 #include "tokens/token_manager.h"
 
 namespace target {

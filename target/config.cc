@@ -219,6 +219,11 @@ LunConfig read_lun(const TableReader& table, std::uint16_t number) {
     if (*provisioning != "thin" && *provisioning != "thick") table.refuse("provisioning", kProvisioningRule);
     lun.thin = *provisioning == "thin";
   }
+  const bool memory = lun.store.starts_with("memory:");
+  table.flag_into("self_encrypting", lun.self_encrypting);
+  if (lun.self_encrypting && !memory) table.refuse("self_encrypting", "false, or a store in memory");
+  table.size_into("soft_threshold", 1, lun.soft_threshold);
+  if (lun.soft_threshold > 0 && !(memory && lun.thin)) table.complain("soft_threshold", "is for a thin LUN in memory");
   read_lun_identity(table, lun);
   return lun;
 }
@@ -232,9 +237,9 @@ struct Taken {
 std::vector<LunConfig> read_luns(const TableReader& target, const std::string& name_prefix, Taken& taken) {
   std::vector<LunConfig> luns;
   std::set<std::uint16_t> numbers;
-  for (const TableReader& table :
-       target.tables("lun", {"number", "name", "store", "block_size", "physical_block_exponent", "read_only",
-                             "removable", "provisioning", "serial", "naa", "access"})) {
+  for (const TableReader& table : target.tables(
+           "lun", {"number", "name", "store", "block_size", "physical_block_exponent", "read_only", "removable",
+                   "provisioning", "self_encrypting", "soft_threshold", "serial", "naa", "access"})) {
     LunConfig lun = read_lun(table, luns.empty() ? 0 : static_cast<std::uint16_t>(luns.back().number + 1));
     if (lun.name.empty()) lun.name = fmt::format("{}lun{}", name_prefix, lun.number);
     if (lun.number > kMaxLun || !numbers.insert(lun.number).second)
@@ -512,9 +517,8 @@ Config parse_config(std::string_view document, const std::string& file) {
   config.portals = read_portals(reader);
   if (auto discovery = reader.table("discovery", {"chap"})) config.discovery = read_chap(*discovery);
   read_iscsi(reader, config);
-  auto targets = reader.tables(
-      "target", {"array", "name", "alias", "chap", "allowed_initiators", "redirect", "redirect_permanently",
-                 "portal_groups", "alua", "access", "lun"});
+  auto targets = reader.tables("target", {"array", "name", "alias", "chap", "allowed_initiators", "redirect",
+                                          "redirect_permanently", "portal_groups", "alua", "access", "lun"});
   if (targets.empty()) reader.complain("target", "is missing; expected at least one [[target]]");
   Taken taken;
   for (const ArrayConfig& array : config.arrays) taken.lun_names.insert(array.name);

@@ -60,6 +60,8 @@ struct LunConfig {
   std::uint8_t physical_block_exponent = 0;
   bool read_only = false;
   bool removable = false;
+  bool self_encrypting = false;      ///< a store in memory only
+  std::uint64_t soft_threshold = 0;  ///< bytes left to it at which hosts are told; 0: none
   bool thin = true;
   std::string serial{};                               ///< empty: derived
   std::optional<std::array<std::uint8_t, 16>> naa{};  ///< absent: derived

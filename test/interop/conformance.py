@@ -33,6 +33,7 @@ PROFILES = {
     "physical-4096": Profile("physical_block_exponent = 3"),
     "read-only": Profile("read_only = true"),
     "removable": Profile("removable = true"),
+    "self-encrypting": Profile("self_encrypting = true", only=("Sanitize.",)),
     # Tests that need a second path to the same logical unit take it as a second URL: through another portal group.
     "two-paths": Profile("", paths=2),
     # MAXIMUM ATOMIC TRANSFER LENGTH has to be at most MAXIMUM TRANSFER LENGTH, which is not reported elsewhere.

@@ -1,4 +1,5 @@
-"""Decoders nobody here wrote read what odxd sends: sg_vpd, sg_decode_sense, and tshark on a recorded session."""
+"""Decoders nobody here wrote read what odxd sends: sg_vpd, sg_logs, sdparm, sg_decode_sense, and tshark on a recorded
+session."""
 import socket
 import struct
 import threading
@@ -58,6 +59,56 @@ def sg_vpd_decodes_the_other_pages(context):
     assert list(listed) == sorted([*known, 0x8F]), f"VPD 00h lists {listed.hex(' ')}"
     for page, pattern in known.items():
         expect(sg_vpd(context, page, pages[page]), pattern, f"VPD {page:02X}h")
+
+
+def log_page(session, page, subpage=0):
+    answer = session.command(bytes([0x4D, 0, 0x40 | page, subpage, 0, 0, 0, 4, 0, 0]), data_in=1024)
+    if answer.status != 0:
+        raise Failed(f"LOG SENSE {page:02X}h/{subpage:02X}h: {answer}")
+    return answer.data
+
+
+@check
+def sg_logs_decodes_the_log_pages(context):
+    """sg_logs reads every log page: the lists of them, error counters, resources, temperature, exceptions"""
+    with context.target("memory:1G") as target:
+        session = Session(target).clear_unit_attentions()
+        session.command(bytes([0x2A, 0, 0, 0, 0, 0, 0, 0x20, 0, 0]), data_out=b"\x01" * (4 << 20))
+        session.command(read16(0, 8), data_in=4096)
+        listed = log_page(session, 0x00)[4:]
+        pages = {(page, 0): log_page(session, page) for page in listed} | {(0, 0xFF): log_page(session, 0, 0xFF)}
+        session.close()
+    known = {(0x00, 0): r"0x0c +Logical block provisioning",
+             (0x00, 0xFF): r"0x00,0xff +Supported log pages and subpages",
+             (0x02, 0): "Total bytes processed = 4194304", (0x03, 0): "Total bytes processed = 4096",
+             (0x05, 0): "Total uncorrected errors = 0",
+             (0x0C, 0): r"Used LBA mapping threshold resource count: 4\n +Scope: not dedicated to lu",
+             (0x0D, 0): "Current temperature = <not available>", (0x2F, 0): "IE asc = 0x0, ascq = 0x0"}
+    assert set(pages) == set(known), f"log pages {listed.hex(' ')}"
+    for (page, subpage), data in pages.items():
+        path = context.folder / f"log-{page:02x}-{subpage:02x}"
+        path.write_bytes(data)
+        expect(run("sg_logs", "--raw", f"--in={path}", "--pdt=0"), known[page, subpage], f"log page {page:02X}h")
+
+
+@check
+def sdparm_decodes_the_mode_pages(context):
+    """sdparm reads every mode page and subpage: WCE, LBPERE, the longest sense data, a configured threshold"""
+    config = context.folder / "array.toml"
+    config.write_text('[[target]]\n[[target.lun]]\nstore = "memory:1G"\nsoft_threshold = "10M"\n')
+    with context.target(options=["--config", str(config)]) as target:
+        session = Session(target).clear_unit_attentions()
+        answer = session.command(bytes([0x5A, 0x08, 0x3F, 0xFF, 0, 0, 0, 4, 0, 0]), data_in=1024)
+        session.close()
+    path = context.folder / "mode-pages"
+    path.write_text(answer.data.hex(" "))
+    shown = run("sdparm", f"--inhex={path}", "--all", "--long")
+    for line in (r"Read write error recovery \[rw\] mode page:", r"LBPERE +1 ", "Disconnect-reconnect", r"WCE +1 ",
+                 r"Control \[co\] mode page:", r"D_SENSE +0 ", r"QERR +0 ", r"Control extension \[coe\] mode page:",
+                 r"MSDL +252 ", "Power condition", "Informational exceptions control",
+                 r"Logical block provisioning \(SBC\) \[lbp\] mode page:", r"SITUA +0 ", r"LBP_EN +1 ", r"LBP_ARM +0 ",
+                 r"LBP_RES +1 ", r"LBP_COUNT +10 ", r"LBP_EN.3 +0 "):
+        expect(shown, line, "mode pages")
 
 
 @check

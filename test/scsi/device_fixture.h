@@ -22,6 +22,7 @@
 #include "scsi/device_server.h"
 #include "scsi/logical_unit.h"
 #include "scsi/reservation_changes.h"
+#include "scsi/unit_settings.h"
 #include "test/scsi/ram_store.h"
 
 namespace test {
@@ -52,15 +53,15 @@ class HeldExecutor final : public base::Executor {
   std::deque<Job> jobs_;
 };
 
-/// Where a logical unit's reservations persist, in the test's memory.
-class KeptReservations final : public scsi::ReservationStore {
+/// Where a logical unit's state is kept, in the test's memory.
+class KeptState final : public scsi::StateStore {
  public:
   struct Kept {
     std::optional<std::vector<std::uint8_t>> image{};
     unsigned writes = 0;
     bool failing = false;
   };
-  explicit KeptReservations(Kept& kept) : kept_(kept) {}
+  explicit KeptState(Kept& kept) : kept_(kept) {}
   std::expected<void, std::string> write(base::Bytes image) override {
     ++kept_.writes;
     if (kept_.failing) return std::unexpected("it fails");
@@ -81,14 +82,19 @@ struct DeviceOptions {
   bool removable = false;
   std::uint8_t physical_exponent = 0;
   scsi::DeviceProfile profile{};
-  KeptReservations::Kept* kept = nullptr;                     ///< where reservations of the first logical unit persist
+  KeptState::Kept* kept = nullptr;                 ///< where reservations of the first logical unit persist
+  KeptState::Kept* kept_settings = nullptr;        ///< and its settings
+  std::optional<std::uint64_t> available_bytes{};  ///< what the stores say is left
+  std::uint64_t soft_threshold_bytes = 0;
+  bool self_encrypting = false;
   std::vector<std::uint16_t> further_portal_group_tags = {};  ///< the target's ports beside 1
   scsi::TargetPortGroups target_port_groups{};
 };
 
 /// A logical unit that is offered every command of the table.
 inline DeviceOptions every_command() {
-  return {.removable = true, .target_port_groups = {scsi::AccessChanges::by_either_side, {{}}}};
+  return {
+      .removable = true, .self_encrypting = true, .target_port_groups = {scsi::AccessChanges::by_either_side, {{}}}};
 }
 
 /// One command a test sent, and what became of it.
@@ -140,6 +146,7 @@ class Device {
   void add(std::uint16_t number, const DeviceOptions& options = {}) {
     auto store = std::make_unique<RamStore>(options.size_bytes);
     store->blocking = options.blocking;
+    store->available = options.available_bytes;
     stores.push_back(store.get());
     scsi::LogicalUnitConfig config;
     config.name = "lu" + std::to_string(number);
@@ -152,8 +159,11 @@ class Device {
     config.removable = options.removable;
     config.target_port_groups = options.target_port_groups;
     config.blocks_per_physical_exponent = options.physical_exponent;
-    std::unique_ptr<scsi::ReservationStore> kept;
-    if (options.kept && number == 0) kept = std::make_unique<KeptReservations>(*options.kept);
+    config.soft_threshold_bytes = options.soft_threshold_bytes;
+    config.self_encrypting = options.self_encrypting;
+    scsi::StateStores kept;
+    if (options.kept && number == 0) kept.reservations = std::make_unique<KeptState>(*options.kept);
+    if (options.kept_settings && number == 0) kept.settings = std::make_unique<KeptState>(*options.kept_settings);
     server.add(scsi::Lun{number}, std::make_shared<scsi::LogicalUnit>(config, std::move(store), std::move(kept)));
   }
 

@@ -266,6 +266,25 @@ TEST_CASE("SANITIZE, BLOCK ERASE deallocates everything, of thin logical units, 
   CHECK(thick.run(overwrite(5), overwrite_list(1, {1})).good());
 }
 
+TEST_CASE(
+    "SANITIZE, CRYPTOGRAPHIC ERASE of a self-encrypting logical unit is over at once, whatever the erase rate is") {
+  const Device::Cdb erase = {0x48, 0x03, 0, 0, 0, 0, 0, 0, 0, 0};
+  for (bool thin : {false, true}) {
+    DeviceOptions options{.thin = thin, .self_encrypting = true};
+    options.profile.erase_bytes_per_second = 1;
+    Device device(options);
+    CHECK(device.run(write_10(0, 8), pattern(8 * 512, 1)).good());
+    CHECK(device.run(erase).good());
+    CHECK(all_are(device.stores[0]->bytes(), 0));
+    CHECK(device.stores[0]->allocated_bytes() == 0);
+    CHECK(device.run(read_10(0, 1)).good());
+    CHECK(device.run({0x12, 0x01, 0xB1, 0, 64, 0}).data()[7] == (thin ? 0x50 : 0x10));
+    CHECK(device.run({0x48, 0x03, 0, 0, 0, 0, 0, 0, 8, 0}).sense() == Sense::invalid_field_in_cdb(8, 3, {}));
+    device.stores[0]->write_error = handlers::IoError{handlers::IoError::Kind::medium_write, "test"};
+    CHECK(device.run(erase).failed_with(SenseKey::medium_error, AdditionalSense::sanitize_command_failed));
+  }
+}
+
 TEST_CASE("SANITIZE with IMMED is answered first, and other commands are 02/04/1B with progress until it is over") {
   Device device({.size_bytes = 32 << 20, .blocking = true});
   CHECK(device.send(overwrite(5, kImmediate), overwrite_list(2, {0x42})).good());

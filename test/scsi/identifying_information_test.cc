@@ -1,6 +1,6 @@
 // REPORT and SET IDENTIFYING INFORMATION.
 //
-// Not tested, and why: a restart, which the information does not outlive.
+// Not tested, and why: what is kept of it (saved_pages_test.cc).
 #include <doctest/doctest.h>
 
 #include "test/scsi/device_fixture.h"

@@ -128,6 +128,8 @@ class RamStore final : public handlers::BackingStore {
     const handlers::ByteRange whole{0, range.length};
     return staging.capture({&whole, 1});
   }
+  std::optional<std::uint64_t> available{};  ///< what is said to be left
+  std::optional<std::uint64_t> available_bytes() const override { return available; }
   std::uint64_t allocated_bytes() const override {
     return static_cast<std::uint64_t>(std::count(mapped_.begin(), mapped_.end(), 1));
   }

@@ -19,7 +19,7 @@ using scsi::PersistentState;
 using scsi::ReservationType;
 using scsi::SenseKey;
 using test::Command;
-using test::KeptReservations;
+using test::KeptState;
 using test::ReservationDevice;
 using Data = std::vector<std::uint8_t>;
 
@@ -28,7 +28,7 @@ constexpr auto kA = ReservationDevice::kKeyA;
 constexpr auto kB = ReservationDevice::kKeyB;
 
 struct Base {
-  KeptReservations::Kept kept{};
+  KeptState::Kept kept{};
 };
 
 /// Its first logical unit's reservations persist, in `kept`.
@@ -225,7 +225,7 @@ TEST_CASE("what was kept is taken up: by initiator port and target port, with PR
 }
 
 TEST_CASE("registrations of EXTENDED COPY are written before it goes on, and keep APTPL") {
-  KeptReservations::Kept kept;
+  KeptState::Kept kept;
   test::Device device({.kept = &kept});
   NexusId other = device.attach("iqn.2025-01.example:other");
   REQUIRE(device.run(test::pr_out(test::kRegister), test::pr_list(0, kB, kAptpl), 0, other).good());
@@ -251,7 +251,7 @@ TEST_CASE("registrations of EXTENDED COPY are written before it goes on, and kee
 }
 
 TEST_CASE("a reservation that EXTENDED COPY gives away is written, with the APTPL of its segment") {
-  KeptReservations::Kept kept;
+  KeptState::Kept kept;
   test::Device device({.kept = &kept});
   NexusId other = device.attach("iqn.2025-01.example:other");
   REQUIRE(device.run(test::pr_out(test::kRegister), test::pr_list(0, kA)).good());

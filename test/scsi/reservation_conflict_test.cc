@@ -42,7 +42,9 @@ const Row kTable[] = {
     {0x55, {}, kWrites},  // MODE SELECT(10)
     {0x1A, {}, kReads},   // MODE SENSE(6)
     {0x5A, {}, kReads},   // MODE SENSE(10)
+    {0x4C, {}, kWrites},  // LOG SELECT
     {0x4D, {}, kAlways},  // LOG SENSE
+    {0x1D, {}, kWrites},  // SEND DIAGNOSTIC
     {0x16, {}, kWrites},  // RESERVE(6), RELEASE(6), RESERVE(10), RELEASE(10): SPC-4 5.12.3
     {0x17, {}, kWrites},
     {0x56, {}, kWrites},
@@ -88,6 +90,7 @@ const Row kTable[] = {
     {0x04, {}, kWrites},    // FORMAT UNIT
     {0x48, 0x01, kWrites},  // SANITIZE
     {0x48, 0x02, kWrites},
+    {0x48, 0x03, kWrites},
     {0x48, 0x1F, kWrites},
     {0x37, {}, kReads},  // READ DEFECT DATA (10), (12)
     {0xB7, {}, kReads},

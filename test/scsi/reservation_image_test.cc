@@ -1,12 +1,14 @@
 // The bytes in which reservations persist.
 //
-// Not tested, and why: files (test/target/reservation_file_test.cc); bytes nobody thought of (test/fuzz).
+// Not tested, and why: files (test/target/state_file_test.cc); bytes nobody thought of (test/fuzz).
 #include "scsi/reservation_image.h"
 
 #include <doctest/doctest.h>
 #include <isa-l/crc.h>
 
 #include <string>
+
+#include "scsi/state_image.h"
 
 namespace {
 
@@ -67,7 +69,7 @@ TEST_CASE("the fullest image there can be is taken, and within its limit") {
     state.registrations.push_back({name + std::string(223 - name.size(), 'x'), {}, 1, i + 1});
   }
   auto image = scsi::reservation_image(state);
-  CHECK(image.size() <= scsi::kMaximumReservationImage);
+  CHECK(image.size() <= scsi::kMaximumStateImage);
   CHECK(scsi::parse_reservation_image(image) == state);
 }
 

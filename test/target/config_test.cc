@@ -235,7 +235,14 @@ TEST_CASE("a wrong value of a LUN is refused with file, line, column and what wa
        "array.toml:5:8: target.lun.name is \"\"; expected a name of 1 to 64 printable characters"},
       {with_lun("blocksize = 512\n"),
        "array.toml:5:1: target.lun.blocksize is not a key here; expected number, name, store, block_size, "
-       "physical_block_exponent, read_only, removable, provisioning, serial, naa, access"},
+       "physical_block_exponent, read_only, removable, provisioning, self_encrypting, soft_threshold, serial, naa, "
+       "access"},
+      {"[[target]]\n[[target.lun]]\nstore = \"file:/a\"\nself_encrypting = true\n",
+       "array.toml:4:19: target.lun.self_encrypting is true; expected false, or a store in memory"},
+      {"[[target]]\n[[target.lun]]\nstore = \"file:/a\"\nsoft_threshold = \"1M\"\n",
+       "array.toml:4:18: target.lun.soft_threshold is for a thin LUN in memory"},
+      {"[[target]]\n[[target.lun]]\nstore = \"memory:1G\"\nprovisioning = \"thick\"\nsoft_threshold = 1\n",
+       "array.toml:5:18: target.lun.soft_threshold is for a thin LUN in memory"},
       {"[[target]]\n[[target.lun]]\nnumber = 0\nstore = \"tape:1G\"\n",
        "array.toml:4:9: target.lun.store is \"tape:1G\"; expected a store such as \"memory:64G\" or "
        "\"file:/path/disk.img\""},

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Reservations through real starts and ends of odxd: what persists, what a cluster does, what a kill leaves.
 
-Not tested, and why: a folder that cannot be written (tests may run as root; reservation_file_test.cc has calls that
+Not tested, and why: a folder that cannot be written (tests may run as root; state_file_test.cc has calls that
 fail); loss of power. Usage: reservations_test.py ODXD [unittest arguments]. Uses 127.0.0.1 and free ports only.
 """
 import os

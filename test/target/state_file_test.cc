@@ -1,8 +1,8 @@
-// The file in which persistent reservations outlive odxd.
+// The files in which what is kept of a logical unit outlives odxd; the tests write reservations.
 //
 // Not tested, and why: what the bytes mean (test/scsi/reservation_image_test.cc); loss of power itself. That a kill at
 // any moment leaves one state or the other is in reservations_test.py.
-#include "target/reservation_file.h"
+#include "target/state_file.h"
 
 #include <doctest/doctest.h>
 #include <sys/stat.h>
@@ -20,9 +20,10 @@
 namespace {
 
 using scsi::PersistentState;
-using target::ReservationFile;
-using target::ReservationFileCalls;
+using target::StateFile;
+using target::StateFileCalls;
 using target::StateFolder;
+using target::StateKind;
 
 std::vector<std::uint8_t> image_of(std::uint64_t key) {
   PersistentState state;
@@ -31,13 +32,13 @@ std::vector<std::uint8_t> image_of(std::uint64_t key) {
   return scsi::reservation_image(state);
 }
 
-std::uint64_t key_in(ReservationFile& file) {
-  auto state = file.read();
+std::uint64_t key_in(StateFile& file) {
+  auto state = file.read(scsi::parse_reservation_image, "persistent reservations");
   return state ? state->registrations.at(0).key : 0;
 }
 
 /// Fails the nth call of all, and those after it while `more` are left; notes what was called.
-class FailingCalls final : public ReservationFileCalls {
+class FailingCalls final : public StateFileCalls {
  public:
   int fail_at = -1;
   int calls = 0;
@@ -45,15 +46,15 @@ class FailingCalls final : public ReservationFileCalls {
 
   long write(int fd, const void* bytes, std::size_t count) override {
     if (fails('w', ENOSPC)) return -1;
-    return ReservationFileCalls::write(fd, bytes, count > 7 ? 7 : count);  // short writes are no errors
+    return StateFileCalls::write(fd, bytes, count > 7 ? 7 : count);  // short writes are no errors
   }
   int fsync(int fd) override {
     struct stat status{};
     fstat(fd, &status);
-    return fails(S_ISDIR(status.st_mode) ? 'd' : 's', EIO) ? -1 : ReservationFileCalls::fsync(fd);
+    return fails(S_ISDIR(status.st_mode) ? 'd' : 's', EIO) ? -1 : StateFileCalls::fsync(fd);
   }
   int rename(const char* from, const char* to) override {
-    return fails('r', EACCES) ? -1 : ReservationFileCalls::rename(from, to);
+    return fails('r', EACCES) ? -1 : StateFileCalls::rename(from, to);
   }
 
  private:
@@ -72,11 +73,11 @@ void put(const std::string& path, const std::string& text) { std::ofstream(path,
 TEST_CASE("a file holds what was written to it last, for its owner only") {
   handlers::TemporaryFolder folder;
   std::string path = folder.file("disk.img.reservations");
-  ReservationFile file(path);
-  CHECK_FALSE(file.read());
+  StateFile file(path);
+  CHECK_FALSE(file.read(scsi::parse_reservation_image, "persistent reservations"));
   REQUIRE(file.write(image_of(1)));
   REQUIRE(file.write(image_of(2)));
-  ReservationFile again(path);
+  StateFile again(path);
   CHECK(key_in(again) == 2);
   struct stat status{};
   REQUIRE(stat(path.c_str(), &status) == 0);
@@ -87,7 +88,7 @@ TEST_CASE("a file holds what was written to it last, for its owner only") {
 TEST_CASE("a new file is written and durable before it takes the name, and then the folder is") {
   handlers::TemporaryFolder folder;
   auto calls = std::make_shared<FailingCalls>();
-  ReservationFile file(folder.file("f"), calls);
+  StateFile file(folder.file("f"), calls);
   REQUIRE(file.write(image_of(1)));
   CHECK(calls->order == "wsrd");
 }
@@ -99,14 +100,14 @@ TEST_CASE("whatever call fails, the file holds what it held before, and the next
       CAPTURE(fail_at);
       handlers::TemporaryFolder folder;
       auto calls = std::make_shared<FailingCalls>();
-      ReservationFile file(folder.file("f"), calls);
+      StateFile file(folder.file("f"), calls);
       if (existing) REQUIRE(file.write(image_of(1)));
       calls->calls = 0;
       calls->fail_at = fail_at;
       auto written = file.write(image_of(2));
       if (written) break;
       CHECK(written.error().starts_with(std::filesystem::path(folder.file("f")).parent_path().string()));
-      ReservationFile again(folder.file("f"));
+      StateFile again(folder.file("f"));
       CHECK(key_in(again) == (existing ? 1 : 0));
       REQUIRE(file.write(image_of(3)));
       CHECK(key_in(again) == 3);
@@ -120,7 +121,7 @@ TEST_CASE("a folder that is gone is an error of the write") {
     handlers::TemporaryFolder folder;
     path = folder.file("f");
   }
-  auto written = ReservationFile(path).write(image_of(1));
+  auto written = StateFile(path).write(image_of(1));
   REQUIRE_FALSE(written);
   CHECK(written.error() == path + ".new: open: No such file or directory");
 }
@@ -131,7 +132,7 @@ TEST_CASE("a file that does not hold reservations is refused by name and reason"
   auto refused = [&](const std::string& text) {
     put(path, text);
     try {
-      ReservationFile(path).read();
+      StateFile(path).read(scsi::parse_reservation_image, "persistent reservations");
     } catch (const std::runtime_error& error) {
       return std::string(error.what());
     }
@@ -153,8 +154,8 @@ TEST_CASE("a state folder is made, is one process's, and has a file for each nam
   {
     StateFolder state(path);
     CHECK(std::filesystem::is_directory(path));
-    CHECK(state.reservation_path("lun0") == path + "/lun0.reservations");
-    CHECK(state.reservation_path("../x y_") == path + "/_2e._2fx_20y_5f.reservations");
+    CHECK(state.file("lun0", StateKind::reservations) == path + "/lun0.reservations");
+    CHECK(state.file("../x y_", StateKind::settings) == path + "/_2e._2fx_20y_5f.settings");
     CHECK_THROWS_WITH_AS(StateFolder{path}, (path + ": is in use by another process").c_str(), std::runtime_error);
   }
   StateFolder again(path);
@@ -162,11 +163,12 @@ TEST_CASE("a state folder is made, is one process's, and has a file for each nam
   CHECK_THROWS_AS(StateFolder{folder.file("file")}, std::runtime_error);
 }
 
-TEST_CASE("reservations stand beside images that are files") {
+TEST_CASE("what is kept stands beside images that are files") {
   handlers::TemporaryFolder folder;
   std::string image = folder.file("disk.img");
-  CHECK_FALSE(target::reservation_path_beside(image));
+  CHECK_FALSE(target::state_file_beside(image, StateKind::reservations));
   put(image, "x");
-  CHECK(target::reservation_path_beside(image) == image + ".reservations");
-  CHECK_FALSE(target::reservation_path_beside("/dev/null"));
+  CHECK(target::state_file_beside(image, StateKind::reservations) == image + ".reservations");
+  CHECK(target::state_file_beside(image, StateKind::settings) == image + ".settings");
+  CHECK_FALSE(target::state_file_beside("/dev/null", StateKind::reservations));
 }

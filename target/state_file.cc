@@ -1,4 +1,4 @@
-#include "target/reservation_file.h"
+#include "target/state_file.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -13,13 +13,20 @@
 #include <filesystem>
 #include <utility>
 
-#include "scsi/reservation_image.h"
+#include "scsi/state_image.h"
 
 namespace target {
 namespace {
 
-constexpr std::string_view kSuffix = ".reservations";
 constexpr mode_t kFileMode = 0600;
+
+std::string_view suffix(StateKind kind) {
+  switch (kind) {
+    case StateKind::reservations: return ".reservations";
+    case StateKind::settings: return ".settings";
+  }
+  return {};
+}
 
 /// A descriptor that is closed at the end of its scope.
 class Descriptor {
@@ -47,7 +54,7 @@ std::string folder_of(const std::string& path) {
 
 /// At most one byte more than an image can have.
 std::vector<std::uint8_t> contents(const std::string& path, int fd) {
-  std::vector<std::uint8_t> bytes(scsi::kMaximumReservationImage + 1);
+  std::vector<std::uint8_t> bytes(scsi::kMaximumStateImage + 1);
   std::size_t size = 0;
   while (size < bytes.size()) {
     ssize_t count = ::read(fd, bytes.data() + size, bytes.size() - size);
@@ -62,30 +69,32 @@ std::vector<std::uint8_t> contents(const std::string& path, int fd) {
 
 }  // namespace
 
-long ReservationFileCalls::write(int fd, const void* bytes, std::size_t count) { return ::write(fd, bytes, count); }
-int ReservationFileCalls::fsync(int fd) { return ::fsync(fd); }
-int ReservationFileCalls::rename(const char* from, const char* to) { return std::rename(from, to); }
+long StateFileCalls::write(int fd, const void* bytes, std::size_t count) { return ::write(fd, bytes, count); }
+int StateFileCalls::fsync(int fd) { return ::fsync(fd); }
+int StateFileCalls::rename(const char* from, const char* to) { return std::rename(from, to); }
 
-ReservationFile::ReservationFile(std::string path, std::shared_ptr<ReservationFileCalls> calls)
-    : path_(std::move(path)), calls_(calls ? std::move(calls) : std::make_shared<ReservationFileCalls>()) {}
+StateFile::StateFile(std::string path, std::shared_ptr<StateFileCalls> calls)
+    : path_(std::move(path)), calls_(calls ? std::move(calls) : std::make_shared<StateFileCalls>()) {}
 
-std::optional<scsi::PersistentState> ReservationFile::read() {
+bool StateFile::read_bytes(std::string_view what) {
   Descriptor file(open(path_.c_str(), O_RDONLY | O_CLOEXEC));
-  if (file.get() < 0 && errno == ENOENT) return {};
+  if (file.get() < 0 && errno == ENOENT) return false;
   if (file.get() < 0) refuse(path_, fmt::format("cannot be opened: {}", std::strerror(errno)));
   auto bytes = contents(path_, file.get());
-  if (bytes.size() > scsi::kMaximumReservationImage) refuse(path_, "is too long for persistent reservations");
-  auto state = scsi::parse_reservation_image(bytes);
-  if (!state) refuse(path_, fmt::format("does not hold persistent reservations: {}", state.error()));
+  if (bytes.size() > scsi::kMaximumStateImage) refuse(path_, fmt::format("is too long for {}", what));
   kept_ = std::move(bytes);
-  return std::move(*state);
+  return true;
 }
 
-std::unexpected<std::string> ReservationFile::error(std::string_view call, const std::string& path) const {
+void StateFile::refuse_content(std::string_view what, std::string_view reason) const {
+  refuse(path_, fmt::format("does not hold {}: {}", what, reason));
+}
+
+std::unexpected<std::string> StateFile::error(std::string_view call, const std::string& path) const {
   return std::unexpected(fmt::format("{}: {}: {}", path, call, std::strerror(errno)));
 }
 
-std::expected<void, std::string> ReservationFile::write_new(const std::string& path, base::Bytes image) {
+std::expected<void, std::string> StateFile::write_new(const std::string& path, base::Bytes image) {
   Descriptor file(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, kFileMode));
   if (file.get() < 0) return error("open", path);
   while (!image.empty()) {
@@ -98,7 +107,7 @@ std::expected<void, std::string> ReservationFile::write_new(const std::string& p
   return {};
 }
 
-std::expected<void, std::string> ReservationFile::sync_folder() {
+std::expected<void, std::string> StateFile::sync_folder() {
   const std::string folder = folder_of(path_);
   Descriptor opened(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (opened.get() < 0) return error("open", folder);
@@ -106,7 +115,7 @@ std::expected<void, std::string> ReservationFile::sync_folder() {
   return {};
 }
 
-std::expected<void, std::string> ReservationFile::replace(base::Bytes image) {
+std::expected<void, std::string> StateFile::replace(base::Bytes image) {
   const std::string made = path_ + ".new";
   if (auto written = write_new(made, image); !written) {
     unlink(made.c_str());
@@ -116,7 +125,7 @@ std::expected<void, std::string> ReservationFile::replace(base::Bytes image) {
   return {};
 }
 
-std::expected<void, std::string> ReservationFile::write(base::Bytes image) {
+std::expected<void, std::string> StateFile::write(base::Bytes image) {
   if (auto replaced = replace(image); !replaced) return replaced;
   if (auto synced = sync_folder(); !synced) {
     // The new file has the name, and the change is not to be. What was there before comes back, as far as it can.
@@ -147,19 +156,19 @@ StateFolder::StateFolder(std::string path) : path_(std::move(path)) {
 
 StateFolder::~StateFolder() { close(fd_); }
 
-std::string StateFolder::reservation_path(std::string_view name) const {
-  std::string file;
+std::string StateFolder::file(std::string_view name, StateKind kind) const {
+  std::string plain_name;
   for (unsigned char each : name) {
-    bool plain = std::isalnum(each) || each == '-' || (each == '.' && !file.empty());
-    file += plain ? std::string(1, static_cast<char>(each)) : fmt::format("_{:02x}", each);
+    bool plain = std::isalnum(each) || each == '-' || (each == '.' && !plain_name.empty());
+    plain_name += plain ? std::string(1, static_cast<char>(each)) : fmt::format("_{:02x}", each);
   }
-  return fmt::format("{}/{}{}", path_, file, kSuffix);
+  return fmt::format("{}/{}{}", path_, plain_name, suffix(kind));
 }
 
-std::optional<std::string> reservation_path_beside(const std::string& image) {
+std::optional<std::string> state_file_beside(const std::string& image, StateKind kind) {
   struct stat status{};
   if (stat(image.c_str(), &status) != 0 || !S_ISREG(status.st_mode)) return {};
-  std::string path = image + std::string(kSuffix);
+  std::string path = image + std::string(suffix(kind));
   // A file that is there is never passed over, even if it could not be written any more.
   bool there = access(path.c_str(), F_OK) == 0;
   if (!there && access(folder_of(path).c_str(), W_OK | X_OK) != 0) return {};
