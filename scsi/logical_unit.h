@@ -38,6 +38,7 @@ struct LogicalUnitConfig {
   bool thin = true;                               ///< LBPME, LBPU, VPD B2h PROVISIONING TYPE 2
   bool read_only = false;                         ///< SWP; DATA PROTECT 07/27/00 for every write
   bool removable = false;                         ///< RMB; START STOP UNIT with LOEJ ejects and loads
+  std::vector<std::string> allowed_initiators{};  ///< iSCSI names of those it exists for; empty: everybody
 };
 
 /// SET IDENTIFYING INFORMATION: what an application keeps here, for as long as the process lives.
@@ -71,6 +72,11 @@ class LogicalUnit {
   base::BlockCount capacity() const;  ///< whole blocks of the store
   bool read_only() const { return config_.read_only || store_->read_only(); }
 
+  /// Whether it is not there for everybody.
+  bool restricted() const { return !config_.allowed_initiators.empty(); }
+  /// Whether it is there for an initiator. Asked once for an I_T nexus, when it comes (DeviceServer::may_use()).
+  bool allows(const std::string& initiator_name) const;
+
   /// Blocks to bytes. The caller has checked the range against capacity().
   handlers::ByteRange bytes(base::Lba lba, base::BlockCount count) const {
     return {lba.value * block_length(), count.value * block_length()};
@@ -79,6 +85,7 @@ class LogicalUnit {
   bool contains(base::Lba lba, base::BlockCount count) const;
 
   UnitAttentions& unit_attentions() { return *unit_attentions_; }
+  const UnitAttentions& unit_attentions() const { return *unit_attentions_; }
   ModePages& mode_pages() { return *mode_pages_; }
   const ModePages& mode_pages() const { return *mode_pages_; }
   Reservations& reservations() { return *reservations_; }

@@ -83,6 +83,7 @@ struct DeviceOptions {
   scsi::DeviceProfile profile{};
   KeptReservations::Kept* kept = nullptr;                     ///< where reservations of the first logical unit persist
   std::vector<std::uint16_t> further_portal_group_tags = {};  ///< the target's ports beside 1
+  std::vector<std::string> allowed_initiators = {};           ///< those the logical units are there for
 };
 
 /// One command a test sent, and what became of it.
@@ -145,6 +146,7 @@ class Device {
     config.read_only = options.read_only;
     config.removable = options.removable;
     config.blocks_per_physical_exponent = options.physical_exponent;
+    config.allowed_initiators = options.allowed_initiators;
     std::unique_ptr<scsi::ReservationStore> kept;
     if (options.kept && number == 0) kept = std::make_unique<KeptReservations>(*options.kept);
     server.add(scsi::Lun{number}, std::make_shared<scsi::LogicalUnit>(config, std::move(store), std::move(kept)));
