@@ -100,6 +100,7 @@ scsi::DeviceServer& Array::add_target(const TargetConfig& target, const std::str
   node.alias = target.alias;
   node.portal_group_tag = server_config.target_portal_group_tag;
   node.authentication = target.authentication;
+  node.authentication_of = target.authentication_of;
   node.allowed_initiators = target.allowed_initiators;
   node.device_server = device_servers_.back().get();
   nodes_.push_back(std::move(node));
@@ -118,6 +119,7 @@ void Array::add_lun(scsi::DeviceServer& server, const LunConfig& lun, scsi::Logi
   config.thin = lun.thin;
   config.read_only = lun.read_only;
   config.removable = lun.removable;
+  config.allowed_initiators = lun.allowed_initiators;
   std::optional<scsi::PersistentState> kept;
   try {
     if (reservation_file) kept = reservation_file->read();

@@ -5,6 +5,7 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -45,6 +46,7 @@ struct LunConfig {
   bool read_only = false;
   bool removable = false;
   bool thin = true;
+  std::vector<std::string> allowed_initiators{};      ///< empty: all of the target's
   std::string serial{};                               ///< empty: derived
   std::optional<std::array<std::uint8_t, 16>> naa{};  ///< absent: derived
   std::string place{};                                ///< of its store, for errors
@@ -68,11 +70,13 @@ struct TargetConfig {
   std::size_t array = 0;  ///< index into Config::arrays
   std::string name{};     ///< empty (only when there is one target): derived from the array's id
   std::string alias{};
-  iscsi::Authentication authentication{};
+  iscsi::Authentication authentication{};                            ///< of initiators that have none of their own
+  std::map<std::string, iscsi::Authentication> authentication_of{};  ///< by iSCSI name
   std::vector<std::string> allowed_initiators{};
   std::vector<LunConfig> luns{};
 
-  bool open_to_all() const { return !authentication.initiator && allowed_initiators.empty(); }
+  /// Whether everybody who reaches it can use a LUN of it.
+  bool open_to_all() const;
 };
 
 /// A target of another odxd, or of any array with the commands for it, whose tokens work here.

@@ -9,6 +9,11 @@ bool TargetNode::allows(const std::string& initiator_name) const {
          std::ranges::find(allowed_initiators, initiator_name) != allowed_initiators.end();
 }
 
+const Authentication& TargetNode::authentication_for(const std::string& initiator_name) const {
+  auto own = authentication_of.find(initiator_name);
+  return own == authentication_of.end() ? authentication : own->second;
+}
+
 const TargetNode* Directory::find(const std::string& target_name) const {
   auto found = std::ranges::find(targets, target_name, &TargetNode::name);
   return found == targets.end() ? nullptr : &*found;

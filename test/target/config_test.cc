@@ -233,7 +233,7 @@ TEST_CASE("a wrong value of a LUN is refused with file, line, column and what wa
        "array.toml:5:8: target.lun.name is \"\"; expected a name of 1 to 64 printable characters"},
       {with_lun("blocksize = 512\n"),
        "array.toml:5:1: target.lun.blocksize is not a key here; expected number, name, store, block_size, "
-       "physical_block_exponent, read_only, removable, provisioning, serial, naa"},
+       "physical_block_exponent, read_only, removable, provisioning, allowed_initiators, serial, naa"},
       {"[[target]]\n[[target.lun]]\nnumber = 0\nstore = \"tape:1G\"\n",
        "array.toml:4:9: target.lun.store is \"tape:1G\"; expected a store such as \"memory:64G\" or "
        "\"file:/path/disk.img\""},
