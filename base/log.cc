@@ -1,7 +1,12 @@
 #include "base/log.h"
 
+#include <fmt/format.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <iterator>
+#include <string>
 
 namespace base::log {
 namespace {
@@ -27,10 +32,23 @@ spdlog::logger& logger() {
   return *instance;
 }
 
+/// What could end the line or move a terminal's cursor.
+bool is_control(char each) { return static_cast<unsigned char>(each) < 0x20 || each == 0x7F; }
+
 }  // namespace
 
 void set_level(Level level) { logger().set_level(spdlog_level(level)); }
 bool enabled(Level level) { return logger().should_log(spdlog_level(level)); }
-void write(Level level, std::string_view line) { logger().log(spdlog_level(level), line); }
+void write(Level level, std::string_view line) {
+  if (std::ranges::none_of(line, is_control)) return logger().log(spdlog_level(level), line);
+  std::string escaped;
+  for (char each : line) {
+    if (is_control(each))
+      fmt::format_to(std::back_inserter(escaped), "\\x{:02x}", static_cast<unsigned char>(each));
+    else
+      escaped.push_back(each);
+  }
+  logger().log(spdlog_level(level), escaped);
+}
 
 }  // namespace base::log

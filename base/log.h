@@ -1,4 +1,5 @@
-// The log: spdlog behind five functions, on standard error. Secrets are never passed to it.
+// The log: spdlog behind five functions, on standard error. A message is one line, whatever a peer put into it: control
+// characters are written as \xNN. Secrets are never passed to it.
 // Thread: any.
 #pragma once
 

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cassert>
 #include <stdexcept>
@@ -156,7 +157,9 @@ void count_error(const Task& task) {
     ++task.logical_unit->statistics().of(task.descriptor->counted).uncorrected;
 }
 
+/// A logical unit knows the nexuses that may use it, and no others.
 void introduce(LogicalUnit& lu, NexusId id, const ITNexus& nexus) {
+  if (!lu.allows(nexus.initiator_name)) return;
   lu.unit_attentions().attach(id, AdditionalSense::power_on_reset_or_bus_device_reset_occurred);
   lu.reservations().attach(id, nexus);
 }
@@ -196,8 +199,9 @@ const std::map<Lun, std::shared_ptr<LogicalUnit>>& DeviceServer::logical_units()
 void DeviceServer::add(Lun lun, std::shared_ptr<LogicalUnit> logical_unit) {
   if (impl_->logical_units.contains(lun))
     throw std::invalid_argument(fmt::format("LUN {} is taken", static_cast<unsigned>(lun)));
-  for (auto& [number, other] : impl_->logical_units) {
-    for (auto& [id, nexus] : impl_->nexuses)
+  for (auto& [id, nexus] : impl_->nexuses) {
+    if (!logical_unit->allows(nexus.initiator_name)) continue;
+    for (auto& [number, other] : impl_->logical_units)
       other->unit_attentions().establish(id, AdditionalSense::reported_luns_data_has_changed);
   }
   for (auto& [id, nexus] : impl_->nexuses) introduce(*logical_unit, id, nexus);
@@ -208,6 +212,19 @@ void DeviceServer::add(Lun lun, std::shared_ptr<LogicalUnit> logical_unit) {
 LogicalUnit* DeviceServer::find(Lun lun) const {
   auto found = impl_->logical_units.find(lun);
   return found == impl_->logical_units.end() ? nullptr : found->second.get();
+}
+
+bool DeviceServer::may_use(NexusId nexus, const LogicalUnit& lu) {
+  return !lu.restricted() || lu.unit_attentions().attached(nexus);
+}
+
+LogicalUnit* DeviceServer::find(NexusId nexus, Lun lun) const {
+  LogicalUnit* lu = find(lun);
+  return lu && may_use(nexus, *lu) ? lu : nullptr;
+}
+
+bool DeviceServer::may_use_all(NexusId nexus) const {
+  return std::ranges::all_of(impl_->logical_units, [&](const auto& entry) { return may_use(nexus, *entry.second); });
 }
 
 NexusId DeviceServer::attach(ITNexus nexus) {
@@ -232,15 +249,17 @@ void DeviceServer::detach(NexusId id) {
 
 std::expected<void, Sense> DeviceServer::judge(Task& task) {
   task.server = this;
-  task.logical_unit = find(task.lun);
+  task.logical_unit = find(task.nexus, task.lun);
   CommandLookup lookup = find_command(task.cdb);
   if (lookup.row && !offers(impl_->copy_manager.profile(), task.logical_unit, *lookup.row)) {
     lookup = {.opcode_known = lookup.row->service_action.has_value()};
   }
   task.descriptor = lookup.row;
   if (!task.logical_unit && (!lookup.row || lookup.row->gates.logical_unit)) {
-    return std::unexpected(
-        Sense::illegal_request(AdditionalSense::logical_unit_not_supported, "no logical unit has this LUN"));
+    return std::unexpected(Sense::illegal_request(AdditionalSense::logical_unit_not_supported,
+                                                  find(task.lun)
+                                                      ? "the initiator may not use the logical unit that has this LUN"
+                                                      : "no logical unit has this LUN"));
   }
   if (!lookup.row) return std::unexpected(unsupported(lookup, task));
   if (auto good = check_bits(*lookup.row, task); !good) return good;

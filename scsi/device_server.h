@@ -71,10 +71,17 @@ class DeviceServer {
   /// Adds a logical unit. Throws std::invalid_argument when the number is taken.
   void add(Lun lun, std::shared_ptr<LogicalUnit> logical_unit);
   LogicalUnit* find(Lun lun) const;
+  /// What `nexus` means by a LUN: every command and task management function finds its logical unit so. Null where
+  /// there is none that the nexus may use: one that it may not use is not there for it.
+  LogicalUnit* find(NexusId nexus, Lun lun) const;
+  /// Whether the initiator is among those for whom the logical unit, one of this server's, is there.
+  static bool may_use(NexusId nexus, const LogicalUnit& lu);
+  /// Whether it may use all of them.
+  bool may_use_all(NexusId nexus) const;
   const std::map<Lun, std::shared_ptr<LogicalUnit>>& logical_units() const;
 
   /// A new session: the returned id is passed with every task. Establishes POWER ON, RESET, OR BUS DEVICE
-  /// RESET OCCURRED (06/29/00) for the nexus on each logical unit (SAM-5 5.14).
+  /// RESET OCCURRED (06/29/00) for the nexus on each logical unit that it may use (SAM-5 5.14).
   NexusId attach(ITNexus nexus);
   const ITNexus& nexus(NexusId id) const;
   const std::map<NexusId, ITNexus>& nexuses() const;  ///< all attached ones

@@ -55,7 +55,8 @@ std::expected<std::vector<ListRod>, Sense> judge_tokens(CopyManager& manager, co
   return rods;
 }
 
-/// ROD PRODUCER CSCD DESCRIPTOR ID of a logical unit that is none of this target's (SPC-4 table 144).
+/// ROD PRODUCER CSCD DESCRIPTOR ID of a logical unit that is none of this target's (SPC-4 table 144), or not there for
+/// the initiator.
 std::optional<Sense> check_producers(const CopyJob& job, const ExtendedCopyList& list) {
   for (const CscdDescriptor& cscd : list.cscds) {
     const auto* rod = std::get_if<RodCscd>(&cscd.what);
@@ -64,8 +65,10 @@ std::optional<Sense> check_producers(const CopyJob& job, const ExtendedCopyList&
     const auto* producer = std::get_if<LogicalUnitCscd>(&list.cscds[rod->producer].what);
     if (!producer)
       return Sense::illegal_request(AdditionalSense::invalid_field_in_parameter_list, "a ROD produces no RODs", field);
-    bool here = std::ranges::any_of(job.server().logical_units(),
-                                    [&](const auto& entry) { return designates(*producer, entry.second->identity()); });
+    bool here = std::ranges::any_of(job.server().logical_units(), [&](const auto& entry) {
+      const LogicalUnit& lu = *entry.second;
+      return designates(*producer, lu.identity()) && DeviceServer::may_use(job.nexus(), lu);
+    });
     if (here) continue;
     if (job.manager().remote_tokens() == 0)
       return Sense::illegal_request(AdditionalSense::invalid_token_operation_remote_token_usage_not_supported,

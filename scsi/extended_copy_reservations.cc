@@ -80,6 +80,8 @@ base::Async<ExtendedCopy::Outcome> ExtendedCopy::move_reservation(const SegmentD
   };
   if (!has_target_port(job_.server(), move.relative_target_port_identifier))
     co_return refuse(fmt::format("the target has no port {}", move.relative_target_port_identifier));
+  if (!lu.allows(move.to.initiator_name))
+    co_return refuse("not there for the initiator that it is to be moved to: " + move.to.initiator_name);
   if (move.persist_through_power_loss && !lu.reservation_changes().can_persist())
     co_return refuse("APTPL is one, reservations of this logical unit do not persist through power loss");
   ReservationChanges::Change change = [this, &move](Reservations& reservations) {

@@ -32,14 +32,15 @@ constexpr std::uint8_t kCatBit = 0;
 
 std::uint64_t rounded_up(std::uint64_t bytes, std::uint64_t unit) { return (bytes + unit - 1) / unit * unit; }
 
-/// The logical unit behind the same target that has the designator, or null. A nexus reaches no others
-/// (CVE-2020-28374), unless the profile says so.
-LogicalUnit* find_logical_unit(const CopyJob& job, const LogicalUnitCscd& cscd) {
+/// The logical unit behind the same target that has the designator and is there for the initiator, or null. A nexus
+/// reaches no others (CVE-2020-28374), unless the profile says so; what is not there for its initiator it never does.
+/// The nexus itself may be gone by now, its operation goes on.
+LogicalUnit* find_logical_unit(const CopyJob& job, const std::string& initiator_name, const LogicalUnitCscd& cscd) {
+  auto matches = [&](const LogicalUnit& lu) { return designates(cscd, lu.identity()) && lu.allows(initiator_name); };
   for (const auto& [number, lu] : job.server().logical_units())
-    if (designates(cscd, lu->identity())) return lu.get();
+    if (matches(*lu)) return lu.get();
   if (!job.manager().profile().extended_copy_across_targets) return nullptr;
-  return job.manager().fabric().find_if(job.manager(),
-                                        [&](const LogicalUnit& lu) { return designates(cscd, lu.identity()); });
+  return job.manager().fabric().find_if(job.manager(), matches);
 }
 
 Sense out_of_range(std::uint64_t lba, std::uint64_t count, std::uint64_t capacity) {
@@ -151,7 +152,7 @@ std::expected<ExtendedCopy::Party, Sense> ExtendedCopy::find(const SegmentDescri
     party.cscd = &list_.cscds[id];
     party.pad = party.cscd->pad;
     if (std::holds_alternative<RodCscd>(party.cscd->what)) return find_rod(std::move(party), id);
-    party.lu = find_logical_unit(job_, std::get<LogicalUnitCscd>(party.cscd->what));
+    party.lu = find_logical_unit(job_, nexus_.initiator_name, std::get<LogicalUnitCscd>(party.cscd->what));
     if (!party.lu)
       return std::unexpected(aborted(AdditionalSense::copy_target_device_not_reachable,
                                      "no logical unit here has that designator", pointer_to(party)));

@@ -1,5 +1,7 @@
 #include "scsi/logical_unit.h"
 
+#include <algorithm>
+
 #include "scsi/medium.h"
 #include "scsi/provisioning_thresholds.h"
 #include "scsi/reservation_changes.h"
@@ -38,6 +40,11 @@ LogicalUnit::LogicalUnit(LogicalUnitConfig config, std::unique_ptr<handlers::Bac
       work_(std::make_unique<WorkQueue>(*this)) {}
 
 LogicalUnit::~LogicalUnit() = default;
+
+bool LogicalUnit::allows(const std::string& initiator_name) const {
+  return !restricted() ||
+         std::ranges::find(config_.allowed_initiators, initiator_name) != config_.allowed_initiators.end();
+}
 
 base::BlockCount LogicalUnit::capacity() const { return base::BlockCount(store_->size_bytes() / block_length()); }
 

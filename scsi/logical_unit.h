@@ -43,6 +43,10 @@ struct LogicalUnitConfig {
   bool self_encrypting = false;                   ///< SANITIZE, CRYPTOGRAPHIC ERASE; a store in memory only
   /// Hosts are told (06/38/07) when no more than so many bytes are left to it; 0: not unless they set a threshold.
   std::uint64_t soft_threshold_bytes = 0;
+  std::vector<std::string> allowed_initiators{};  ///< iSCSI names of those it exists for; empty: everybody
+  TargetPortGroups target_port_groups{};          ///< as they are at the start
+};
+std::vector<std::uint8_t> text{};
 };
 
 class Medium;
@@ -72,6 +76,11 @@ class LogicalUnit {
   base::BlockCount capacity() const;  ///< whole blocks of the store
   bool read_only() const { return config_.read_only || store_->read_only(); }
 
+  /// Whether it is not there for everybody.
+  bool restricted() const { return !config_.allowed_initiators.empty(); }
+  /// Whether it is there for an initiator. Asked once for an I_T nexus, when it comes (DeviceServer::may_use()).
+  bool allows(const std::string& initiator_name) const;
+
   /// Blocks to bytes. The caller has checked the range against capacity().
   handlers::ByteRange bytes(base::Lba lba, base::BlockCount count) const {
     return {lba.value * block_length(), count.value * block_length()};
@@ -80,12 +89,12 @@ class LogicalUnit {
   bool contains(base::Lba lba, base::BlockCount count) const;
 
   UnitAttentions& unit_attentions() { return *unit_attentions_; }
+  const UnitAttentions& unit_attentions() const { return *unit_attentions_; }
   ModePages& mode_pages() { return *mode_pages_; }
   const ModePages& mode_pages() const { return *mode_pages_; }
   Reservations& reservations() { return *reservations_; }
   const Reservations& reservations() const { return *reservations_; }
   ReservationChanges& reservation_changes() { return *reservation_changes_; }
-  IdentifyingInformation& identifying_information() { return identifying_information_; }
   TargetPortGroups& target_port_groups() { return config_.target_port_groups; }
   const TargetPortGroups& target_port_groups() const { return config_.target_port_groups; }
   UnitSettings& settings() { return *settings_; }

@@ -179,15 +179,14 @@ std::expected<void, Sense> report_luns(CommandContext& context) {
       return std::unexpected(Sense::invalid_field_in_cdb(offsetof(ReportLunsCdb, select_report), {},
                                                          fmt::format("SELECT REPORT {:02X}h is reserved", select)));
   }
+  std::vector<Lun> luns;
+  for (auto& [lun, lu] : context.server.logical_units())
+    if (ordinary && DeviceServer::may_use(context.task.nexus, *lu)) luns.push_back(lun);
   std::vector<std::uint8_t> out;
-  {
-    base::ByteWriter writer(out);
-    writer.u32(ordinary ? static_cast<std::uint32_t>(context.server.logical_units().size() * sizeof(std::uint64_t))
-                        : 0);
-    writer.u32(0);
-    if (ordinary)
-      for (auto& [lun, lu] : context.server.logical_units()) writer.bytes(encode_lun(lun));
-  }
+  base::ByteWriter writer(out);
+  writer.u32(static_cast<std::uint32_t>(luns.size() * sizeof(std::uint64_t)));
+  writer.u32(0);
+  for (Lun lun : luns) writer.bytes(encode_lun(lun));
   // The inventory is told now, whatever was pending about its change (SPC-4 6.33).
   for (auto& [lun, lu] : context.server.logical_units())
     lu->unit_attentions().clear(context.task.nexus, AdditionalSense::reported_luns_data_has_changed);

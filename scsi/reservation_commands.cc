@@ -331,10 +331,11 @@ std::expected<std::vector<Nexus>, Sense> specified_nexuses(const CommandContext&
     if (!id) return std::unexpected(std::move(id.error()));
     std::size_t before = nexuses.size();
     for (std::uint16_t port : ports)
-      std::ranges::move(named_nexuses(context.server, *id, port), std::back_inserter(nexuses));
+      if (context.lu->allows(id->initiator_name))
+        std::ranges::move(named_nexuses(context.server, *id, port), std::back_inserter(nexuses));
     if (nexuses.size() == before)
       return std::unexpected(
-          Sense::invalid_field_in_list(at, {}, "no I_T nexus of this initiator is known: " + id->initiator_name));
+          Sense::invalid_field_in_list(at, {}, "no I_T nexus of this initiator is known here: " + id->initiator_name));
     // Before work grows with what cannot be had anyway.
     if (nexuses.size() > Reservations::kMaximumRegistrants)
       return std::unexpected(reservation_resources(ReservationError::too_many_registrants));
@@ -474,6 +475,10 @@ Outcome pr_register_and_move(CommandContext& context) {
   if (!id->isid || reader.remaining() > 0)
     return std::unexpected(
         Sense::invalid_field_in_list(sizeof(MoveList), {}, "not one TransportID of one initiator port"));
+  // It could neither use nor release what it is given.
+  if (!context.lu->allows(id->initiator_name))
+    return std::unexpected(
+        Sense::invalid_field_in_list(sizeof(MoveList), {}, "not there for this initiator: " + id->initiator_name));
   return make(context, [fixed, port, id = *id, &server = context.server, from = sender(context).name,
                         activate = *activate](Reservations& reservations) {
     auto result = reservations.register_and_move(from, fixed.reservation_key, fixed.service_action_reservation_key,

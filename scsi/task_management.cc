@@ -91,7 +91,7 @@ void DeviceServer::manage(TaskManagementFunction function, NexusId nexus, std::o
   if (function == clear_aca) return done(function_not_supported);  // NORMACA is zero (SPC-4 6.4.2)
   if (function == task_reassign) return done(task_allegiance_reassignment_not_supported);
   bool whole_target = function == target_warm_reset || function == target_cold_reset;
-  LogicalUnit* lu = lun ? find(*lun) : nullptr;
+  LogicalUnit* lu = lun ? find(nexus, *lun) : nullptr;
   if (!whole_target && !lu) return done(lun_does_not_exist);
   if (function == abort_task && !lu->tasks().find(nexus, tag)) return done(task_does_not_exist);
 
@@ -105,7 +105,8 @@ void DeviceServer::manage(TaskManagementFunction function, NexusId nexus, std::o
     case target_warm_reset:
     case target_cold_reset:
       for (auto& [number, each] : logical_units())
-        reset(*each, copy_manager(), AdditionalSense::power_on_reset_or_bus_device_reset_occurred, rendezvous);
+        if (may_use(nexus, *each))
+          reset(*each, copy_manager(), AdditionalSense::power_on_reset_or_bus_device_reset_occurred, rendezvous);
       return;
     case clear_aca:
     case task_reassign: return;

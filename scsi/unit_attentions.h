@@ -24,6 +24,7 @@ class UnitAttentions {
   /// The nexus exists from now on; `first` is pending for it.
   void attach(NexusId nexus, AdditionalSense first);
   void detach(NexusId nexus);
+  bool attached(NexusId nexus) const { return pending_.contains(nexus); }
 
   /// Makes `code`, one of the conditions known, pending. Ignored for a nexus that is not attached.
   void establish(NexusId nexus, AdditionalSense code);

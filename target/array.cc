@@ -148,6 +148,7 @@ scsi::DeviceServer& Array::add_target(const TargetConfig& target, const std::str
   node.redirection = target.redirection;
   node.portal_group_tags = groups;
   node.authentication = target.authentication;
+  node.authentication_of = target.authentication_of;
   node.allowed_initiators = target.allowed_initiators;
   node.device_server = device_servers_.back().get();
   nodes_.push_back(std::move(node));
@@ -170,6 +171,7 @@ void Array::add_lun(scsi::DeviceServer& server, scsi::AccessChanges alua, const 
   config.target_port_groups = target_port_groups(server, alua, lun);
   config.self_encrypting = lun.self_encrypting;
   config.soft_threshold_bytes = lun.soft_threshold;
+  config.allowed_initiators = lun.allowed_initiators;
   std::optional<scsi::PersistentState> reservations;
   std::optional<scsi::KeptSettings> settings;
   try {

@@ -9,6 +9,7 @@
 #include <cctype>
 #include <charconv>
 #include <fstream>
+#include <functional>
 #include <iterator>
 #include <set>
 #include <sstream>
@@ -157,17 +158,59 @@ iscsi::ChapCredentials read_credentials(const TableReader& table) {
   return {*name, *secret};
 }
 
-iscsi::Authentication read_chap(const TableReader& parent) {
+iscsi::Authentication read_authentication(const TableReader& chap) {
   iscsi::Authentication authentication;
-  auto chap = parent.table("chap", {"name", "secret", "mutual"});
-  if (!chap) return authentication;
-  authentication.initiator = read_credentials(*chap);
-  if (auto mutual = chap->table("mutual", {"name", "secret"})) {
+  authentication.initiator = read_credentials(chap);
+  if (auto mutual = chap.table("mutual", {"name", "secret", "required"})) {
+    mutual->flag_into("required", authentication.mutual_required);
     authentication.target = read_credentials(*mutual);
     if (authentication.target->secret == authentication.initiator->secret)
       mutual->complain("secret", "is the same as chap.secret; expected another one (RFC 7143, 9.2.1)");
   }
   return authentication;
+}
+
+iscsi::Authentication read_chap(const TableReader& parent) {
+  auto chap = parent.table("chap", {"name", "secret", "mutual"});
+  return chap ? read_authentication(*chap) : iscsi::Authentication{};
+}
+
+/// An array of iSCSI names; nothing when the key is absent. They are what initiators call themselves, which is not
+/// always what the standard allows.
+std::vector<std::string> read_initiators(const TableReader& table) {
+  constexpr std::string_view kKey = "allowed_initiators";
+  std::vector<std::string> names;
+  for (const std::string& each : table.texts(kKey, "an array of iSCSI names")) {
+    auto name = iscsi::initiator_name(each);
+    if (!name) table.complain(kKey, fmt::format("holds \"{}\"; expected {}", each, kIscsiNameRule));
+    names.push_back(*name);
+  }
+  if (names.empty() && table.has(kKey)) table.complain(kKey, "is empty; expected a name, or no such key for everybody");
+  return names;
+}
+
+/// [target.chap], for everybody, or [[target.chap]] with a secret for each initiator.
+void read_target_chap(const TableReader& table, TargetConfig& target) {
+  if (!table.is_array("chap")) {
+    target.authentication = read_chap(table);
+    return;
+  }
+  auto tables = table.tables("chap", {"initiator", "name", "secret", "mutual"});
+  if (tables.empty()) table.complain("chap", "is empty; expected a [[target.chap]], or no such key");
+  for (const TableReader& chap : tables) {
+    iscsi::Authentication authentication = read_authentication(chap);
+    auto text = chap.text("initiator", kIscsiNameRule);
+    if (!text) {
+      if (target.authentication.initiator)
+        chap.complain("initiator", "is missing; expected only one [[target.chap]] for all other initiators");
+      target.authentication = std::move(authentication);
+      continue;
+    }
+    auto name = iscsi::initiator_name(*text);
+    if (!name) chap.refuse("initiator", kIscsiNameRule);
+    if (!target.authentication_of.emplace(*name, std::move(authentication)).second)
+      chap.refuse("initiator", "an initiator that no other [[target.chap]] is for");
+  }
 }
 
 std::optional<std::array<std::uint8_t, 16>> parse_naa(std::string_view text) {
@@ -224,6 +267,7 @@ LunConfig read_lun(const TableReader& table, std::uint16_t number) {
   if (lun.self_encrypting && !memory) table.refuse("self_encrypting", "false, or a store in memory");
   table.size_into("soft_threshold", 1, lun.soft_threshold);
   if (lun.soft_threshold > 0 && !(memory && lun.thin)) table.complain("soft_threshold", "is for a thin LUN in memory");
+  lun.allowed_initiators = read_initiators(table);
   read_lun_identity(table, lun);
   return lun;
 }
@@ -234,12 +278,15 @@ struct Taken {
   std::set<std::array<std::uint8_t, 16>> naas;
 };
 
-std::vector<LunConfig> read_luns(const TableReader& target, const std::string& name_prefix, Taken& taken) {
+/// `admitted`: who may log in to the target; empty: everybody.
+std::vector<LunConfig> read_luns(const TableReader& target, const std::string& name_prefix,
+                                 const std::vector<std::string>& admitted, Taken& taken) {
   std::vector<LunConfig> luns;
   std::set<std::uint16_t> numbers;
-  for (const TableReader& table : target.tables(
-           "lun", {"number", "name", "store", "block_size", "physical_block_exponent", "read_only", "removable",
-                   "provisioning", "self_encrypting", "soft_threshold", "serial", "naa", "access"})) {
+  for (const TableReader& table :
+       target.tables("lun", {"number", "name", "store", "block_size", "physical_block_exponent", "read_only",
+                             "removable", "provisioning", "self_encrypting", "soft_threshold", "allowed_initiators",
+                             "serial", "naa", "access"})) {
     LunConfig lun = read_lun(table, luns.empty() ? 0 : static_cast<std::uint16_t>(luns.back().number + 1));
     if (lun.name.empty()) lun.name = fmt::format("{}lun{}", name_prefix, lun.number);
     if (lun.number > kMaxLun || !numbers.insert(lun.number).second)
@@ -252,6 +299,10 @@ std::vector<LunConfig> read_luns(const TableReader& target, const std::string& n
       table.refuse("serial", "a serial that no other LUN has");
     if (lun.naa && !taken.naas.insert(*lun.naa).second) table.refuse("naa", "an NAA that no other LUN has");
     lun.access = read_access(target, table);
+    for (const std::string& each : lun.allowed_initiators)
+      if (!admitted.empty() && std::ranges::find(admitted, each) == admitted.end())
+        table.complain("allowed_initiators",
+                       fmt::format("holds \"{}\"; expected one of target.allowed_initiators", each));
     luns.push_back(std::move(lun));
   }
   return luns;
@@ -282,15 +333,12 @@ TargetConfig read_target(const TableReader& table, std::size_t index, std::size_
     if (alias->size() > 255 || alias->contains('\0')) table.refuse("alias", kAliasRule);
     target.alias = *alias;
   }
-  target.authentication = read_chap(table);
-  for (const std::string& each : table.texts("allowed_initiators", "an array of iSCSI names")) {
-    auto normal = iscsi::normalised_name(each);
-    if (!normal) table.complain("allowed_initiators", fmt::format("holds \"{}\"; expected {}", each, kIscsiNameRule));
-    target.allowed_initiators.push_back(*normal);
-  }
+  read_target_chap(table, target);
+  target.allowed_initiators = read_initiators(table);
   target.redirection = read_redirection(table);
   read_ports(table, target);
-  target.luns = read_luns(table, count > 1 ? fmt::format("target{}-", index + 1) : "", taken);
+  target.luns =
+      read_luns(table, count > 1 ? fmt::format("target{}-", index + 1) : "", target.allowed_initiators, taken);
   if (target.luns.empty() && !target.redirection)
     table.complain("lun", "is missing; expected at least one [[target.lun]]");
   bool has_states = std::ranges::any_of(target.luns, [](const LunConfig& lun) { return !lun.access.empty(); });
@@ -447,6 +495,32 @@ std::vector<PeerConfig> read_peers(const TableReader& document, const std::set<s
   return peers;
 }
 
+/// Calls `each` with whose credentials they are, for all that initiators log in here with.
+void for_each_authentication(const Config& config,
+                             const std::function<void(const std::string&, const iscsi::Authentication&)>& each) {
+  for (const TargetConfig& target : config.targets) {
+    std::string of = target.name.empty() ? "the target" : target.name;
+    each(of, target.authentication);
+    for (const auto& [initiator, authentication] : target.authentication_of) each(of, authentication);
+  }
+  each("discovery", config.discovery);
+}
+
+/// A secret by which we prove who we are is none by which an initiator does, wherever in the file they stand: else an
+/// initiator that knows its own could pose as us (RFC 7143, 9.2.1).
+void check_secrets(const Config& config, const std::string& file) {
+  std::set<std::string> of_initiators;
+  for_each_authentication(config, [&](const std::string&, const iscsi::Authentication& authentication) {
+    if (authentication.initiator) of_initiators.insert(authentication.initiator->secret);
+  });
+  for_each_authentication(config, [&](const std::string& of, const iscsi::Authentication& authentication) {
+    if (authentication.target && of_initiators.contains(authentication.target->secret))
+      throw ConfigError(file, fmt::format("the chap.mutual secret of \"{}\" ({}) is also one that initiators prove; "
+                                          "expected another one (RFC 7143, 9.2.1)",
+                                          authentication.target->name, of));
+  });
+}
+
 toml::table parse_toml(std::string_view document, const std::string& file) {
   try {
     return toml::parse(document, file);
@@ -462,6 +536,11 @@ ConfigError::ConfigError(std::string_view place, std::string_view text)
     : std::runtime_error(fmt::format("{}: {}", place, text)) {}
 
 std::string PortalConfig::text() const { return fmt::format("{}:{}", with_brackets(host), port); }
+
+bool TargetConfig::open_to_all() const {
+  return !authentication.initiator && authentication_of.empty() && allowed_initiators.empty() &&
+         std::ranges::any_of(luns, [](const LunConfig& lun) { return lun.allowed_initiators.empty(); });
+}
 
 std::string PeerConfig::text() const { return fmt::format("{}:{} {}", portal.address, portal.port, target_name); }
 
@@ -529,6 +608,7 @@ Config parse_config(std::string_view document, const std::string& file) {
   for (std::size_t i = 0; i < config.arrays.size(); ++i)
     if (std::ranges::find(config.targets, i, &TargetConfig::array) == config.targets.end())
       reader.complain("array", fmt::format("\"{}\" has no target; expected a [[target]] of it", config.arrays[i].name));
+  check_secrets(config, file);
   config.unreachable = read_unreachable(reader, config);
   config.peers = read_peers(reader, taken.target_names);
   return config;
@@ -590,15 +670,15 @@ std::vector<std::string> warnings(const Config& config) {
           fmt::format("{} listens beyond loopback and {} has neither CHAP nor allowed_initiators: everybody who "
                       "reaches the portal can read and write its LUNs",
                       beyond->text(), of));
-    check_secret(of, target.authentication.initiator);
-    check_secret(of, target.authentication.target);
   }
+  for_each_authentication(config, [&](const std::string& of, const iscsi::Authentication& authentication) {
+    check_secret(of, authentication.initiator);
+    check_secret(of, authentication.target);
+  });
   for (const PeerConfig& peer : config.peers) {
     check_secret("peer " + peer.text(), peer.authentication.initiator);
     check_secret("peer " + peer.text(), peer.authentication.target);
   }
-  check_secret("discovery", config.discovery.initiator);
-  check_secret("discovery", config.discovery.target);
   return lines;
 }
 

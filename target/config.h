@@ -5,6 +5,7 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -63,6 +64,7 @@ struct LunConfig {
   bool self_encrypting = false;      ///< a store in memory only
   std::uint64_t soft_threshold = 0;  ///< bytes left to it at which hosts are told; 0: none
   bool thin = true;
+  std::vector<std::string> allowed_initiators{};      ///< empty: all of the target's
   std::string serial{};                               ///< empty: derived
   std::optional<std::array<std::uint8_t, 16>> naa{};  ///< absent: derived
   std::vector<AccessConfig> access{};                 ///< of groups that are not just active/optimized
@@ -87,14 +89,16 @@ struct TargetConfig {
   std::size_t array = 0;  ///< index into Config::arrays
   std::string name{};     ///< empty (only when there is one target): derived from the array's id
   std::string alias{};
-  iscsi::Authentication authentication{};
+  iscsi::Authentication authentication{};                            ///< of initiators that have none of their own
+  std::map<std::string, iscsi::Authentication> authentication_of{};  ///< by iSCSI name
   std::vector<std::string> allowed_initiators{};
   std::optional<iscsi::Redirection> redirection{};
   std::vector<std::uint16_t> portal_groups{};  ///< ascending; empty: all there are
   scsi::AccessChanges alua = scsi::AccessChanges::none;
   std::vector<LunConfig> luns{};  ///< none only where initiators are sent elsewhere
 
-  bool open_to_all() const { return !authentication.initiator && allowed_initiators.empty(); }
+  /// Whether everybody who reaches it can use a LUN of it.
+  bool open_to_all() const;
 };
 
 /// A target of another odxd, or of any array with the commands for it, whose tokens work here.

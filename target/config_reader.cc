@@ -51,6 +51,11 @@ const toml::node* TableReader::find(std::string_view key) const {
   return table_->get(key);
 }
 
+bool TableReader::is_array(std::string_view key) const {
+  const toml::node* node = find(key);
+  return node && node->is_array();
+}
+
 std::string TableReader::name(std::string_view key) const {
   return path_.empty() ? std::string(key) : fmt::format("{}.{}", path_, key);
 }

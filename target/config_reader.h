@@ -30,6 +30,8 @@ class TableReader {
               std::initializer_list<std::string_view> known);
 
   bool has(std::string_view key) const { return find(key) != nullptr; }
+  /// Whether the key is there and an array, of tables or values.
+  bool is_array(std::string_view key) const;
 
   std::optional<std::string> text(std::string_view key, std::string_view expected) const;
   /// Text that no error message repeats.

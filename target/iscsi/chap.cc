@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <initializer_list>
 #include <memory>
 
 namespace iscsi {
@@ -41,6 +42,11 @@ std::string_view find(std::span<const TextPair> offers, std::string_view key) {
   return found == offers.end() ? std::string_view{} : found->value;
 }
 
+bool has(std::span<const TextPair> offers, std::initializer_list<std::string_view> keys) {
+  return std::ranges::any_of(offers,
+                             [&](const TextPair& each) { return std::ranges::find(keys, each.key) != keys.end(); });
+}
+
 bool equal_in_constant_time(base::Bytes a, base::Bytes b) {
   return a.size() == b.size() && CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
 }
@@ -68,16 +74,19 @@ std::expected<void, std::string> Chap::fail(std::string reason) {
 }
 
 std::expected<void, std::string> Chap::step(std::span<const TextPair> offers, std::string& answers) {
+  bool choice = has(offers, {"CHAP_A"});
+  bool answer = has(offers, {"CHAP_N", "CHAP_R", "CHAP_I", "CHAP_C"});
   switch (state_) {
-    case State::algorithm: {
-      std::string_view list = find(offers, "CHAP_A");
-      if (!list.empty()) return choose(list, answers);
-      if (!find(offers, "CHAP_N").empty() || !find(offers, "CHAP_R").empty())
-        return fail("CHAP_N or CHAP_R before CHAP_A");
+    case State::algorithm:
+      if (answer) return fail("CHAP_N, CHAP_R, CHAP_I or CHAP_C before our challenge");
+      if (!choice) return {};
+      return choose(find(offers, "CHAP_A"), answers);
+    case State::response:
+      if (choice) return fail("CHAP_A after our challenge");
+      return judge(offers, answers);
+    case State::succeeded:
+      if (choice || answer) return fail("CHAP keys after the authentication");
       return {};
-    }
-    case State::response: return judge(offers, answers);
-    case State::succeeded: return {};
     case State::failed: return fail("a login goes on after its authentication failed");
   }
   return fail("unreachable");
@@ -110,17 +119,21 @@ std::expected<void, std::string> Chap::choose(std::string_view list, std::string
 std::expected<void, std::string> Chap::judge(std::span<const TextPair> offers, std::string& answers) {
   std::string_view name = find(offers, "CHAP_N");
   auto response = parse_binary(find(offers, "CHAP_R"), kMaxBinaryLength);
-  if (name.empty() || !response) return fail("CHAP_N or CHAP_R missing or malformed");
-  std::vector<std::uint8_t> right = chap_response(algorithm_, identifier_, wanted_.initiator->secret, challenge_);
+  // An initiator without a secret is judged by this one, and fails whatever it says.
+  static const ChapCredentials kNobody{"nobody", "no-secret-at-all"};
+  const ChapCredentials& right = wanted_.initiator ? *wanted_.initiator : kNobody;
+  std::vector<std::uint8_t> right_digest = chap_response(algorithm_, identifier_, right.secret, challenge_);
   // Both are always compared, so that a wrong name takes as long as a wrong secret.
-  bool right_name = equal_in_constant_time(base::bytes_of(name), base::bytes_of(wanted_.initiator->name));
-  bool right_response = !right.empty() && equal_in_constant_time(*response, right);
-  if (!right_name || !right_response) return fail("wrong CHAP name or secret");
+  bool right_name = equal_in_constant_time(base::bytes_of(name), base::bytes_of(right.name));
+  bool right_response =
+      equal_in_constant_time(response.value_or(std::vector<std::uint8_t>{}), right_digest) && !right_digest.empty();
+  if (name.empty() || !response) return fail("CHAP_N or CHAP_R missing or malformed");
+  if (!wanted_.initiator || !right_name || !right_response) return fail("wrong CHAP name or secret");
 
-  std::string_view identifier = find(offers, "CHAP_I");
-  std::string_view challenge = find(offers, "CHAP_C");
-  if (!identifier.empty() || !challenge.empty()) {
-    if (auto proved = prove(identifier, challenge, answers); !proved) return proved;
+  if (has(offers, {"CHAP_I", "CHAP_C"})) {
+    if (auto proved = prove(find(offers, "CHAP_I"), find(offers, "CHAP_C"), answers); !proved) return proved;
+  } else if (wanted_.target && wanted_.mutual_required) {
+    return fail("mutual authentication is required and was not asked for");
   }
   state_ = State::succeeded;
   return {};

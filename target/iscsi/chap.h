@@ -1,7 +1,8 @@
 // CHAP (RFC 7143, 12.1.3; RFC 1994), one-way and mutual: text pairs in, text pairs out.
 //
-// Secrets and digests are compared in constant time; an unknown name and a wrong secret look the same. The secret is
-// never logged. Thread: the loop's.
+// Names and digests are compared in constant time; whatever is wrong about an answer - the name, the secret, its form,
+// an initiator that has no secret at all - takes the same steps and the same work and looks the same. Secrets are never
+// logged. Thread: the loop's.
 #pragma once
 
 #include <cstdint>
@@ -35,14 +36,15 @@ class Chap {
     failed,
   };
 
-  /// `wanted.initiator` is set. References outlive the object.
+  /// Without `wanted.initiator` nobody succeeds, after as many steps as others need. References outlive
+  /// the object.
   Chap(const Authentication& wanted, base::Entropy& entropy) : wanted_(wanted), entropy_(entropy) {}
 
   State state() const { return state_; }
 
   /// Serves one step: the CHAP_ keys among `offers`, answered into `answers`. No CHAP_ key at all is not an error
-  /// while CHAP_A is awaited (the initiator may send it in its next request). The error says why the login fails
-  /// (0201h), for the log only.
+  /// while CHAP_A is awaited (the initiator may send it in its next request); one before or after its step is. The
+  /// error says why the login fails (0201h), for the log only.
   std::expected<void, std::string> step(std::span<const TextPair> offers, std::string& answers);
 
  private:

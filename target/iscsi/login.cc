@@ -109,12 +109,16 @@ Login::Checked Login::serve_text(std::string_view text) {
   } else if (!authenticated()) {
     return std::unexpected(Refusal{LoginStatus::authentication_failure, "authentication was skipped"});
   }
+  // Not before: who cannot prove anything is not told which names may log in.
+  if (authenticated() && identity_.target && !identity_.target->allows(identity_.initiator_name))
+    return std::unexpected(Refusal{LoginStatus::authorization_failure, "not among allowed_initiators"});
   if (first && identity_.target) {
     // WINDOWS: waits for it until its login timer ends (facts: windows-host 6.1); RFC 7143, 13.9 wants it too.
     append_pair(answers, "TargetPortalGroupTag", fmt::format("{}", identity_.portal_group_tag));
     if (!identity_.target->alias.empty()) append_pair(answers, "TargetAlias", identity_.target->alias);
   }
-  if (chap_) std::erase_if(*pairs, [](const TextPair& each) { return each.key.starts_with("CHAP_"); });
+  if (chap_ && phase_.stage() == LoginStage::security_negotiation)
+    std::erase_if(*pairs, [](const TextPair& each) { return each.key.starts_with("CHAP_"); });
   auto stage =
       phase_.stage() == LoginStage::security_negotiation ? NegotiationStage::security : NegotiationStage::operational;
   if (auto good = negotiation_->exchange(*pairs, stage, answers); !good)
@@ -155,9 +159,9 @@ Login::Checked Login::identify(std::span<const TextPair> pairs) {
     if (!identity_.target->is_offered_in(identity_.portal_group_tag))
       return refused(LoginStatus::target_not_found,
                      fmt::format("the target is not offered in portal group {}", identity_.portal_group_tag));
-    if (!identity_.target->allows(identity_.initiator_name))
-      return refused(LoginStatus::authorization_failure, "not among allowed_initiators");
-    if (const auto& redirection = identity_.target->redirection) return std::unexpected(refusal_of(*redirection));
+    const auto& redirection = identity_.target->redirection;
+    if (redirection && identity_.target->allows(identity_.initiator_name))
+      return std::unexpected(refusal_of(*redirection));
     if (!identity_.target->device_server) return refused(LoginStatus::service_unavailable, "the target is not ready");
   }
   negotiation_.emplace(directory_.limits, identity_.discovery, identity_.tsih == 0);
@@ -177,11 +181,15 @@ bool Login::same_identity(std::span<const TextPair> pairs) const {
 }
 
 const Authentication& Login::authentication() const {
-  return identity_.target ? identity_.target->authentication : directory_.discovery;
+  return identity_.target ? identity_.target->authentication_for(identity_.initiator_name) : directory_.discovery;
+}
+
+bool Login::authentication_required() const {
+  return identity_.target ? identity_.target->authenticates() : directory_.discovery.initiator.has_value();
 }
 
 bool Login::authenticated() const {
-  return !authentication().initiator || (chap_ && chap_->state() == Chap::State::succeeded);
+  return !authentication_required() || (chap_ && chap_->state() == Chap::State::succeeded);
 }
 
 Login::Checked Login::authenticate(std::span<const TextPair> pairs, std::string& answers) {
@@ -198,19 +206,20 @@ Login::Checked Login::authenticate(std::span<const TextPair> pairs, std::string&
 }
 
 Login::Checked Login::choose_method(std::string_view list, std::string& answers) {
-  if (authentication().initiator && lists(list, "CHAP")) {
+  bool required = authentication_required();
+  if (required && lists(list, "CHAP")) {
     chap_.emplace(authentication(), entropy_);
     append_pair(answers, "AuthMethod", "CHAP");
     return {};
   }
-  if (!authentication().initiator && lists(list, "None")) {
+  if (!required && lists(list, "None")) {
     append_pair(answers, "AuthMethod", "None");
     return {};
   }
   // What the initiator offered is not logged: it may hold anything.
-  return std::unexpected(Refusal{LoginStatus::authentication_failure,
-                                 authentication().initiator ? "CHAP is required and was not offered"
-                                                            : "None was not offered; there are no secrets"});
+  return std::unexpected(
+      Refusal{LoginStatus::authentication_failure,
+              required ? "CHAP is required and was not offered" : "None was not offered; there are no secrets"});
 }
 
 Login::Checked Login::decide_transit() {

@@ -82,6 +82,7 @@ class Login {
   Checked decide_transit();
   Verdict answer();
   const Authentication& authentication() const;
+  bool authentication_required() const;
   bool authenticated() const;
 
   const Directory& directory_;

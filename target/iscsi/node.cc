@@ -13,6 +13,11 @@ bool TargetNode::is_offered_in(std::uint16_t portal_group_tag) const {
   return std::ranges::find(portal_group_tags, portal_group_tag) != portal_group_tags.end();
 }
 
+const Authentication& TargetNode::authentication_for(const std::string& initiator_name) const {
+  auto own = authentication_of.find(initiator_name);
+  return own == authentication_of.end() ? authentication : own->second;
+}
+
 const TargetNode* Directory::find(const std::string& target_name) const {
   auto found = std::ranges::find(targets, target_name, &TargetNode::name);
   return found == targets.end() ? nullptr : &*found;

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -20,10 +21,11 @@ struct ChapCredentials {
   std::string secret;
 };
 
-/// Who must prove what. Without `initiator`, login needs no authentication.
+/// Who must prove what. Without `initiator`, nothing.
 struct Authentication {
   std::optional<ChapCredentials> initiator{};  ///< what the initiator proves (one-way)
   std::optional<ChapCredentials> target{};     ///< what we prove to it (mutual); the secrets differ
+  bool mutual_required = true;                 ///< whether it must ask for that
 };
 
 /// A network portal as SendTargets tells it: the advertised address, which may differ from the bound one, and the
@@ -43,15 +45,20 @@ struct Redirection {
 struct TargetNode {
   std::string name;  ///< iSCSI name, normalised
   std::string alias{};
-  std::vector<std::uint16_t> portal_group_tags{1};  ///< the groups it is offered in
-  std::vector<PortalAddress> portals{};             ///< advertised, in order, of all groups
-  std::optional<Redirection> redirection{};         ///< nobody logs in here
-  Authentication authentication{};
-  std::vector<std::string> allowed_initiators{};  ///< iSCSI names; empty: everybody
+  std::vector<std::uint16_t> portal_group_tags{1};            ///< the groups it is offered in
+  std::vector<PortalAddress> portals{};                       ///< advertised, in order, of all groups
+  std::optional<Redirection> redirection{};                   ///< nobody logs in here
+  Authentication authentication{};                            ///< of initiators that have none of their own
+  std::map<std::string, Authentication> authentication_of{};  ///< by iSCSI name
+  std::vector<std::string> allowed_initiators{};              ///< iSCSI names; empty: everybody
   scsi::DeviceServer* device_server = nullptr;
 
   bool allows(const std::string& initiator_name) const;
   bool is_offered_in(std::uint16_t portal_group_tag) const;
+  /// Whether nobody logs in without proof.
+  bool authenticates() const { return authentication.initiator || !authentication_of.empty(); }
+  /// What an initiator has to prove. Where the target authenticates and this has no `initiator`, it cannot.
+  const Authentication& authentication_for(const std::string& initiator_name) const;
 };
 
 /// What we offer and how much one peer may take (RFC 7143, 13). Every limit is a setting.

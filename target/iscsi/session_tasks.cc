@@ -168,9 +168,12 @@ void Session::answer_task_management(Link& link, const TaskManagementRequestBhs&
   link.output_added();
   bool cold = (request.function & kTaskManagementFunctionMask) ==
               static_cast<std::uint8_t>(TaskManagementFunction::target_cold_reset);
-  // A cold reset ends all sessions with the target (RFC 7143, 11.5.1).
-  if (cold && response == TaskManagementResponse::function_complete)
-    registry_.end_sessions(*identity_.target, "target cold reset");
+  if (!cold || response != TaskManagementResponse::function_complete) return;
+  // A cold reset ends all sessions with the target (RFC 7143, 11.5.1); but others use what is not there for this
+  // initiator, and for it they go on.
+  const std::string why = "target cold reset";
+  if (server_->may_use_all(nexus_)) return registry_.end_sessions(*identity_.target, why);
+  drop(true, why);
 }
 
 }  // namespace iscsi

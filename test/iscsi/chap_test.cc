@@ -1,68 +1,15 @@
-// CHAP: responses, one-way and mutual logins, everything that has to fail.
+// CHAP: responses, one-way and mutual logins, everything that has to fail. What it guards stands in
+// chap_rules_test.cc.
 //
 // Not tested, and why: that comparisons take constant time (CRYPTO_memcmp does); OpenSSL in FIPS mode, where MD5 is
 // missing.
-#include "target/iscsi/chap.h"
-
 #include <doctest/doctest.h>
 
-#include <fmt/format.h>
-
-#include "test/iscsi/conversation.h"
+#include "test/iscsi/chap_conversation.h"
 
 using namespace test;
 using iscsi::chap_response;
 using iscsi::ChapAlgorithm;
-
-namespace {
-
-const char* const kUser = "host";
-const char* const kSecret = "initiator-secret";
-const char* const kOurName = "array";
-const char* const kOurSecret = "another-secret-0";
-
-void require_chap(Array& array, bool mutual = false) {
-  array.target().authentication.initiator = iscsi::ChapCredentials{kUser, kSecret};
-  if (mutual) array.target().authentication.target = iscsi::ChapCredentials{kOurName, kOurSecret};
-}
-
-std::string value_of(const Answer& answer, const std::string& key) {
-  std::string text(answer.data.begin(), answer.data.end());
-  std::size_t at = text.find(key + "=");
-  if (at == std::string::npos) return "";
-  return text.substr(at + key.size() + 1, text.find('\0', at) - at - key.size() - 1);
-}
-
-std::uint16_t status_of(const Answer& answer) { return answer.as<iscsi::LoginResponseBhs>().status; }
-
-struct Challenge {
-  std::uint8_t identifier = 0;
-  ByteVector bytes{};
-};
-
-/// Up to our challenge.
-Challenge begin(Peer& peer, const std::string& algorithms = "5") {
-  Answer method = peer.login_step(0x00, pairs("InitiatorName=iqn.2025-01.example:host",
-                                              "TargetName=iqn.2025-01.example:target", "AuthMethod=CHAP,None"));
-  CHECK(method.text() == "AuthMethod=CHAP TargetPortalGroupTag=1");
-  Answer answer = peer.login_step(0x00, pairs("CHAP_A=" + algorithms));
-  return {static_cast<std::uint8_t>(*iscsi::parse_number(value_of(answer, "CHAP_I"))),
-          *iscsi::parse_binary(value_of(answer, "CHAP_C"), 1024)};
-}
-
-std::string hex(const ByteVector& bytes) { return iscsi::format_binary(bytes); }
-
-std::string right(const Challenge& challenge, ChapAlgorithm algorithm = ChapAlgorithm::md5) {
-  return hex(chap_response(algorithm, challenge.identifier, kSecret, challenge.bytes));
-}
-
-/// The answer to CHAP_N and CHAP_R (and more).
-template <typename... More>
-Answer respond(Peer& peer, const std::string& name, const std::string& response, More... more) {
-  return peer.login_step(0x81, pairs("CHAP_N=" + name, "CHAP_R=" + response, more...));
-}
-
-}  // namespace
 
 TEST_SUITE("iscsi CHAP") {
   TEST_CASE("Responses are the hash of identifier, secret and challenge") {

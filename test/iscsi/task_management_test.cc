@@ -172,6 +172,18 @@ TEST_SUITE("iscsi task management") {
     CHECK(host.array.sessions.size() == 0);
   }
 
+  TEST_CASE("TARGET COLD RESET from an initiator for which a logical unit is not there ends its own session only") {
+    Host host;
+    host.array.device.add(9, {.allowed_initiators = {"iqn.2025-01.example:somebody-else"}});
+    Peer other(host.array);
+    other.isid[5] = 2;
+    other.login();
+    CHECK(host.manage(7).back() == "TaskManagementResponse 0 itt=1");
+    CHECK(host.peer.finished_flag);
+    CHECK(!other.finished_flag);
+    CHECK(host.array.sessions.size() == 1);
+  }
+
   TEST_CASE("Another session's CLEAR TASK SET ends a gathering write without an answer") {
     Host host;
     Peer other(host.array);

@@ -89,6 +89,7 @@ struct DeviceOptions {
   bool self_encrypting = false;
   std::vector<std::uint16_t> further_portal_group_tags = {};  ///< the target's ports beside 1
   scsi::TargetPortGroups target_port_groups{};
+  std::vector<std::string> allowed_initiators = {};  ///< those the logical units are there for
 };
 
 /// A logical unit that is offered every command of the table.
@@ -161,6 +162,7 @@ class Device {
     config.blocks_per_physical_exponent = options.physical_exponent;
     config.soft_threshold_bytes = options.soft_threshold_bytes;
     config.self_encrypting = options.self_encrypting;
+    config.allowed_initiators = options.allowed_initiators;
     scsi::StateStores kept;
     if (options.kept && number == 0) kept.reservations = std::make_unique<KeptState>(*options.kept);
     if (options.kept_settings && number == 0) kept.settings = std::make_unique<KeptState>(*options.kept_settings);

@@ -235,8 +235,8 @@ TEST_CASE("a wrong value of a LUN is refused with file, line, column and what wa
        "array.toml:5:8: target.lun.name is \"\"; expected a name of 1 to 64 printable characters"},
       {with_lun("blocksize = 512\n"),
        "array.toml:5:1: target.lun.blocksize is not a key here; expected number, name, store, block_size, "
-       "physical_block_exponent, read_only, removable, provisioning, self_encrypting, soft_threshold, serial, naa, "
-       "access"},
+       "physical_block_exponent, read_only, removable, provisioning, self_encrypting, soft_threshold, "
+       "allowed_initiators, serial, naa, access"},
       {"[[target]]\n[[target.lun]]\nstore = \"file:/a\"\nself_encrypting = true\n",
        "array.toml:4:19: target.lun.self_encrypting is true; expected false, or a store in memory"},
       {"[[target]]\n[[target.lun]]\nstore = \"file:/a\"\nsoft_threshold = \"1M\"\n",
