@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Several paths to one disk, as multipath software uses them: portal groups, ALUA, and a portal that dies under load.
 
-Not tested, and why: Windows' MPIO and Linux' dm-multipath themselves, which are not here; which command is served in which
-access state (test/scsi/target_port_groups_test.cc). Usage: multipath_test.py ODXD [unittest arguments]. Uses 127.0.0.1
-and free ports only.
+Not tested, and why: Windows' MPIO and Linux' dm-multipath themselves, which are not here; which command is served in
+which access state (test/scsi/target_port_groups_test.cc). Usage: multipath_test.py ODXD [unittest arguments]. Uses
+127.0.0.1 and free ports only.
 """
 import multiprocessing
 import re
