@@ -46,8 +46,6 @@ struct LogicalUnitConfig {
   std::vector<std::string> allowed_initiators{};  ///< iSCSI names of those it exists for; empty: everybody
   TargetPortGroups target_port_groups{};          ///< as they are at the start
 };
-std::vector<std::uint8_t> text{};
-};
 
 class Medium;
 class ModePages;
