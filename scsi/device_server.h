@@ -66,8 +66,17 @@ class DeviceServer {
   /// Relative target port identifiers: a portal group is a port (RFC 7143, 4.4.2).
   std::vector<std::uint16_t> target_ports() const;
 
-  /// Adds a logical unit. Throws std::invalid_argument when the number is taken.
+  /// Adds a logical unit; every I_T nexus learns it on the others (06/3F/0E). Throws std::invalid_argument when the
+  /// number is taken.
   void add(Lun lun, std::shared_ptr<LogicalUnit> logical_unit);
+  /// Removes one: every I_T nexus learns it on the others (06/3F/0E). What its commands have begun to do is finished;
+  /// those that have not begun, and all that come later, are 05/25/00. Copies that use it are stopped, its tokens
+  /// cancelled, its reservations gone. The object stays with this server until nothing uses it.
+  void remove(Lun lun);
+  /// Of those removed, the ones that nothing uses any more; this server knows them no longer.
+  std::vector<std::shared_ptr<LogicalUnit>> take_unused();
+  /// Those removed that take_unused() did not give yet.
+  const std::vector<std::shared_ptr<LogicalUnit>>& leaving() const;
   LogicalUnit* find(Lun lun) const;
   const std::map<Lun, std::shared_ptr<LogicalUnit>>& logical_units() const;
 

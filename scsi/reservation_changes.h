@@ -42,6 +42,7 @@ class ReservationChanges {
       : reservations_(reservations), store_(std::move(store)) {}
 
   bool can_persist() const { return store_ != nullptr; }
+  bool busy() const { return busy_; }
 
   /// Makes `change` after those that were submitted before, then calls `done`, perhaps from inside. `executor` null:
   /// writing does not block. Error of its own: ReservationError::not_persisted.
