@@ -9,6 +9,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/entropy.h"
@@ -35,8 +36,8 @@ class Chap {
     failed,
   };
 
-  /// `wanted.initiator` is set. References outlive the object.
-  Chap(const Authentication& wanted, base::Entropy& entropy) : wanted_(wanted), entropy_(entropy) {}
+  /// `wanted.initiator` is set. `entropy` outlives the object.
+  Chap(Authentication wanted, base::Entropy& entropy) : wanted_(std::move(wanted)), entropy_(entropy) {}
 
   State state() const { return state_; }
 
@@ -51,7 +52,7 @@ class Chap {
   std::expected<void, std::string> judge(std::span<const TextPair> offers, std::string& answers);
   std::expected<void, std::string> prove(std::string_view identifier, std::string_view challenge, std::string& answers);
 
-  const Authentication& wanted_;
+  const Authentication wanted_;
   base::Entropy& entropy_;
   State state_ = State::algorithm;
   ChapAlgorithm algorithm_ = ChapAlgorithm::md5;

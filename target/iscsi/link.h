@@ -1,6 +1,7 @@
 // What a session needs of its connection: a way to send, StatSN, and an end. Thread: the loop's.
 #pragma once
 
+#include <chrono>
 #include <string>
 
 #include "target/iscsi/pdu_writer.h"
@@ -23,6 +24,8 @@ class Link {
   virtual std::uint64_t unsent() const = 0;
   /// The connection is over; what output is left is sent first if `flush`. The session is not told about it again.
   virtual void finish(bool flush, std::string why) = 0;
+  /// The initiator is to be asked to log out, and dropped if it has not `within` the time.
+  virtual void request_logout(std::chrono::seconds within) = 0;
   /// For the log: who is at the other end.
   virtual const std::string& peer() const = 0;
 

@@ -9,9 +9,9 @@ bool TargetNode::allows(const std::string& initiator_name) const {
          std::ranges::find(allowed_initiators, initiator_name) != allowed_initiators.end();
 }
 
-const TargetNode* Directory::find(const std::string& target_name) const {
-  auto found = std::ranges::find(targets, target_name, &TargetNode::name);
-  return found == targets.end() ? nullptr : &*found;
+std::shared_ptr<const TargetNode> Directory::find(const std::string& target_name) const {
+  auto found = std::ranges::find(targets, target_name, [](const auto& node) -> auto& { return node->name; });
+  return found == targets.end() ? nullptr : *found;
 }
 
 }  // namespace iscsi

@@ -266,6 +266,11 @@ void Session::drop(bool flush, std::string why) {
   end();
 }
 
+void Session::request_logout(std::chrono::seconds within) {
+  if (!link_) return end();  // between two connections: there is nobody to ask
+  link_->request_logout(within);
+}
+
 void Session::replace_link(std::string why) {
   if (Link* link = std::exchange(link_, nullptr)) link->finish(false, std::move(why));
 }

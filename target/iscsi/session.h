@@ -4,6 +4,7 @@
 // are being ended. One connection per session (MaxConnections 1), ErrorRecoveryLevel 0. Thread: the loop's.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -81,6 +82,8 @@ class Session final : public scsi::TaskObserver, public std::enable_shared_from_
   void end();
   /// Ends the connection, then the session.
   void drop(bool flush, std::string why);
+  /// Asks the initiator to log out, and drops the session if it has not `within` the time.
+  void request_logout(std::chrono::seconds within);
   /// Ends the connection; the session waits for another.
   void replace_link(std::string why);
   /// Ends every task, then calls `done`: the session goes on with another connection.

@@ -10,8 +10,21 @@ namespace {
 /// Idle data-out buffers kept for the next writes.
 constexpr std::size_t kMaxIdleBufferBytes = 64 << 20;
 
+const std::string& target_name(const LoginIdentity& identity) {
+  static const std::string kNone;
+  return identity.target ? identity.target->name : kNone;
+}
+
 bool same_session(const LoginIdentity& a, const LoginIdentity& b) {
-  return a.initiator_name == b.initiator_name && a.isid == b.isid && a.target == b.target && a.discovery == b.discovery;
+  return a.initiator_name == b.initiator_name && a.isid == b.isid && a.discovery == b.discovery &&
+         target_name(a) == target_name(b);
+}
+
+/// Whether the target that was found at the beginning of a login is still there at its end.
+bool still_there(const Directory& directory, const LoginIdentity& identity) {
+  if (!identity.target) return true;
+  auto now = directory.find(identity.target->name);
+  return now && now->device_server == identity.target->device_server;
 }
 
 }  // namespace
@@ -31,8 +44,8 @@ std::vector<SessionInfo> SessionRegistry::list() const {
   std::vector<SessionInfo> all;
   for (const auto& [tsih, session] : sessions_) {
     const LoginIdentity& identity = session->identity();
-    all.push_back({identity.initiator_name, identity.target ? identity.target->name : std::string(), identity.isid,
-                   tsih, session->link() ? session->link()->peer() : std::string(), session->commands()});
+    all.push_back({identity.initiator_name, target_name(identity), identity.isid, tsih,
+                   session->link() ? session->link()->peer() : std::string(), session->commands()});
   }
   return all;
 }
@@ -55,6 +68,7 @@ std::uint16_t SessionRegistry::next_tsih() {
 
 void SessionRegistry::open(const Directory& directory, const LoginIdentity& identity, const Negotiation& negotiation,
                            std::move_only_function<void(Opened)> done) {
+  if (!still_there(directory, identity)) return done(std::unexpected(LoginStatus::target_removed));
   if (identity.tsih != 0) return reinstate_connection(identity, negotiation, std::move(done));
   if (auto old = find_same(identity)) {
     // Session reinstatement: the old one's tasks are dead before the new one's first command (RFC 7143, 6.3.5).
@@ -104,11 +118,19 @@ void SessionRegistry::left(Session& session) {
   for (Waiting& each : due) each.proceed();
 }
 
-void SessionRegistry::end_sessions(const TargetNode& target, const std::string& why) {
+std::vector<std::shared_ptr<Session>> SessionRegistry::with(const std::string& name) const {
   std::vector<std::shared_ptr<Session>> theirs;
   for (const auto& [tsih, session] : sessions_)
-    if (session->identity().target == &target) theirs.push_back(session);
-  for (const auto& session : theirs) session->drop(true, why);
+    if (target_name(session->identity()) == name) theirs.push_back(session);
+  return theirs;
+}
+
+void SessionRegistry::end_sessions(const std::string& name, const std::string& why) {
+  for (const auto& session : with(name)) session->drop(true, why);
+}
+
+void SessionRegistry::request_logout(const std::string& name, std::chrono::seconds within) {
+  for (const auto& session : with(name)) session->request_logout(within);
 }
 
 }  // namespace iscsi

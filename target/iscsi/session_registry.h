@@ -4,6 +4,7 @@
 // no task is left with them. Thread: the loop's.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <expected>
@@ -57,7 +58,7 @@ class SessionRegistry {
   using Opened = std::expected<std::shared_ptr<Session>, LoginStatus>;
   /// Opens the session of a login that is agreed on, or takes up an existing one (TSIH not 0: connection
   /// reinstatement). `done` is called when no task of a session or connection that has to give way is left, perhaps
-  /// from inside. Errors: session_does_not_exist, too_many_connections, out_of_resources.
+  /// from inside. Errors: target_removed, session_does_not_exist, too_many_connections, out_of_resources.
   void open(const Directory& directory, const LoginIdentity& identity, const Negotiation& negotiation,
             std::move_only_function<void(Opened)> done);
 
@@ -65,8 +66,13 @@ class SessionRegistry {
 
   /// The session's tasks and I_T nexus are gone.
   void left(Session& session);
-  /// Ends every session with `target`, with its connection.
-  void end_sessions(const TargetNode& target, const std::string& why);
+  /// Ends every session with the target, with its connection.
+  void end_sessions(const std::string& target_name, const std::string& why);
+
+  // For whoever removes a target.
+
+  /// Asks every session with the target to log out (RFC 7143, 11.9.1) and drops those that are left after `within`.
+  void request_logout(const std::string& target_name, std::chrono::seconds within);
 
  private:
   struct Waiting {
@@ -74,6 +80,7 @@ class SessionRegistry {
     std::move_only_function<void()> proceed;
   };
 
+  std::vector<std::shared_ptr<Session>> with(const std::string& target_name) const;
   void reinstate_connection(const LoginIdentity& identity, const Negotiation& negotiation,
                             std::move_only_function<void(Opened)> done);
   std::shared_ptr<Session> find_same(const LoginIdentity& identity) const;

@@ -113,7 +113,7 @@ void Session::task_management_done(const TaskManagementRequestBhs& request, Task
               static_cast<std::uint8_t>(TaskManagementFunction::target_cold_reset);
   // A cold reset ends all sessions with the target (RFC 7143, 11.5.1).
   if (cold && response == TaskManagementResponse::function_complete)
-    registry_.end_sessions(*identity_.target, "target cold reset");
+    registry_.end_sessions(identity_.target->name, "target cold reset");
 }
 
 }  // namespace iscsi

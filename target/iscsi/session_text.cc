@@ -41,7 +41,7 @@ bool Session::answer_text(std::string_view text) {
   std::string answers;
   auto wanted = std::ranges::find(*pairs, "SendTargets", &TextPair::key);
   if (wanted != pairs->end()) {
-    auto targets = send_targets(directory_, {identity_.initiator_name, identity_.target, local_}, wanted->value);
+    auto targets = send_targets(directory_, {identity_.initiator_name, identity_.target.get(), local_}, wanted->value);
     if (targets) {
       answers += *targets;
     } else {
