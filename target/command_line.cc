@@ -29,8 +29,8 @@ Output:
 
 Signals:
   SIGTERM, SIGINT and SIGHUP ask the sessions to log out, wait up to 3 seconds, flush the stores and end; a second
-  one ends odxd at once. SIGUSR1 makes odxd report its tokens, copies and memory. SIGUSR2 makes it read the
-  [[unreachable]] pairs of its configuration file again.
+  one ends odxd at once. SIGUSR1 makes odxd report its tokens, copies and memory. SIGUSR2 makes it read its
+  configuration file again: targets and LUNs come and go, change their size, and who may log in.
 
 Exit codes:
   0  ended by a signal, everything flushed; or --check, --help, --version had no complaint
@@ -140,11 +140,16 @@ std::variant<CommandLine, ExitCode> parse_command_line(int argc, const char* con
     throw ConfigError("odxd",
                       "both stores and --config; expected one of them: the file's LUNs are written in the file");
   CommandLine line;
-  line.config = options.config_file.empty() ? short_form(options.stores) : load_config(options.config_file);
   line.config_file = options.config_file;
   line.check_only = options.check;
   line.json = options.json;
-  apply(options, line.config);
+  auto read = [options] {
+    Config config = options.config_file.empty() ? short_form(options.stores) : load_config(options.config_file);
+    apply(options, config);
+    return config;
+  };
+  line.config = read();
+  if (!options.config_file.empty()) line.read_again = std::move(read);
   return line;
 }
 

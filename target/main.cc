@@ -17,6 +17,7 @@
 #include "target/event_loop.h"
 #include "target/iscsi/session_registry.h"
 #include "target/peers/remote_rods.h"
+#include "target/reload.h"
 #include "target/status_report.h"
 #include "target/tcp_server.h"
 
@@ -47,7 +48,7 @@ void map_large_buffers() {
 std::string naa_text(const std::array<std::uint8_t, 16>& naa) { return fmt::format("{:02x}", fmt::join(naa, "")); }
 
 void announce_lun(const Array& array, const Array::ExportedLun& lun, const std::string& portal, bool json) {
-  std::string url = fmt::format("iscsi://{}/{}/{}", portal, lun.target_name, lun.number);
+  std::string url = fmt::format("iscsi://{}/{}/{}", portal, lun.target_name, lun.config.number);
   if (!json) {
     fmt::print("lun {}\n", url);
     return;
@@ -56,10 +57,10 @@ void announce_lun(const Array& array, const Array::ExportedLun& lun, const std::
   boost::json::object line{{"event", "lun"},
                            {"url", url},
                            {"target", lun.target_name},
-                           {"lun", lun.number},
+                           {"lun", lun.config.number},
                            {"name", unit.config().name},
-                           {"store", lun.store},
-                           {"size_bytes", unit.store().size_bytes()},
+                           {"store", lun.config.store},
+                           {"size_bytes", unit.size_bytes()},
                            {"block_size", unit.block_length()},
                            {"read_only", unit.read_only()},
                            {"serial", unit.identity().serial},
@@ -82,8 +83,7 @@ std::string ready_line(const Arrays& arrays) {
 }
 
 /// What scripts wait for, on standard output.
-void announce(const Arrays& arrays, const Config& config, const TcpServer& server, bool json) {
-  std::string portal = portal_for_urls(config.portals.front(), server.bound().front());
+void announce(const Arrays& arrays, const std::string& portal, bool json) {
   for (const auto& array : arrays.all())
     for (const Array::ExportedLun& lun : array->luns()) announce_lun(*array, lun, portal, json);
   fmt::print("{}\n", json ? ready_line(arrays) : "ready");
@@ -126,14 +126,24 @@ void report_status(const Arrays& arrays, const base::Clock& array_clock, bool js
   }
 }
 
-/// SIGUSR2: the pairs of the file as it is now. A file that is not good changes nothing.
-void reload_unreachable_pairs(Arrays& arrays, const CommandLine& line) {
-  if (line.config_file.empty()) return log::warning("SIGUSR2: there is no configuration file to read again");
+/// SIGUSR2: what the file says by now. A file that is not good, or wants what cannot be, changes nothing.
+void read_again(Arrays& arrays, iscsi::SessionRegistry& sessions, const CommandLine& line, const std::string& portal) {
+  if (!line.read_again) return log::warning("SIGUSR2: there is no configuration file to read again");
   try {
-    auto pairs = reload_unreachable(line.config_file, line.config);
-    arrays.set_unreachable(pairs);
-    log::info("SIGUSR2: {} unreachable pairs in {}", pairs.size(), line.config_file);
-  } catch (const ConfigError& error) {
+    const Config wanted = line.read_again();
+    Reload reload(line.config, wanted, arrays);
+    auto changes = reload.apply(sessions, kLogoutGrace);
+    log::set_level(wanted.log_level);
+    for (const std::string& warning : warnings(wanted)) log::warning("{}", warning);
+    for (const std::string& change : changes) log::info("{}", change);
+    for (const Reload::Place& place : reload.added()) {
+      auto added = arrays.find_lun(place.target, place.number);
+      announce_lun(*added.array, *added.lun, portal, line.json);
+    }
+    std::fflush(stdout);
+    log::info("SIGUSR2: {} changes, {} unreachable pairs in {}", changes.size(), wanted.unreachable.size(),
+              line.config_file);
+  } catch (const std::runtime_error& error) {
     log::error("SIGUSR2: nothing changes: {}", error.what());
   }
 }
@@ -167,8 +177,9 @@ ExitCode serve(const CommandLine& line) {
     server.shut_down(kLogoutGrace, [&] { loop.stop(); });
   });
   loop.on_each_signal(SIGUSR1, [&] { report_status(arrays, array_clock, line.json); });
-  loop.on_each_signal(SIGUSR2, [&] { reload_unreachable_pairs(arrays, line); });
-  announce(arrays, config, server, line.json);
+  const std::string portal = portal_for_urls(config.portals.front(), server.bound().front());
+  loop.on_each_signal(SIGUSR2, [&] { read_again(arrays, sessions, line, portal); });
+  announce(arrays, portal, line.json);
   loop.run();
 
   arrays.stop_copies();
