@@ -78,6 +78,11 @@ class OnlineTest(unittest.TestCase):
         return [data[at + 1] for at in range(8, len(data), 8)]
 
     @staticmethod
+    def pages(session, lun):
+        """Device Identification and Block Limits."""
+        return [session.command(bytes([0x12, 1, page, 1, 0, 0]), data_in=256, lun=lun).data for page in (0x83, 0xB0)]
+
+    @staticmethod
     def blocks(session, lun=0):
         return int.from_bytes(session.command(READ_CAPACITY_16, data_in=32, lun=lun).data[:8], "big") + 1
 
@@ -119,11 +124,13 @@ class WhatHostsSee(OnlineTest):
             session, other = self.session(odxd, luns=[0, 1, 2]), self.session(odxd, host="other", luns=[0, 1, 2])
             for lun in (0, 1):
                 self.assertEqual(self.key(session, lun, write16(8192, 1), data_out=bytes(BLOCK)), OUT_OF_RANGE)
+            before = [self.pages(session, lun) for lun in (0, 1)]
             self.reload(odxd, text("8M", "8M"))
             for each in (session, other):
                 for lun in (0, 1):
                     self.assertEqual([self.key(each, lun), self.blocks(each, lun)], [CAPACITY_CHANGED, 16384])
                 self.assertEqual(self.key(each, 2), "GOOD")
+            self.assertEqual([self.pages(session, lun) for lun in (0, 1)], before)
             for lun in (0, 1):
                 self.assertEqual(self.key(session, lun, write16(16383, 1), data_out=b"x" * BLOCK), "GOOD")
             status, output = self.tool("iscsi-readcapacity16", odxd.urls[0])
