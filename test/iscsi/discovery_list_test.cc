@@ -25,16 +25,17 @@ struct Listed {
       iscsi::TargetNode node;
       node.name = fmt::format("iqn.2025-01.example:target-{:03}", i);
       node.portals = portals;
-      node.portal_group_tag = static_cast<std::uint16_t>(i + 2);
+      node.portal_group_tags = {static_cast<std::uint16_t>(i + 2)};
+      for (iscsi::PortalAddress& portal : node.portals) portal.portal_group_tag = node.portal_group_tags.front();
       text += "TargetName=" + node.name + '\0';
       for (const iscsi::PortalAddress& portal : portals)
         text += fmt::format("TargetAddress={}:{},{}", portal.address, portal.port, i + 2) + '\0';
-      array.directory.targets.push_back(std::move(node));
+      array.directory.targets.push_back(std::make_shared<iscsi::TargetNode>(std::move(node)));
     }
     iscsi::TargetNode hidden;
     hidden.name = "iqn.2025-01.example:hidden";
     hidden.allowed_initiators = {"iqn.2025-01.example:somebody-else"};
-    array.directory.targets.push_back(std::move(hidden));
+    array.directory.targets.push_back(std::make_shared<iscsi::TargetNode>(std::move(hidden)));
   }
 
   void discover(Peer& peer, std::size_t limit) {
