@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 # Seconds a layer should take on two cores, building not counted. Printed, never enforced.
 BUDGET_S = {"style": 10, "unit": 10, "sim": 60, "system": 240, "windows": 60,
-            "interop": 300, "asan": 300, "fuzz": 90, "bench": 60}
+            "interop": 300, "asan": 300, "tsan": 600, "fuzz": 90, "bench": 60}
 FUZZ_SECONDS = 5
 
 # How the kinds of test programs we run say what they did.
@@ -157,6 +157,17 @@ def asan():
     return total
 
 
+def tsan():
+    """Where threads meet: stores that block, workers, the event loop, peers; and everything else, since it is built."""
+    if not build("build-tsan"):
+        return Tally(failed=1)
+    os.environ.setdefault("TSAN_SYMBOLIZER_PATH", "/usr/bin/addr2line")
+    os.environ.setdefault("TSAN_OPTIONS", "halt_on_error=1")
+    total = meson_tests("build-tsan", ["unit", "sim", "conversation"])
+    total.add(meson_tests("build-tsan", ["system"]))
+    return total
+
+
 def fuzz():
     if not build("build-sanitize"):
         return Tally(failed=1)
@@ -176,7 +187,7 @@ def bench():
     return total
 
 
-LAYERS = {f.__name__: f for f in (style, unit, sim, system, windows, interop, asan, fuzz, bench)}
+LAYERS = {f.__name__: f for f in (style, unit, sim, system, windows, interop, asan, tsan, fuzz, bench)}
 
 
 def main(names):
