@@ -25,7 +25,8 @@ struct Listed {
       iscsi::TargetNode node;
       node.name = fmt::format("iqn.2025-01.example:target-{:03}", i);
       node.portals = portals;
-      node.portal_group_tag = static_cast<std::uint16_t>(i + 2);
+      node.portal_group_tags = {static_cast<std::uint16_t>(i + 2)};
+      for (iscsi::PortalAddress& portal : node.portals) portal.portal_group_tag = node.portal_group_tags.front();
       text += "TargetName=" + node.name + '\0';
       for (const iscsi::PortalAddress& portal : portals)
         text += fmt::format("TargetAddress={}:{},{}", portal.address, portal.port, i + 2) + '\0';
