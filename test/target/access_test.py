@@ -60,7 +60,8 @@ class Access(unittest.TestCase):
 
                 session = Session(odxd, initiator=initiator)
                 report = session.command(bytes.fromhex("a00000000000000001000000"), data_in=256, lun=theirs)
-                self.assertEqual((report.status, report.data), (GOOD, bytes([0, 0, 0, 8, 0, 0, 0, 0, 0, mine]) + bytes(6)))
+                self.assertEqual(report.status, GOOD)
+                self.assertEqual(report.data, bytes([0, 0, 0, 8, 0, 0, 0, 0, 0, mine]) + bytes(6))
                 self.assertEqual(session.command(bytes(6), lun=theirs).key, NOT_SUPPORTED)
                 session.close()
             self.assertIn("the initiator may not use the logical unit that has this LUN", odxd.log())

@@ -221,7 +221,10 @@ name = "finder"
 secret = "finder-secret-1"
 [[target]]
 name = "iqn.2026-11.org.example:chap"
-chap = { name = "host", secret = "host-secret-12", mutual = { name = "array", secret = "array-secret-1", required = false } }
+[target.chap]
+name = "host"
+secret = "host-secret-12"
+mutual = { name = "array", secret = "array-secret-1", required = false }
 [[target.lun]]
 store = "memory:64M"
 """)
