@@ -362,7 +362,7 @@ TEST_SUITE("iscsi connection end") {
     Busy busy;
     CHECK(busy.peers.manage(0, 7).empty());
     busy.array.device.executor.run_all();
-    CHECK(busy.peers[0].told() == Lines{"TaskManagementResponse 0 itt=257"});
+    CHECK(busy.peers[0].told() == Lines{"TaskManagementResponse 0 itt=257", "Async 3"});
     CHECK(busy.peers[0].finished_flag);
     CHECK(busy.peers[1].finished_flag);
     CHECK(busy.array.sessions.size() == 0);

@@ -228,6 +228,7 @@ TEST_SUITE("iscsi golden logins") {
     RecordedArray array;
     array.target().authentication.initiator = iscsi::ChapCredentials{"host", "initiator-secret"};
     array.target().authentication.target = iscsi::ChapCredentials{"the-array", "the-array-secret"};
+    array.target().authentication.mutual_required = false;
     play(array, "libiscsi_chap");
     play(array, "libiscsi_mutual_chap");
   }

@@ -187,7 +187,8 @@ std::string PduChecker::login_response(const iscsi::Bhs& bhs, const Data& data) 
   if (current > 1 || next == 2) return "Login Response with a reserved stage";
   if (transit ? next <= current : next != 0) return "Login Response with a wrong NSG";
   if (data.size() > iscsi::kDefaultMaxRecvDataSegmentLength) return "Login Response longer than 8192 bytes";
-  if (h.status != 0) return transit || !data.empty() ? "Login Response that refuses and goes on" : "";
+  bool elsewhere = h.status >> 8 == 1;  // with a TargetAddress (RFC 7143, 11.13.5)
+  if (h.status != 0) return transit || data.empty() == elsewhere ? "Login Response that refuses and goes on" : "";
   if (auto number = number_of(data, "MaxBurstLength")) burst_ = *number;
   bool refused = std::string_view(reinterpret_cast<const char*>(data.data()), data.size())
                      .find("MaxRecvDataSegmentLength=Reject") != std::string_view::npos;

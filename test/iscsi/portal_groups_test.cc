@@ -94,7 +94,7 @@ TEST_SUITE("iscsi portal groups") {
     Peer seven(array, 7);
     seven.tsih = last.as<iscsi::LoginResponseBhs>().tsih;
     Answer answer = seven.login_step(0x87, pairs(kName, kTo, "SessionType=Normal"));
-    CHECK(answer.as<iscsi::LoginResponseBhs>().status == 0x020A);  // session does not exist
+    CHECK(answer.as<iscsi::LoginResponseBhs>().status == 0x0208);  // cannot include in session
     CHECK_FALSE(one.finished_flag);
   }
 }

@@ -178,7 +178,7 @@ TEST_SUITE("iscsi task management") {
     Peer other(host.array);
     other.isid[5] = 2;
     other.login();
-    CHECK(host.manage(7).back() == "TaskManagementResponse 0 itt=1");
+    CHECK(host.manage(7) == Lines{"TaskManagementResponse 0 itt=1", "Async 3"});
     CHECK(host.peer.finished_flag);
     CHECK(!other.finished_flag);
     CHECK(host.array.sessions.size() == 1);
