@@ -605,7 +605,7 @@ TEST_CASE("a token by reference whose logical unit shrank is cancelled, one whos
                 .segments = {populate_one_segment(100, 8, {.source = kThis, .destination = 0})}};
   CHECK(device.copy(make, kSparse).good());
   tokens::RodToken token = device.result(0x2C, kSparse).token.value();
-  device.store(kSparse).resize(104 * 512);
+  device.lu(kSparse).set_capacity(base::BlockCount(104));  // and nobody has told the copy manager yet
   CopyList list{.cscds = {device.cscd(kB), rod_cscd({.type = 0})},
                 .segments = {blocks_segment(4, 0, 0, {.source = 1, .destination = 0})},
                 .inline_data = as_list(token)};

@@ -132,8 +132,8 @@ TEST_CASE("reload: ports, and what else a LUN or a target begins with, need a re
                                             lun_text("memory:1G",
                                                      "self_encrypting = true\nsoft_threshold = \"1M\"\n"
                                                      "allowed_initiators = [\"iqn.2026-11.org.example:h\"]\n"))) ==
-        fmt::format("these need a restart of odxd: portal_groups of {0}; alua of {0}; a.toml:11:9: self_encrypting of "
-                    "LUN 0 of {0}; a.toml:11:9: soft_threshold of LUN 0 of {0}; a.toml:11:9: allowed_initiators of "
+        fmt::format("these need a restart of odxd: portal_groups of {0}; alua of {0}; a.toml:12:9: self_encrypting of "
+                    "LUN 0 of {0}; a.toml:12:9: soft_threshold of LUN 0 of {0}; a.toml:12:9: allowed_initiators of "
                     "LUN 0 of {0}",
                     kOne));
   CHECK(world.reload(portals + second + target_text(kOne, "portal_groups = [1, 2]\n" + lun)).empty());  // they are all
