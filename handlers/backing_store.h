@@ -1,6 +1,6 @@
 // Where blocks live: the interface every store implements and every wrapper repeats.
 //
-// A store is an array of bytes with a fixed size; it knows no blocks, commands or tokens. Its caller (the
+// A store is an array of bytes; it knows no blocks, commands or tokens. Its caller (the
 // logical unit) keeps operations on overlapping ranges apart and in order, and never passes a range that
 // ends beyond size_bytes(). Addresses are bytes, so that logical units of different block lengths can share
 // snapshots (docs/decisions/0001).
@@ -87,6 +87,17 @@ class BackingStore {
   virtual ~BackingStore() = default;
 
   virtual std::uint64_t size_bytes() const = 0;
+
+  /// Makes it `size_bytes` long. Bytes that are new read as zeros, or as what a longer file or device has there; those
+  /// cut off are gone, except in snapshots in memory. Nothing is under way beyond the shorter of both sizes. Thread:
+  /// the loop's, of every store, while workers may use the rest. Errors: no_space, write_protected, medium_write,
+  /// unavailable.
+  virtual IoResult<void> resize(std::uint64_t) {
+    return std::unexpected(IoError{IoError::Kind::unavailable, "a store of this kind keeps its size"});
+  }
+
+  /// How long what is behind it is by now, which others may have changed. Errors: unavailable.
+  virtual IoResult<std::uint64_t> measure() const { return size_bytes(); }
 
   /// Whether calls may wait for a device: then they are made on worker threads.
   virtual bool may_block() const = 0;

@@ -22,54 +22,68 @@ void check_whole_blocks(std::uint64_t size, std::string_view spec, std::uint32_t
   }
 }
 
-std::unique_ptr<BackingStore> open_memory(std::string_view arguments, std::string_view spec,
-                                          const OpenContext& context) {
-  std::uint64_t size = parse_size(arguments);
-  check_whole_blocks(size, spec, context.block_length);
-  return std::make_unique<MemoryStore>(size, context.pool ? context.pool : MemoryPool::create());
+StoreSpec parse_memory(std::string_view arguments, std::string_view) {
+  return {.kind = StoreSpec::Kind::memory, .size = parse_size(arguments)};
 }
 
-std::unique_ptr<BackingStore> open_file(std::string_view arguments, std::string_view spec, const OpenContext& context) {
+StoreSpec parse_file(std::string_view arguments, std::string_view spec) {
   // Options stand at the end, so that a path may hold commas.
-  FileStoreOptions options;
-  options.block_length = context.block_length;
-  options.pool = context.pool ? context.pool : MemoryPool::create();
+  StoreSpec file{.kind = StoreSpec::Kind::file};
   for (;;) {
     std::size_t comma = arguments.rfind(',');
     if (comma == std::string_view::npos) break;
     std::string_view option = arguments.substr(comma + 1);
     if (option == "ro") {
-      options.read_only = true;
+      file.read_only = true;
     } else if (option.starts_with("size=")) {
-      options.create_size = parse_size(option.substr(5));
-      check_whole_blocks(*options.create_size, spec, context.block_length);
+      file.size = parse_size(option.substr(5));
     } else {
       break;
     }
     arguments = arguments.substr(0, comma);
   }
-  options.path = std::string(arguments);
-  if (options.path.empty())
-    throw OpenError(fmt::format("store '{}': no path; expected file:PATH[,ro][,size=SIZE]", spec));
+  file.path = std::string(arguments);
+  if (file.path.empty()) throw OpenError(fmt::format("store '{}': no path; expected file:PATH[,ro][,size=SIZE]", spec));
+  return file;
+}
+
+std::unique_ptr<BackingStore> open_memory(const StoreSpec& spec, const OpenContext& context) {
+  return std::make_unique<MemoryStore>(*spec.size, context.pool ? context.pool : MemoryPool::create());
+}
+
+std::unique_ptr<BackingStore> open_file(const StoreSpec& spec, const OpenContext& context) {
+  FileStoreOptions options;
+  options.path = spec.path;
+  options.read_only = spec.read_only;
+  options.create_size = spec.size;
+  options.block_length = context.block_length;
+  options.pool = context.pool ? context.pool : MemoryPool::create();
   return std::make_unique<FileStore>(std::move(options));
 }
 
-struct Kind {
+struct Row {
   std::string_view prefix;
-  std::unique_ptr<BackingStore> (*open)(std::string_view arguments, std::string_view spec, const OpenContext& context);
+  StoreSpec (*parse)(std::string_view arguments, std::string_view spec);
+  std::unique_ptr<BackingStore> (*open)(const StoreSpec& spec, const OpenContext& context);
 };
-constexpr Kind kKinds[] = {
-    {"memory:", open_memory},
-    {"file:", open_file},
+/// By StoreSpec::Kind.
+constexpr Row kRows[] = {
+    {"memory:", parse_memory, open_memory},
+    {"file:", parse_file, open_file},
 };
 
 }  // namespace
 
-std::unique_ptr<BackingStore> open_store(std::string_view spec, const OpenContext& context) {
-  for (const Kind& kind : kKinds) {
-    if (spec.starts_with(kind.prefix)) return kind.open(spec.substr(kind.prefix.size()), spec, context);
-  }
+StoreSpec parse_store(std::string_view spec) {
+  for (const Row& row : kRows)
+    if (spec.starts_with(row.prefix)) return row.parse(spec.substr(row.prefix.size()), spec);
   throw OpenError(fmt::format("store '{}': expected memory:SIZE or file:PATH[,ro][,size=SIZE]", spec));
+}
+
+std::unique_ptr<BackingStore> open_store(std::string_view spec, const OpenContext& context) {
+  const StoreSpec parsed = parse_store(spec);
+  if (parsed.size) check_whole_blocks(*parsed.size, spec, context.block_length);
+  return kRows[static_cast<std::size_t>(parsed.kind)].open(parsed, context);
 }
 
 std::uint64_t parse_size(std::string_view text) {

@@ -9,6 +9,8 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <string>
 #include <string_view>
 
 #include "handlers/backing_store.h"
@@ -21,6 +23,18 @@ struct OpenContext {
   base::Ref<MemoryPool> pool;        ///< shared by every store of the process
   std::uint32_t block_length = 512;  ///< a store's size is a whole number of these
 };
+
+/// What a line says, before anything is opened.
+struct StoreSpec {
+  enum class Kind : std::uint8_t { memory, file };
+  Kind kind = Kind::memory;
+  std::string path{};                   ///< Kind::file
+  bool read_only = false;               ///< Kind::file
+  std::optional<std::uint64_t> size{};  ///< bytes; always for Kind::memory
+};
+
+/// Throws OpenError.
+StoreSpec parse_store(std::string_view spec);
 
 /// Throws OpenError.
 std::unique_ptr<BackingStore> open_store(std::string_view spec, const OpenContext& context);

@@ -29,6 +29,8 @@ class FaultStore final : public BackingStore {
   BackingStore& wrapped() { return *store_; }
 
   std::uint64_t size_bytes() const override { return store_->size_bytes(); }
+  IoResult<void> resize(std::uint64_t size_bytes) override { return store_->resize(size_bytes); }
+  IoResult<std::uint64_t> measure() const override { return store_->measure(); }
   bool may_block() const override { return store_->may_block(); }
   bool read_only() const override { return store_->read_only(); }
   IoResult<void> read(ByteRange range, base::Segments& out) override;

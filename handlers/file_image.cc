@@ -101,28 +101,57 @@ void FileImage::lock() const {
 void FileImage::find_size(const FileStoreOptions& options) {
   struct stat status{};
   if (::fstat(fd_, &status) != 0) throw OpenError(fmt::format("file '{}': {}", path_, text_of(errno)));
-  if (S_ISBLK(status.st_mode)) {
-    if (::ioctl(fd_, BLKGETSIZE64, &size_) != 0)
-      throw OpenError(fmt::format("device '{}' does not tell its size: {}", path_, text_of(errno)));
-  } else if (S_ISREG(status.st_mode)) {
-    size_ = static_cast<std::uint64_t>(status.st_size);
-    if (size_ == 0 && options.create_size && !read_only_) {
+  if (!S_ISBLK(status.st_mode) && !S_ISREG(status.st_mode))
+    throw OpenError(fmt::format("'{}' is neither a regular file nor a block device", path_));
+  device_ = S_ISBLK(status.st_mode);
+  auto size = measure();
+  if (!size) throw OpenError(size.error().reason);
+  if (!device_) {
+    if (*size == 0 && options.create_size && !read_only_) {
       if (::ftruncate(fd_, off(*options.create_size)) != 0)
         throw OpenError(fmt::format("file '{}' cannot have {} bytes: {}", path_, *options.create_size, text_of(errno)));
-      size_ = *options.create_size;
+      size = *options.create_size;
     }
     struct statvfs file_system{};
     if (::fstatvfs(fd_, &file_system) == 0 && file_system.f_bsize > 0) file_system_block_ = file_system.f_bsize;
-  } else {
-    throw OpenError(fmt::format("'{}' is neither a regular file nor a block device", path_));
   }
-  if (size_ == 0 || size_ % options.block_length != 0)
+  if (*size == 0 || *size % options.block_length != 0)
     throw OpenError(fmt::format("file '{}' has {} bytes, which is not a positive multiple of the block length {}",
-                                path_, size_, options.block_length));
-  if (options.create_size && size_ != *options.create_size)
+                                path_, *size, options.block_length));
+  if (options.create_size && *size != *options.create_size)
     throw OpenError(
         fmt::format("file '{}' exists and has {} bytes, not the {} asked for; leave size= out, or remove it", path_,
-                    size_, *options.create_size));
+                    *size, *options.create_size));
+  size_ = *size;
+}
+
+IoResult<std::uint64_t> FileImage::measure() const {
+  using enum IoError::Kind;
+  if (device_) {
+    std::uint64_t size = 0;
+    if (::ioctl(fd_, BLKGETSIZE64, &size) == 0) return size;
+    return std::unexpected(
+        IoError{unavailable, fmt::format("device '{}' does not tell its size: {}", path_, text_of(errno))});
+  }
+  struct stat status{};
+  if (::fstat(fd_, &status) == 0) return static_cast<std::uint64_t>(status.st_size);
+  return std::unexpected(IoError{unavailable, fmt::format("file '{}': {}", path_, text_of(errno))});
+}
+
+IoResult<void> FileImage::resize(std::uint64_t wanted) {
+  using enum IoError::Kind;
+  auto there = measure();
+  if (!there) return std::unexpected(std::move(there.error()));
+  if (device_ && wanted > *there)
+    return std::unexpected(IoError{unavailable, fmt::format("device '{}' has {} bytes", path_, *there)});
+  if (!device_ && (wanted > *there || wanted < size())) {
+    if (read_only_)
+      return std::unexpected(
+          IoError{write_protected, fmt::format("file '{}' has {} bytes and is open read-only", path_, *there)});
+    if (::ftruncate(fd_, off(wanted)) != 0) return std::unexpected(write_error("ftruncate", wanted, errno));
+  }
+  size_.store(wanted, std::memory_order_relaxed);
+  return {};
 }
 
 IoError FileImage::error(IoError::Kind kind, const char* call, std::uint64_t offset, int number) const {
@@ -142,7 +171,7 @@ IoResult<void> FileImage::read(std::uint64_t offset, base::MutableBytes out) con
     if (count == 0) {
       return std::unexpected(
           IoError{IoError::Kind::medium_read,
-                  fmt::format("{}: the file ends at byte {}, before its {} bytes", path_, offset, size_)});
+                  fmt::format("{}: the file ends at byte {}, before its {} bytes", path_, offset, size())});
     }
     out = out.subspan(static_cast<std::size_t>(count));
     offset += static_cast<std::uint64_t>(count);
@@ -247,10 +276,11 @@ IoResult<void> FileImage::copy_data(const FileImage& from, ByteRange range, std:
 
 ProvisioningRun FileImage::run(std::uint64_t offset) const {
   off_t data = ::lseek(fd_, off(offset), SEEK_DATA);
-  if (data < 0) return {size_ - offset, errno != ENXIO};  // ENXIO: only hole is left
-  if (off(offset) < data) return {std::min(static_cast<std::uint64_t>(data), size_) - offset, false};
+  const std::uint64_t end = size();
+  if (data < 0) return {end - offset, errno != ENXIO};  // ENXIO: only hole is left
+  if (off(offset) < data) return {std::min(static_cast<std::uint64_t>(data), end) - offset, false};
   off_t hole = ::lseek(fd_, off(offset), SEEK_HOLE);
-  return {(hole < 0 ? size_ : std::min(static_cast<std::uint64_t>(hole), size_)) - offset, true};
+  return {(hole < 0 ? end : std::min(static_cast<std::uint64_t>(hole), end)) - offset, true};
 }
 
 std::uint64_t FileImage::allocated_bytes() const {

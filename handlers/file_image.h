@@ -46,7 +46,12 @@ class FileImage {
   FileImage(const FileImage&) = delete;
   FileImage& operator=(const FileImage&) = delete;
 
-  std::uint64_t size() const { return size_; }
+  std::uint64_t size() const { return size_.load(std::memory_order_relaxed); }
+  /// A file that is shorter is made longer, and one that is cut off loses what is beyond. Errors: no_space,
+  /// write_protected, medium_write; unavailable: a device has no other size than it has.
+  IoResult<void> resize(std::uint64_t size);
+  /// How long the file or device is by now. Errors: unavailable.
+  IoResult<std::uint64_t> measure() const;
   const std::string& path() const { return path_; }
 
   /// Errors: medium_read.
@@ -81,7 +86,8 @@ class FileImage {
   std::shared_ptr<FileCalls> calls_;
   int fd_ = -1;
   bool read_only_ = false;
-  std::uint64_t size_ = 0;
+  bool device_ = false;
+  std::atomic<std::uint64_t> size_{0};
   std::uint64_t file_system_block_ = 1;  ///< what extents are shared in whole numbers of
   std::atomic<bool> can_punch_{true};
   std::atomic<bool> can_share_{true};

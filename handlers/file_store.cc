@@ -160,6 +160,8 @@ FileStore::FileStore(const FileStoreOptions& options)
 FileStore::~FileStore() = default;
 
 std::uint64_t FileStore::size_bytes() const { return core_->image.size(); }
+IoResult<void> FileStore::resize(std::uint64_t size_bytes) { return core_->image.resize(size_bytes); }
+IoResult<std::uint64_t> FileStore::measure() const { return core_->image.measure(); }
 std::uint64_t FileStore::allocated_bytes() const { return core_->image.allocated_bytes(); }
 
 IoResult<void> FileStore::check_writable() const {

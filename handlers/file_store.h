@@ -23,6 +23,8 @@ class FileStore final : public BackingStore {
   ~FileStore() override;
 
   std::uint64_t size_bytes() const override;
+  IoResult<void> resize(std::uint64_t size_bytes) override;
+  IoResult<std::uint64_t> measure() const override;
   bool may_block() const override { return true; }
   bool read_only() const override { return read_only_; }
   IoResult<void> read(ByteRange range, base::Segments& out) override;

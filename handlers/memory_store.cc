@@ -56,6 +56,17 @@ void fill(base::MutableBytes out, base::Bytes pattern) {
 MemoryStore::MemoryStore(std::uint64_t size_bytes, base::Ref<MemoryPool> pool)
     : pool_(std::move(pool)), size_(size_bytes), tree_(ExtentTree::hole(*pool_, size_bytes)) {}
 
+IoResult<void> MemoryStore::resize(std::uint64_t size_bytes) {
+  reclaim_some();
+  if (size_bytes > size_) {
+    tree_.append(*pool_, ExtentTree::hole(*pool_, size_bytes - size_));
+  } else if (size_bytes < size_) {
+    tree_ = tree_.slice(*pool_, 0, size_bytes);
+  }
+  size_ = size_bytes;
+  return {};
+}
+
 IoResult<void> MemoryStore::check_budget() const {
   if (!pool_->budget().exhausted()) return {};
   return std::unexpected(IoError{

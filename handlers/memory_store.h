@@ -18,6 +18,7 @@ class MemoryStore final : public BackingStore {
   explicit MemoryStore(std::uint64_t size_bytes, base::Ref<MemoryPool> pool = MemoryPool::create());
 
   std::uint64_t size_bytes() const override { return size_; }
+  IoResult<void> resize(std::uint64_t size_bytes) override;
   bool may_block() const override { return false; }
   bool read_only() const override { return false; }
   IoResult<void> read(ByteRange range, base::Segments& out) override;

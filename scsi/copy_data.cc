@@ -153,10 +153,10 @@ base::Async<Captured> data_of(CopyJob& job, const tokens::Rod& rod) {
   if (rod.data()) co_return rod.data();
   const tokens::RodSource& source = rod.source();
   auto place = job.manager().fabric().find(source.name);
-  if (!place)
+  if (!place || place->lu->identity().naa != source.logical_unit)  // another may have the name by now
     co_return std::unexpected(Sense::illegal_request(AdditionalSense::unreachable_copy_target,
                                                      source.name + ", which the token stands for, is gone"));
-  std::uint64_t size = place->lu->store().size_bytes();
+  std::uint64_t size = place->lu->size_bytes();
   for (const ByteRange& range : source.ranges)
     if (range.end() > size)
       co_return std::unexpected(io_error_sense({IoError::Kind::snapshot_lost, source.name + " has shrunk"}));

@@ -149,7 +149,9 @@ void CopyManager::logical_unit_reset(const LogicalUnit& lu, const std::shared_pt
 }
 
 void CopyManager::logical_unit_shrunk(const LogicalUnit& lu) {
-  std::uint64_t size = lu.store().size_bytes();
+  auto nobody = std::make_shared<Rendezvous>([] {});
+  for (CopyManager* manager : impl_->fabric.managers()) manager->stop_using(lu, NexusId::none, nobody);
+  std::uint64_t size = lu.size_bytes();
   impl_->tokens.cancel_if([&](const tokens::Rod& rod) {
     bool vulnerable = !rod.data() || ends_by_change(impl_->profile, rod.type());
     return vulnerable && rod.source().logical_unit == lu.identity().naa &&
@@ -164,11 +166,23 @@ void CopyManager::medium_lost(const LogicalUnit& lu) {
 }
 
 void CopyManager::logical_unit_removed(LogicalUnit& lu, const std::shared_ptr<Rendezvous>& waiter) {
-  stop_using(lu, NexusId::none, waiter);
-  impl_->tokens.cancel_if([&](const tokens::Rod& rod) { return rod.source().logical_unit == lu.identity().naa; });
   impl_->fabric.remove(lu);
+  for (CopyManager* manager : impl_->fabric.managers()) manager->stop_using(lu, NexusId::none, waiter);
   lu.work().watch(nullptr);
   impl_->watches.erase(&lu);
+  // The same file behind two targets is one logical unit to hosts, and the other stays.
+  auto same = [&](const LogicalUnit& other) { return other.identity().naa == lu.identity().naa; };
+  if (impl_->fabric.find_if(*this, same)) return;
+  impl_->tokens.cancel_if([&](const tokens::Rod& rod) { return rod.source().logical_unit == lu.identity().naa; });
+  impl_->operations.logical_unit_reset(lu.identity().naa);
+}
+
+void CopyManager::target_removed(const std::string& target_name) { impl_->targets.erase(target_name); }
+
+bool CopyManager::in_use(const LogicalUnit& lu) const {
+  return std::ranges::any_of(impl_->fabric.managers(), [&](const CopyManager* manager) {
+    return std::ranges::any_of(manager->impl_->jobs, [&](const auto& job) { return job.first->uses(lu); });
+  });
 }
 
 void CopyManager::watch(LogicalUnit& lu, const std::vector<handlers::ByteRange>& ranges, tokens::TokenId token) {

@@ -76,15 +76,19 @@ class CopyManager {
   void abandon_jobs();
 
   // What becomes of the source of tokens. Tokens end as cancelled (23h/08h).
-  /// Fewer blocks: tokens that address lost ones by reference, or that may end by a change, are cancelled; captured
-  /// data is kept.
+  /// Fewer blocks: copies of any array that use it are stopped; tokens that address lost ones by reference, or that may
+  /// end by a change, are cancelled; captured data is kept.
   void logical_unit_shrunk(const LogicalUnit& lu);
   /// Its data is gone: formatted, sanitized, ejected. Copies of any array that use it are stopped, all its tokens
   /// cancelled.
   void medium_lost(const LogicalUnit& lu);
-  /// Copies that use it are stopped, all its tokens cancelled, and nothing finds it any more. It may go when `waiter`
-  /// is let go of.
+  /// Copies of any array that use it are stopped, all its tokens cancelled, its results dropped, and nothing finds it
+  /// any more. No copy uses it when `waiter` is let go of.
   void logical_unit_removed(LogicalUnit& lu, const std::shared_ptr<Rendezvous>& waiter);
+  /// The target offers nothing any more.
+  void target_removed(const std::string& target_name);
+  /// Whether a copy of any array uses it.
+  bool in_use(const LogicalUnit& lu) const;
 
   /// Cancels the token when any of its source's bytes change (ROD type 0080 0001h, or a profile that says so).
   void watch(LogicalUnit& lu, const std::vector<handlers::ByteRange>& ranges, tokens::TokenId token);

@@ -20,6 +20,7 @@ struct CopyDuration {
     scheduled,  ///< blocks change, and progress moves, as the time passes
   };
   Completion completion = Completion::scheduled;
+  bool operator==(const CopyDuration&) const = default;
 };
 
 /// What a copy between logical units that cannot reach each other is refused with.
@@ -98,6 +99,8 @@ struct DeviceProfile {
   std::uint32_t maximum_unmap_descriptors = 256;
   /// 0: not limited. A store in a file writes every byte, and nothing ends the command before it is done.
   std::uint64_t maximum_write_same_bytes = 512ull << 20;
+
+  bool operator==(const DeviceProfile&) const = default;
 };
 
 }  // namespace scsi

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cassert>
+#include <iterator>
 #include <stdexcept>
 
 #include "base/log.h"
@@ -17,9 +18,11 @@
 #include "scsi/medium.h"
 #include "scsi/mode_pages.h"
 #include "scsi/provisioning_thresholds.h"
+#include "scsi/reservation_changes.h"
 #include "scsi/reservations.h"
 #include "scsi/task_set.h"
 #include "scsi/unit_attentions.h"
+#include "scsi/unit_settings.h"
 #include "scsi/work_queue.h"
 
 namespace scsi {
@@ -110,6 +113,7 @@ Outcome check_medium(const Gates& gates, const LogicalUnit& lu) {
   const Medium& medium = lu.medium();
   if (medium.usable()) [[likely]]
     return {};
+  if (medium.removed()) return std::unexpected(medium.condition());
   bool busy = medium.operation() != Medium::Operation::none;
   if (busy ? gates.during_format : !gates.ready && !gates.medium) return {};
   return std::unexpected(medium.condition());
@@ -167,11 +171,15 @@ void introduce(LogicalUnit& lu, NexusId id, const ITNexus& nexus) {
 }  // namespace
 
 struct DeviceServer::Impl {
+  /// REPORTED LUNS DATA HAS CHANGED, on every logical unit, for everybody who may use `changed`.
+  void announce_inventory(const LogicalUnit& changed);
+
   Config config;
   const base::Clock& clock;
   base::Executor* executor;
   CopyManager& copy_manager;
   std::map<Lun, std::shared_ptr<LogicalUnit>> logical_units{};
+  std::vector<std::shared_ptr<LogicalUnit>> leaving{};  ///< removed, but still in use
   std::map<NexusId, ITNexus> nexuses{};
 };
 
@@ -196,17 +204,65 @@ const base::Clock& DeviceServer::clock() const { return impl_->clock; }
 base::Executor* DeviceServer::executor() const { return impl_->executor; }
 const std::map<Lun, std::shared_ptr<LogicalUnit>>& DeviceServer::logical_units() const { return impl_->logical_units; }
 
+const std::vector<std::shared_ptr<LogicalUnit>>& DeviceServer::leaving() const { return impl_->leaving; }
+
+void DeviceServer::Impl::announce_inventory(const LogicalUnit& changed) {
+  for (auto& [id, nexus] : nexuses) {
+    if (!changed.allows(nexus.initiator_name)) continue;
+    for (auto& [number, lu] : logical_units)
+      lu->unit_attentions().establish(id, AdditionalSense::reported_luns_data_has_changed);
+  }
+}
+
 void DeviceServer::add(Lun lun, std::shared_ptr<LogicalUnit> logical_unit) {
   if (impl_->logical_units.contains(lun))
     throw std::invalid_argument(fmt::format("LUN {} is taken", static_cast<unsigned>(lun)));
-  for (auto& [id, nexus] : impl_->nexuses) {
-    if (!logical_unit->allows(nexus.initiator_name)) continue;
-    for (auto& [number, other] : impl_->logical_units)
-      other->unit_attentions().establish(id, AdditionalSense::reported_luns_data_has_changed);
-  }
+  impl_->announce_inventory(*logical_unit);
   for (auto& [id, nexus] : impl_->nexuses) introduce(*logical_unit, id, nexus);
   impl_->copy_manager.exported(*logical_unit, impl_->config.target_name);
   impl_->logical_units.emplace(lun, std::move(logical_unit));
+}
+
+void DeviceServer::remove(Lun lun) {
+  auto found = impl_->logical_units.find(lun);
+  if (found == impl_->logical_units.end()) return;
+  std::shared_ptr<LogicalUnit> lu = std::move(found->second);
+  impl_->logical_units.erase(found);
+  impl_->leaving.push_back(lu);
+  impl_->announce_inventory(*lu);
+  lu->medium().remove();
+  // Afresh after each: an observer may send or withdraw other tasks.
+  auto not_begun = [&]() -> Task* {
+    for (Task* task = lu->tasks().oldest(); task; task = task->younger)
+      if (task->state == Task::State::admitted || task->dormant) return task;
+    return nullptr;
+  };
+  while (Task* task = not_begun()) task->server->finish(*task, std::unexpected(lu->medium().condition()));
+  impl_->copy_manager.logical_unit_removed(*lu, std::make_shared<Rendezvous>([] {}));
+  // Here and now, so that nothing of it comes between what is kept of whoever has its place in the end.
+  lu->reservation_changes().submit(
+      nullptr,
+      [](Reservations& reservations) {
+        reservations.forget();
+        return Reservations::Result();
+      },
+      [](const Reservations::Result&) {});
+  lu->settings_changes().submit(
+      nullptr,
+      [](UnitSettings& settings) -> std::expected<bool, Sense> {
+        restore(settings, {});
+        return true;
+      },
+      [](const std::expected<bool, Sense>&) {});
+}
+
+std::vector<std::shared_ptr<LogicalUnit>> DeviceServer::take_unused() {
+  auto in_use = [this](const auto& lu) { return !lu->idle() || impl_->copy_manager.in_use(*lu); };
+  auto unused = std::ranges::stable_partition(impl_->leaving, in_use);
+  std::vector<std::shared_ptr<LogicalUnit>> taken(std::make_move_iterator(unused.begin()),
+                                                  std::make_move_iterator(unused.end()));
+  impl_->leaving.erase(unused.begin(), unused.end());
+  return taken;
 }
 
 LogicalUnit* DeviceServer::find(Lun lun) const {
@@ -293,12 +349,14 @@ void DeviceServer::execute(Task& task) {
 }
 
 void DeviceServer::run(Task& task) {
-  // The medium may have gone, or be about to be erased, while the data came or the task waited for its turn.
-  if (task.logical_unit) {
-    if (auto good = check_medium(task.descriptor->gates, *task.logical_unit); !good)
-      return finish(task, std::move(good));
-  }
   CommandContext context{*this, task.logical_unit, task};
+  // The medium may have gone, be about to be erased, or have lost blocks, while the data came or the task waited for
+  // its turn.
+  if (const LogicalUnit* lu = task.logical_unit) {
+    if (auto good = check_medium(task.descriptor->gates, *lu); !good) return finish(task, std::move(good));
+    if (lu->has_shrunk() && task.descriptor->check) [[unlikely]]
+      if (auto good = task.descriptor->check(context); !good) return finish(task, std::move(good));
+  }
   Outcome outcome = task.descriptor->body(context);
   if (context.started == CommandContext::Started::pending) {
     assert(outcome && "a body that started work fails through it");
@@ -372,7 +430,9 @@ void DeviceServer::log_task(base::log::Level level, const Task& task, std::strin
 }
 
 std::vector<std::uint8_t> DeviceServer::sense_data(const Task& task) const {
-  bool descriptor_format = task.logical_unit && task.logical_unit->mode_pages().descriptor_format_sense();
+  // A task that ended may outlive its logical unit while a peer still sends the data that was asked for.
+  const LogicalUnit* lu = find(task.lun);
+  bool descriptor_format = lu && lu == task.logical_unit && lu->mode_pages().descriptor_format_sense();
   return descriptor_format ? encode_descriptor(task.sense) : encode_fixed(task.sense);
 }
 

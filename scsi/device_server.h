@@ -68,8 +68,17 @@ class DeviceServer {
   /// The port a nexus is of.
   std::uint16_t target_port(NexusId id) const;
 
-  /// Adds a logical unit. Throws std::invalid_argument when the number is taken.
+  /// Adds a logical unit; every I_T nexus learns it on the others (06/3F/0E). Throws std::invalid_argument when the
+  /// number is taken.
   void add(Lun lun, std::shared_ptr<LogicalUnit> logical_unit);
+  /// Removes one: every I_T nexus learns it on the others (06/3F/0E). What its commands have begun to do is finished;
+  /// those that have not begun, and all that come later, are 05/25/00. Copies that use it are stopped, its tokens
+  /// cancelled, its reservations and saved settings gone. The object stays with this server until nothing uses it.
+  void remove(Lun lun);
+  /// Of those removed, the ones that nothing uses any more; this server knows them no longer.
+  std::vector<std::shared_ptr<LogicalUnit>> take_unused();
+  /// Those removed that take_unused() did not give yet.
+  const std::vector<std::shared_ptr<LogicalUnit>>& leaving() const;
   LogicalUnit* find(Lun lun) const;
   /// What `nexus` means by a LUN: every command and task management function finds its logical unit so. Null where
   /// there is none that the nexus may use: one that it may not use is not there for it.

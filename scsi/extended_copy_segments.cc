@@ -156,6 +156,7 @@ std::expected<ExtendedCopy::Party, Sense> ExtendedCopy::find(const SegmentDescri
     if (!party.lu)
       return std::unexpected(aborted(AdditionalSense::copy_target_device_not_reachable,
                                      "no logical unit here has that designator", pointer_to(party)));
+    job_.use(*party.lu);
     if (party.cscd->device_type != kBlockDevice)
       return std::unexpected(aborted(AdditionalSense::incorrect_copy_target_device_type,
                                      fmt::format("peripheral device type {:02X}h", party.cscd->device_type),

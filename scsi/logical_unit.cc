@@ -28,6 +28,7 @@ LogicalUnit::LogicalUnit(LogicalUnitConfig config, std::unique_ptr<handlers::Bac
 LogicalUnit::LogicalUnit(LogicalUnitConfig config, std::unique_ptr<handlers::BackingStore> store, StateStores kept)
     : config_(std::move(config)),
       store_(std::move(store)),
+      capacity_(store_->size_bytes() / config_.block_length),
       unit_attentions_(std::make_unique<UnitAttentions>()),
       thresholds_(std::make_unique<ProvisioningThresholds>(*this)),
       settings_(new UnitSettings{ModePages(page_options(config_, *thresholds_, kept))}),
@@ -46,10 +47,24 @@ bool LogicalUnit::allows(const std::string& initiator_name) const {
          std::ranges::find(config_.allowed_initiators, initiator_name) != config_.allowed_initiators.end();
 }
 
-base::BlockCount LogicalUnit::capacity() const { return base::BlockCount(store_->size_bytes() / block_length()); }
-
 bool LogicalUnit::contains(base::Lba lba, base::BlockCount count) const {
   return lba.value <= capacity().value && count.value <= capacity().value - lba.value;
+}
+
+void LogicalUnit::set_capacity(base::BlockCount capacity) {
+  has_shrunk_ = has_shrunk_ || capacity.value < capacity_.value;
+  capacity_ = capacity;
+}
+
+void LogicalUnit::set_read_only(bool read_only) {
+  bool before = this->read_only();
+  config_.read_only = read_only;
+  if (this->read_only() != before) unit_attentions_->establish_for_all(AdditionalSense::mode_parameters_changed);
+}
+
+bool LogicalUnit::idle() const {
+  return !tasks_->oldest() && work_->idle() && !reservation_changes_->busy() && !settings_changes_->busy() &&
+         medium_->operation() == Medium::Operation::none;
 }
 
 std::optional<Sense> LogicalUnit::why_not_ready() const {

@@ -71,8 +71,16 @@ class LogicalUnit {
   handlers::BackingStore& store() const { return *store_; }
 
   std::uint32_t block_length() const { return config_.block_length; }
-  base::BlockCount capacity() const;  ///< whole blocks of the store
+  base::BlockCount capacity() const { return capacity_; }
+  std::uint64_t size_bytes() const { return capacity_.value * block_length(); }
+  /// See scsi/capacity_change.h, which tells everybody who has to know.
+  void set_capacity(base::BlockCount capacity);
+  /// Whether tasks may be under way whose ranges were judged by more blocks than there are.
+  bool has_shrunk() const { return has_shrunk_; }
   bool read_only() const { return config_.read_only || store_->read_only(); }
+  /// Tells every I_T nexus, if it changes anything: the WP bit of the mode parameter header (2A/01). Writes under way
+  /// are finished.
+  void set_read_only(bool read_only);
 
   /// Whether it is not there for everybody.
   bool restricted() const { return !config_.allowed_initiators.empty(); }
@@ -109,11 +117,16 @@ class LogicalUnit {
   /// stopped by START STOP UNIT.
   std::optional<Sense> why_not_ready() const;
   bool stopped() const { return stopped_; }
+  /// Whether no task, no work and no change of reservations or settings is left, and its medium is not being erased:
+  /// all there may still be is a copy (CopyManager::in_use()).
+  bool idle() const;
   void set_stopped(bool stopped) { stopped_ = stopped; }
 
  private:
   LogicalUnitConfig config_;
   std::unique_ptr<handlers::BackingStore> store_;
+  base::BlockCount capacity_;
+  bool has_shrunk_ = false;
   std::unique_ptr<UnitAttentions> unit_attentions_;
   std::unique_ptr<ProvisioningThresholds> thresholds_;
   std::unique_ptr<UnitSettings> settings_;

@@ -4,7 +4,10 @@ namespace scsi {
 
 Sense Medium::condition() const {
   Sense sense;
-  if (operation_ != Operation::none) {
+  if (removed_) {
+    sense = {SenseKey::illegal_request, AdditionalSense::logical_unit_not_supported};
+    sense.rule = "the logical unit was removed";
+  } else if (operation_ != Operation::none) {
     bool format = operation_ == Operation::format;
     sense = {SenseKey::not_ready, format ? AdditionalSense::logical_unit_not_ready_format_in_progress
                                          : AdditionalSense::logical_unit_not_ready_sanitize_in_progress};
@@ -21,6 +24,12 @@ Sense Medium::condition() const {
     sense.rule = "the last SANITIZE failed";
   }
   return sense;
+}
+
+void Medium::remove() {
+  removed_ = true;
+  stop_operation();
+  changed();
 }
 
 void Medium::set_present(bool present) {

@@ -1,5 +1,5 @@
 // The state of a logical unit's medium: whether it is in, whether it is being formatted or sanitized, whether one of
-// these left it unusable, and who keeps it from being taken out.
+// these left it unusable, who keeps it from being taken out, and whether the logical unit itself is being removed.
 //
 // State only: what changes the medium's blocks stands in medium_erasure.h. Thread: the loop's.
 #pragma once
@@ -28,8 +28,12 @@ class Medium {
 
   /// Nothing stands in the way of commands that need the medium. One comparison for each command.
   bool usable() const { return usable_; }
-  /// Why not, when it is not: 02/04/04 and 02/04/1B with progress, 02/3A/00, 03/31/00, 03/31/03.
+  /// Why not, when it is not: 05/25/00, 02/04/04 and 02/04/1B with progress, 02/3A/00, 03/31/00, 03/31/03.
   Sense condition() const;
+
+  /// The logical unit is being removed: for good.
+  bool removed() const { return removed_; }
+  void remove();
 
   bool present() const { return present_; }
   void set_present(bool present);
@@ -38,7 +42,7 @@ class Medium {
   void begin(Operation operation);
   /// In 65536ths (SPC-4 4.5.2.4.4).
   void set_progress(std::uint16_t progress) { progress_ = progress; }
-  /// The process ends: nothing is begun any more.
+  /// The process ends, or the logical unit is removed: nothing is begun any more.
   void stop_operation() { stopped_ = true; }
   bool operation_stopped() const { return stopped_; }
   /// The operation is over.
@@ -55,9 +59,10 @@ class Medium {
   void allow_removal_for_all() { preventing_.clear(); }
 
  private:
-  void changed() { usable_ = present_ && operation_ == Operation::none && damage_ == Damage::none; }
+  void changed() { usable_ = !removed_ && present_ && operation_ == Operation::none && damage_ == Damage::none; }
 
   bool usable_ = true;
+  bool removed_ = false;
   bool present_ = true;
   bool stopped_ = false;
   Operation operation_ = Operation::none;

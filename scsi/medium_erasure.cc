@@ -145,6 +145,7 @@ void MediumErasure::end() {
   if (!task) return;
   Outcome outcome;
   if (!outcome_) outcome = std::unexpected(failure(lu_.medium(), plan_.operation));
+  if (lu_.medium().removed()) outcome = std::unexpected(lu_.medium().condition());
   server_.finish(*task, std::move(outcome));
 }
 

@@ -22,6 +22,7 @@ class ReservationChanges {
       : reservations_(reservations), changes_(std::move(store), "reservations") {}
 
   bool can_persist() const { return changes_.can_keep(); }
+  bool busy() const { return changes_.busy(); }
 
   /// Makes `change` after those that were submitted before, then calls `done`, perhaps from inside. `executor` null:
   /// writing does not block. Error of its own: ReservationError::not_persisted.

@@ -68,6 +68,15 @@ void Reservations::restore(const PersistentState& state, const std::string& targ
   }
 }
 
+void Reservations::forget() {
+  attached_.clear();
+  holder_ = nullptr;
+  registrations_.clear();
+  type_.reset();
+  persist_through_power_loss_ = false;
+  end_unit_reservation();
+}
+
 void Reservations::attach(NexusId id, const ITNexus& name) {
   auto found = registrations_.find(name);
   if (found == registrations_.end()) return;

@@ -150,6 +150,8 @@ class Reservations {
 
   bool reserve_unit(NexusId nexus);
   bool release_unit(NexusId nexus);
+  /// All there is goes, untold: the logical unit is removed.
+  void forget();
   /// A reset came.
   void end_unit_reservation() { unit_holder_ = NexusId::none; }
   bool unit_reserved() const { return unit_holder_ != NexusId::none; }

@@ -48,6 +48,8 @@ class StateChanges {
       : store_(std::move(store)), what_(std::move(what)) {}
 
   bool can_keep() const { return store_ != nullptr; }
+  /// A change is being written.
+  bool busy() const { return busy_; }
 
   /// Attempts and concludes after those that were submitted before, perhaps from inside. `executor` null: writing does
   /// not block.

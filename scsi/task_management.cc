@@ -126,6 +126,7 @@ void DeviceServer::abort_preempted(LogicalUnit& lu, const std::vector<NexusId>& 
 void DeviceServer::abort_all(NexusId nexus, std::move_only_function<void()> done) {
   auto rendezvous = std::make_shared<Rendezvous>(std::move(done));
   for (auto& [number, lu] : logical_units()) abort_tasks(*lu, tasks_of_nexus, nexus, 0, rendezvous);
+  for (const auto& lu : leaving()) abort_tasks(*lu, tasks_of_nexus, nexus, 0, rendezvous);
 }
 
 }  // namespace scsi

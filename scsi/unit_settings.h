@@ -55,6 +55,7 @@ class SettingsChanges {
       : settings_(settings), changes_(std::move(store), "settings") {}
 
   bool can_keep() const { return changes_.can_keep(); }
+  bool busy() const { return changes_.busy(); }
 
   /// Makes `change` after those that were submitted before, then calls `done`, perhaps from inside. `executor` null:
   /// writing does not block. Error of its own: 04/44/00, what was to be kept could not be written.

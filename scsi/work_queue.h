@@ -50,6 +50,8 @@ class WorkQueue {
   /// Takes back the work of a waiting task. The caller ends the task and then calls start_ready().
   void withdraw(Task& task);
 
+  bool idle() const { return entries_.empty(); }
+
   /// Begins all work that nothing is in the way of any more.
   void start_ready();
 

@@ -32,7 +32,7 @@ void refuse_shared_designators(const std::vector<std::unique_ptr<Array>>& arrays
       throw StoreError(
           fmt::format("{}: \"{}\" of array \"{}\" has the designator of \"{}\" of array \"{}\"; expected "
                       "an id for each array",
-                      lun.place, lun.logical_unit->config().name, array->name(),
+                      lun.config.place, lun.logical_unit->config().name, array->name(),
                       at->second.second->logical_unit->config().name, at->second.first->name()));
     }
   }
@@ -45,6 +45,11 @@ std::unique_ptr<StateFolder> open_state_folder(const std::string& path) {
   } catch (const std::runtime_error& error) {
     throw StoreError(fmt::format("state_dir: {}", error.what()));
   }
+}
+
+Arrays::OfferedLun existing(Arrays::OfferedLun found, const std::string& target_name, std::uint16_t number) {
+  if (!found.lun) throw ChangeError(fmt::format("there is no LUN {} of {}", number, target_name));
+  return found;
 }
 
 }  // namespace
@@ -65,7 +70,7 @@ Arrays::Arrays(const Config& config, const base::Clock& array_clock, base::Timer
     arrays_.push_back(std::make_unique<Array>(config.arrays[i], targets,
                                               Surroundings{array_clock, timers, entropy, executor, pool_, fabric_,
                                                            state_folder_.get(), config.portal_groups()}));
-    std::ranges::copy(arrays_.back()->nodes(), std::back_inserter(directory_.targets));
+    for (const TargetConfig* target : targets) offer(arrays_.back()->node(*target));
   }
   refuse_shared_designators(arrays_);
   set_unreachable(config.unreachable);
@@ -85,7 +90,137 @@ void Arrays::stop_copies() {
 }
 
 void Arrays::advertise(const std::vector<iscsi::PortalAddress>& portals) {
-  for (iscsi::TargetNode& node : directory_.targets) node.portals = portals;
+  advertised_ = portals;
+  for (const auto& node : directory_.targets) node->portals = portals;  // before the first login
+}
+
+void Arrays::offer(const iscsi::TargetNode& node) {
+  auto offered = std::make_shared<iscsi::TargetNode>(node);
+  offered->portals = advertised_;
+  if (auto* known = find_node(node.name)) {
+    *known = std::move(offered);
+  } else {
+    directory_.targets.push_back(std::move(offered));
+  }
+}
+
+std::shared_ptr<iscsi::TargetNode>* Arrays::find_node(const std::string& target_name) {
+  auto found = std::ranges::find(directory_.targets, target_name, [](const auto& node) -> auto& { return node->name; });
+  return found == directory_.targets.end() ? nullptr : &*found;
+}
+
+Array* Arrays::find_array(const std::string& target_name) const {
+  auto node = directory_.find(target_name);
+  if (!node) return nullptr;
+  for (const auto& array : arrays_)
+    if (array->offers(*node->device_server)) return array.get();
+  return nullptr;
+}
+
+Arrays::OfferedLun Arrays::find_lun(const std::string& target_name, std::uint16_t number) const {
+  Array* array = find_array(target_name);
+  Array::ExportedLun* lun = array ? array->find_lun(target_name, number) : nullptr;
+  return lun ? OfferedLun{array, lun} : OfferedLun{};
+}
+
+Array::OpenLun Arrays::open_lun(std::size_t array, const LunConfig& lun) const {
+  Array::OpenLun opened = arrays_.at(array)->open(lun);
+  for (const auto& other : arrays_) {
+    if (other == arrays_.at(array)) continue;
+    for (const Array::ExportedLun& known : other->luns()) {
+      if (known.logical_unit->identity().naa != arrays_.at(array)->designator_of(opened)) continue;
+      throw StoreError(
+          fmt::format("{}: \"{}\" would have the designator of \"{}\" of array \"{}\"; expected an id for "
+                      "each array",
+                      lun.place, lun.name, known.config.name, other->name()));
+    }
+  }
+  return opened;
+}
+
+const Array::ExportedLun& Arrays::add_lun(const std::string& target_name, Array::OpenLun lun) {
+  return find_array(target_name)->add_lun(target_name, std::move(lun));
+}
+
+const Array::ExportedLun& Arrays::add_lun(const std::string& target_name, const LunConfig& lun) {
+  Array* array = find_array(target_name);
+  if (!array) throw ChangeError(fmt::format("there is no target {}", target_name));
+  if (array->find_lun(target_name, lun.number))
+    throw ChangeError(fmt::format("{} has a LUN {} already", target_name, lun.number));
+  if (lun_names().contains(lun.name)) throw ChangeError(fmt::format("a LUN has the name \"{}\" already", lun.name));
+  auto index = std::ranges::find(arrays_, array, [](const auto& each) { return each.get(); }) - arrays_.begin();
+  return array->add_lun(target_name, open_lun(static_cast<std::size_t>(index), lun));
+}
+
+void Arrays::remove_lun(const std::string& target_name, std::uint16_t number) {
+  existing(find_lun(target_name, number), target_name, number).array->remove_lun(target_name, number);
+}
+
+void Arrays::resize_lun(const std::string& target_name, std::uint16_t number, std::uint64_t size_bytes) {
+  OfferedLun found = existing(find_lun(target_name, number), target_name, number);
+  Array::judge_size(*found.lun, size_bytes);
+  found.array->resize_lun(*found.lun, size_bytes);
+}
+
+void Arrays::set_read_only(const std::string& target_name, std::uint16_t number, bool read_only) {
+  OfferedLun found = existing(find_lun(target_name, number), target_name, number);
+  Array::judge_read_only(*found.lun, read_only);
+  Array::set_read_only(*found.lun, read_only);
+}
+
+std::vector<std::string> Arrays::change_access(const std::string& target_name, std::uint16_t number,
+                                               const std::vector<AccessConfig>& access) {
+  OfferedLun found = existing(find_lun(target_name, number), target_name, number);
+  std::vector<std::string> lines = Array::change_access(*found.lun, access);
+  found.lun->config.access = access;
+  return lines;
+}
+
+void Arrays::add_target(const TargetConfig& config) {
+  if (target_names().contains(config.name))
+    throw ChangeError(fmt::format("there is a target {} already, or it is still being removed", config.name));
+  Array& array = *arrays_.at(config.array);
+  array.add_target(config);
+  offer(array.node(config));
+}
+
+void Arrays::remove_target(const std::string& target_name) {
+  Array* array = find_array(target_name);
+  if (!array) throw ChangeError(fmt::format("there is no target {}", target_name));
+  array->remove_target(target_name);
+  std::erase_if(directory_.targets, [&](const auto& node) { return node->name == target_name; });
+}
+
+bool Arrays::set_login(const TargetConfig& config) {
+  Array* array = find_array(config.name);
+  if (!array) throw ChangeError(fmt::format("there is no target {}", config.name));
+  iscsi::TargetNode wanted = array->node(config);
+  const iscsi::TargetNode& now = **find_node(config.name);
+  if (now.alias == wanted.alias && now.redirection == wanted.redirection &&
+      now.authentication == wanted.authentication && now.authentication_of == wanted.authentication_of &&
+      now.allowed_initiators == wanted.allowed_initiators)
+    return false;
+  offer(wanted);
+  return true;
+}
+
+bool Arrays::set_discovery(const iscsi::Authentication& authentication) {
+  if (directory_.discovery == authentication) return false;
+  directory_.discovery = authentication;
+  return true;
+}
+
+std::set<std::string> Arrays::target_names() const {
+  std::set<std::string> names;
+  for (const auto& array : arrays_) std::ranges::copy(array->target_names(), std::inserter(names, names.end()));
+  return names;
+}
+
+std::set<std::string> Arrays::lun_names() const {
+  std::set<std::string> names;
+  for (const auto& array : arrays_)
+    for (const Array::ExportedLun& lun : array->luns()) names.insert(lun.config.name);
+  return names;
 }
 
 void Arrays::set_unreachable(const std::vector<UnreachablePair>& pairs) {
@@ -99,16 +234,11 @@ void Arrays::set_unreachable(const std::vector<UnreachablePair>& pairs) {
   fabric_.reachability().set(std::move(cuts));
 }
 
-std::vector<std::string> Arrays::change_access(const std::vector<TargetConfig>& targets) {
-  std::vector<std::string> lines;
-  for (const auto& array : arrays_) std::ranges::move(array->change_access(targets), std::back_inserter(lines));
-  return lines;
-}
-
 bool Arrays::reclaim() {
   constexpr std::size_t kTokens = 64, kObjects = 16;  // some 100 microseconds
   bool more = pool_->reclaim(kObjects);
   for (const auto& array : arrays_) {
+    array->collect_removed();
     tokens::TokenManager& tokens = array->copy_manager().tokens();
     base::TimePoint due = tokens.next_sweep();
     if (due == base::TimePoint::max() || array_clock_.now() < due) continue;

@@ -1,8 +1,10 @@
 // The arrays of the process, and what they share: portals, the memory of memory stores, the matrix of who can reach
-// whom. Owns all of it. Thread: the loop's.
+// whom, and the names of targets and LUNs. Owns all of it. Here is what can be changed while they serve; who changes it
+// stands elsewhere (reload.h). Thread: the loop's.
 #pragma once
 
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -25,17 +27,55 @@ class Arrays {
   /// What SendTargets tells; none: the address each initiator reached.
   void advertise(const std::vector<iscsi::PortalAddress>& portals);
 
+  // Changes. A target is named by its iSCSI name, a LUN by that and its number. Each is done completely or throws, and
+  // then nothing has changed. ChangeError: there is no such thing, or a number or name is taken, or it cannot be so
+  // while it is served; StoreError: the store cannot be opened, or be so long.
+
+  /// Where a LUN is offered: `lun` until the next change of its array.
+  struct OfferedLun {
+    Array* array = nullptr;
+    Array::ExportedLun* lun = nullptr;
+  };
+  /// Null where there is none, or the target is being removed.
+  OfferedLun find_lun(const std::string& target_name, std::uint16_t number) const;
+  Array* find_array(const std::string& target_name) const;
+
+  /// For several additions that are to be done together or not at all: opens the store of a LUN for the array of that
+  /// index, and judges what it would be told by.
+  Array::OpenLun open_lun(std::size_t array, const LunConfig& lun) const;
+  const Array::ExportedLun& add_lun(const std::string& target_name, Array::OpenLun lun);
+  const Array::ExportedLun& add_lun(const std::string& target_name, const LunConfig& lun);
+  void remove_lun(const std::string& target_name, std::uint16_t number);
+  void resize_lun(const std::string& target_name, std::uint16_t number, std::uint64_t size_bytes);
+  void set_read_only(const std::string& target_name, std::uint16_t number, bool read_only);
+  /// The access states that `access` gives another value than was said last, and what came of it, one line each
+  /// (Array::change_access()).
+  std::vector<std::string> change_access(const std::string& target_name, std::uint16_t number,
+                                         const std::vector<AccessConfig>& access);
+
+  /// Offers the target of `config`, with no LUN of it yet.
+  void add_target(const TargetConfig& config);
+  /// Nobody finds it any more; it goes, and its LUNs with it, when no session with it is left. The caller asks those to
+  /// log out (iscsi::SessionRegistry::request_logout()).
+  void remove_target(const std::string& target_name);
+  /// Alias, who may log in, and whether they are sent elsewhere, from the next login on. Returns whether that was
+  /// another.
+  bool set_login(const TargetConfig& config);
+  /// The same for discovery sessions.
+  bool set_discovery(const iscsi::Authentication& authentication);
+
+  /// Names of targets and LUNs that nothing new may have, those included of what is being removed.
+  std::set<std::string> target_names() const;
+  std::set<std::string> lun_names() const;
+
   /// These pairs, and no others, are unreachable from now on; copies that run go on.
   void set_unreachable(const std::vector<UnreachablePair>& pairs);
-
-  /// Access states that `targets` gives another value than was said last (Array::change_access()).
-  std::vector<std::string> change_access(const std::vector<TargetConfig>& targets);
 
   /// Who is asked about tokens that none of the arrays made; outlives the arrays' use.
   void set_remote_rods(scsi::RemoteRods* remote) { fabric_.set_remote_rods(remote); }
 
   handlers::MemoryPool& memory() const { return *pool_; }
-  /// Frees a bounded amount of what nobody needs any more. Returns whether more waits.
+  /// Frees a bounded amount of what nobody needs any more, and lets go of what was removed. Returns whether more waits.
   bool reclaim();
   /// When reclaim() has something to do at the latest though nothing happens: tokens end.
   base::TimePoint next_reclaim() const;
@@ -47,12 +87,16 @@ class Arrays {
   std::vector<std::string> flush();
 
  private:
+  std::shared_ptr<iscsi::TargetNode>* find_node(const std::string& target_name);
+  void offer(const iscsi::TargetNode& node);
+
   const base::Clock& array_clock_;
   base::Ref<handlers::MemoryPool> pool_;
   scsi::CopyFabric fabric_;
   std::unique_ptr<StateFolder> state_folder_;
   std::vector<std::unique_ptr<Array>> arrays_;
   iscsi::Directory directory_;
+  std::vector<iscsi::PortalAddress> advertised_;
 };
 
 /// The portals as SendTargets is to tell them, given where they are bound: none when each initiator is to be told the

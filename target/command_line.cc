@@ -29,8 +29,9 @@ Output:
 
 Signals:
   SIGTERM, SIGINT and SIGHUP ask the sessions to log out, wait up to 3 seconds, flush the stores and end; a second
-  one ends odxd at once. SIGUSR1 makes odxd report its tokens, copies and memory. SIGUSR2 makes it read the
-  [[unreachable]] pairs and the access states (ALUA) of its configuration file again.
+  one ends odxd at once. SIGUSR1 makes odxd report its tokens, copies and memory. SIGUSR2 makes it read its
+  configuration file again: targets and LUNs come and go, and their sizes, access states (ALUA) and who may log in
+  change.
 
 Exit codes:
   0  ended by a signal, everything flushed; or --check, --help, --version had no complaint
@@ -141,12 +142,18 @@ std::variant<CommandLine, ExitCode> parse_command_line(int argc, const char* con
     throw ConfigError("odxd",
                       "both stores and --config; expected one of them: the file's LUNs are written in the file");
   CommandLine line;
-  line.config = options.config_file.empty() ? short_form(options.stores) : load_config(options.config_file);
   line.config_file = options.config_file;
   line.check_only = options.check;
   line.json = options.json;
-  apply(options, line.config);
-  check_portal_groups(line.config, options.config_file.empty() ? "odxd" : options.config_file);
+  auto read = [options] {
+    const bool short_form_given = options.config_file.empty();
+    Config config = short_form_given ? short_form(options.stores) : load_config(options.config_file);
+    apply(options, config);
+    check_portal_groups(config, short_form_given ? "odxd" : options.config_file);
+    return config;
+  };
+  line.config = read();
+  if (!options.config_file.empty()) line.read_again = std::move(read);
   return line;
 }
 

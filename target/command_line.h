@@ -1,6 +1,7 @@
 // odxd's command line. Thread: the one that starts the program.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <variant>
 
@@ -18,6 +19,9 @@ enum ExitCode : int {
 struct CommandLine {
   Config config;
   std::string config_file{};  ///< empty: the short form
+  /// The configuration that the file says by now, with what the command line says winning as before. Throws
+  /// ConfigError. Null with the short form.
+  std::function<Config()> read_again{};
   bool check_only = false;
   bool json = false;
 };

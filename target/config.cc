@@ -288,7 +288,8 @@ std::vector<LunConfig> read_luns(const TableReader& target, const std::string& n
                              "removable", "provisioning", "self_encrypting", "soft_threshold", "allowed_initiators",
                              "serial", "naa", "access"})) {
     LunConfig lun = read_lun(table, luns.empty() ? 0 : static_cast<std::uint16_t>(luns.back().number + 1));
-    if (lun.name.empty()) lun.name = fmt::format("{}lun{}", name_prefix, lun.number);
+    lun.named = !lun.name.empty();
+    if (!lun.named) lun.name = fmt::format("{}lun{}", name_prefix, lun.number);
     if (lun.number > kMaxLun || !numbers.insert(lun.number).second)
       table.refuse("number", "a number that no other LUN of the target has");
     if (!taken.lun_names.insert(lun.name).second) {
@@ -619,18 +620,6 @@ Config load_config(const std::string& path) {
   std::string document(std::istreambuf_iterator<char>(file), {});
   if (!file) throw ConfigError(path, "cannot be read; expected a TOML file (docs/odxd.toml.md)");
   return parse_config(document, path);
-}
-
-std::vector<UnreachablePair> reload_unreachable(const std::string& path, const Config& running) {
-  std::vector<UnreachablePair> pairs = load_config(path).unreachable;
-  const std::set<std::string> names = names_of(running);
-  for (const UnreachablePair& pair : pairs)
-    for (const std::string& name : {pair.a, pair.b})
-      if (!names.contains(name))
-        throw ConfigError(
-            path, fmt::format("unreachable names \"{}\", which the running odxd does not have; expected {}", name,
-                              fmt::join(names, ", ")));
-  return pairs;
 }
 
 Config short_form(const std::vector<std::string>& stores) {

@@ -1,5 +1,6 @@
-// What odxd is told to be: read from a TOML file or from the short form on the command line, judged completely, and
-// then fixed while the process runs. Knows no socket and opens no store. Thread: the one that starts the program.
+// What odxd is told to be: read from a TOML file or from the short form on the command line, and judged completely, at
+// the start and whenever it is to be read again (target/reload.h). Knows no socket and opens no store. Thread: the
+// loop's.
 #pragma once
 
 #include <array>
@@ -36,6 +37,10 @@ struct PortalConfig {
   std::uint16_t group = 1;         ///< target portal group tag, 1 to kMaxPortalGroup
   std::string place = "--portal";  ///< where it was written, for errors
 
+  /// The same portal; where it was written does not matter.
+  bool operator==(const PortalConfig& other) const {
+    return host == other.host && port == other.port && advertised == other.advertised && group == other.group;
+  }
   /// "127.0.0.1:3260", "[::1]:3260".
   std::string text() const;
   bool is_wildcard() const;
@@ -55,7 +60,8 @@ AccessConfig access_through(const std::vector<AccessConfig>& access, std::uint16
 
 struct LunConfig {
   std::uint16_t number = 0;  ///< 0 to 16383
-  std::string name;          ///< unique in the array
+  std::string name;          ///< unique in the process
+  bool named = false;        ///< it was written, and does not follow from where the LUN stands
   std::string store;         ///< what handlers::open_store() takes: "memory:64G", "file:disk.img"
   std::uint32_t block_size = 512;
   std::uint8_t physical_block_exponent = 0;
@@ -76,6 +82,7 @@ struct ArrayConfig {
   std::string name{};  ///< unique, and no LUN's either; empty: the only array
   std::string id{};    ///< empty: derived (target/identity.h)
   scsi::DeviceProfile profile{};
+  bool operator==(const ArrayConfig&) const = default;
 };
 
 /// Two LUNs or arrays, by their names, between which no data moves.
@@ -109,6 +116,7 @@ struct PeerConfig {
   iscsi::Authentication authentication{};                           ///< what we prove, and it to us
   std::chrono::seconds timeout{3};                                  ///< WINDOWS: a copy has 4 seconds
 
+  bool operator==(const PeerConfig&) const = default;
   std::string text() const;  ///< "192.0.2.7:3260 iqn..."
 };
 
@@ -134,10 +142,6 @@ Config parse_config(std::string_view document, const std::string& file);
 
 /// Reads a file. Throws ConfigError, also when it cannot be opened.
 Config load_config(const std::string& path);
-
-/// The [[unreachable]] pairs that the file now has, for the process that was started as `running` says. Throws
-/// ConfigError for anything that load_config() refuses, and for names that the process does not have.
-std::vector<UnreachablePair> reload_unreachable(const std::string& path, const Config& running);
 
 /// Throws ConfigError when a target or an access state names a portal group that no portal is in. For when the command
 /// line has had its say on portals, which the file need not know.

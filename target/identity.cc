@@ -72,8 +72,10 @@ ArrayIdentity::ArrayIdentity(const std::string& configured, const std::vector<Lu
 
 std::string ArrayIdentity::target_name() const { return "iqn.2026-11.org.odx:" + id_; }
 
-scsi::LogicalUnitIdentity ArrayIdentity::logical_unit(const LunSource& lun) const {
-  Digest digest = lun.file && !configured_ ? digest_of({"odx file", *lun.file}) : digest_of({"odx lun", id_, lun.name});
+scsi::LogicalUnitIdentity ArrayIdentity::logical_unit(const LunSource& lun, unsigned before) const {
+  Digest digest = lun.file && !configured_ ? digest_of({"odx file", *lun.file})
+                  : before == 0            ? digest_of({"odx lun", id_, lun.name})
+                                           : digest_of({"odx lun", id_, lun.name, fmt::format("{}", before)});
   base::Bytes bytes(digest);
   scsi::LogicalUnitIdentity identity;
   identity.serial = hexadecimal(bytes.first(kSerialBytes));

@@ -46,8 +46,9 @@ class ArrayIdentity {
   /// The serial: 20 hexadecimal digits. The designator: NAA 6h (SPC-4 7.8.6.6.5) with the company id 02-4F-44 and 100
   /// bits of SHA-256. That company id is of the kind IEEE Std 802c leaves to local administration (second digit 2:
   /// AAI), never registered to anybody, as we own none. The EUI-64 (SPC-4 7.8.6.5.2): the same company id and 40 other
-  /// bits.
-  scsi::LogicalUnitIdentity logical_unit(const LunSource& lun) const;
+  /// bits. `before`: how many others, of other data, this process has had by the same name; what follows from a file
+  /// stays as it is.
+  scsi::LogicalUnitIdentity logical_unit(const LunSource& lun, unsigned before = 0) const;
 
  private:
   std::string id_;

@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <exception>
 #include <utility>
+#include <vector>
 
 #include "base/entropy.h"
 #include "base/log.h"
@@ -18,6 +19,7 @@
 #include "target/event_loop.h"
 #include "target/iscsi/session_registry.h"
 #include "target/peers/remote_rods.h"
+#include "target/reload.h"
 #include "target/status_report.h"
 #include "target/tcp_server.h"
 
@@ -54,7 +56,7 @@ struct PortalUrl {
 };
 
 void announce_lun(const Array& array, const Array::ExportedLun& lun, const PortalUrl& portal, bool json) {
-  std::string url = fmt::format("iscsi://{}/{}/{}", portal.url, lun.target_name, lun.number);
+  std::string url = fmt::format("iscsi://{}/{}/{}", portal.url, lun.target_name, lun.config.number);
   if (!json) {
     fmt::print("lun {}\n", url);
     return;
@@ -63,11 +65,11 @@ void announce_lun(const Array& array, const Array::ExportedLun& lun, const Porta
   boost::json::object line{{"event", "lun"},
                            {"url", url},
                            {"target", lun.target_name},
-                           {"lun", lun.number},
+                           {"lun", lun.config.number},
                            {"portal_group", portal.group},
                            {"name", unit.config().name},
-                           {"store", lun.store},
-                           {"size_bytes", unit.store().size_bytes()},
+                           {"store", lun.config.store},
+                           {"size_bytes", unit.size_bytes()},
                            {"block_size", unit.block_length()},
                            {"read_only", unit.read_only()},
                            {"serial", unit.identity().serial},
@@ -89,16 +91,24 @@ std::string ready_line(const Arrays& arrays) {
   return boost::json::serialize(line);
 }
 
-/// What scripts wait for, on standard output: the logical units through each portal group, group by group.
-void announce(const Arrays& arrays, const Config& config, const TcpServer& server, bool json) {
+/// One for each portal group: its first portal.
+std::vector<PortalUrl> portal_urls(const Config& config, const TcpServer& server) {
+  std::vector<PortalUrl> portals;
   for (std::uint16_t group : config.portal_groups()) {
     auto first = std::ranges::find(config.portals, group, &PortalConfig::group) - config.portals.begin();
     auto at = static_cast<std::size_t>(first);
-    PortalUrl portal{group, portal_for_urls(config.portals[at], server.bound()[at])};
+    portals.push_back({group, portal_for_urls(config.portals[at], server.bound()[at])});
+  }
+  return portals;
+}
+
+/// What scripts wait for, on standard output: the logical units through each portal group, group by group.
+void announce(const Arrays& arrays, const std::vector<PortalUrl>& portals, bool json) {
+  for (const PortalUrl& portal : portals)
     for (const auto& array : arrays.all())
       for (const Array::ExportedLun& lun : array->luns())
-        if (arrays.directory().find(lun.target_name)->is_offered_in(group)) announce_lun(*array, lun, portal, json);
-  }
+        if (arrays.directory().find(lun.target_name)->is_offered_in(portal.group))
+          announce_lun(*array, lun, portal, json);
   fmt::print("{}\n", json ? ready_line(arrays) : "ready");
   std::fflush(stdout);
 }
@@ -139,16 +149,28 @@ void report_status(const Arrays& arrays, const base::Clock& array_clock, bool js
   }
 }
 
-/// SIGUSR2: the pairs, and the access states, of the file as it is now. A file that is not good changes nothing.
-void reload_unreachable_pairs(Arrays& arrays, const CommandLine& line) {
-  if (line.config_file.empty()) return log::warning("SIGUSR2: there is no configuration file to read again");
+/// SIGUSR2: what the file says by now. A file that is not good, or wants what cannot be, changes nothing.
+void read_again(Arrays& arrays, iscsi::SessionRegistry& sessions, const CommandLine& line,
+                const std::vector<PortalUrl>& portals) {
+  if (!line.read_again) return log::warning("SIGUSR2: there is no configuration file to read again");
   try {
-    auto pairs = reload_unreachable(line.config_file, line.config);
-    arrays.set_unreachable(pairs);
-    log::info("SIGUSR2: {} unreachable pairs in {}", pairs.size(), line.config_file);
-    for (const std::string& change : arrays.change_access(load_config(line.config_file).targets))
-      log::info("SIGUSR2: {}", change);
-  } catch (const ConfigError& error) {
+    const Config wanted = line.read_again();
+    Reload reload(line.config, wanted, arrays);
+    auto changes = reload.apply(sessions, kLogoutGrace);
+    log::set_level(wanted.log_level);
+    for (const std::string& warning : warnings(wanted)) log::warning("{}", warning);
+    for (const std::string& change : changes) log::info("{}", change);
+    for (const PortalUrl& portal : portals) {
+      for (const Reload::Place& place : reload.added()) {
+        auto added = arrays.find_lun(place.target, place.number);
+        if (arrays.directory().find(place.target)->is_offered_in(portal.group))
+          announce_lun(*added.array, *added.lun, portal, line.json);
+      }
+    }
+    std::fflush(stdout);
+    log::info("SIGUSR2: {} changes, {} unreachable pairs in {}", changes.size(), wanted.unreachable.size(),
+              line.config_file);
+  } catch (const std::runtime_error& error) {
     log::error("SIGUSR2: nothing changes: {}", error.what());
   }
 }
@@ -182,8 +204,9 @@ ExitCode serve(const CommandLine& line) {
     server.shut_down(kLogoutGrace, [&] { loop.stop(); });
   });
   loop.on_each_signal(SIGUSR1, [&] { report_status(arrays, array_clock, line.json); });
-  loop.on_each_signal(SIGUSR2, [&] { reload_unreachable_pairs(arrays, line); });
-  announce(arrays, config, server, line.json);
+  const std::vector<PortalUrl> portals = portal_urls(config, server);
+  loop.on_each_signal(SIGUSR2, [&] { read_again(arrays, sessions, line, portals); });
+  announce(arrays, portals, line.json);
   loop.run();
 
   arrays.stop_copies();

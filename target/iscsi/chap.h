@@ -10,6 +10,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/entropy.h"
@@ -36,9 +37,8 @@ class Chap {
     failed,
   };
 
-  /// Without `wanted.initiator` nobody succeeds, after as many steps as others need. References outlive
-  /// the object.
-  Chap(const Authentication& wanted, base::Entropy& entropy) : wanted_(wanted), entropy_(entropy) {}
+  /// Without `wanted.initiator` nobody succeeds, after as many steps as others need. `entropy` outlives the object.
+  Chap(Authentication wanted, base::Entropy& entropy) : wanted_(std::move(wanted)), entropy_(entropy) {}
 
   State state() const { return state_; }
 
@@ -53,7 +53,7 @@ class Chap {
   std::expected<void, std::string> judge(std::span<const TextPair> offers, std::string& answers);
   std::expected<void, std::string> prove(std::string_view identifier, std::string_view challenge, std::string& answers);
 
-  const Authentication& wanted_;
+  const Authentication wanted_;
   base::Entropy& entropy_;
   State state_ = State::algorithm;
   ChapAlgorithm algorithm_ = ChapAlgorithm::md5;

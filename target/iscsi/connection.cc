@@ -64,6 +64,7 @@ struct Connection::Impl final : Link {
     if (full_feature()) enter(ConnectionState::in_logout);
   }
   void finish(bool flush, std::string why) override;
+  void request_logout(std::chrono::seconds within) override;
   const std::string& peer() const override { return info.peer; }
 
   /// Ends the connection, and what the session makes of that follows.
@@ -323,13 +324,16 @@ void Connection::tick(base::TimePoint now) {
   }
 }
 
+void Connection::Impl::request_logout(std::chrono::seconds within) {
+  if (!full_feature()) return;
+  if (state == ConnectionState::logged_in) enter(ConnectionState::logout_requested);
+  logout_within = within;
+  session->send_async(*this, AsyncEvent::logout_request, static_cast<std::uint16_t>(within.count()));
+}
+
 void Connection::request_logout(std::chrono::seconds within) {
   Impl& impl = *impl_;
-  if (impl.full_feature()) {
-    if (impl.state == ConnectionState::logged_in) impl.enter(ConnectionState::logout_requested);
-    impl.logout_within = within;
-    return impl.session->send_async(impl, AsyncEvent::logout_request, static_cast<std::uint16_t>(within.count()));
-  }
+  if (impl.full_feature()) return impl.request_logout(within);
   if (impl.state == ConnectionState::in_logout) return;
   if (impl.opening) {
     // There is a request to answer: to be tried again, elsewhere or later.

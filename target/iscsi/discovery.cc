@@ -43,8 +43,8 @@ std::optional<std::string> send_targets(const Directory& directory, const Discov
                                         std::string_view value) {
   std::string text;
   if (value == "All") {
-    for (const TargetNode& target : directory.targets)
-      if (target.allows(request.initiator_name)) append_target(text, target, request.local);
+    for (const auto& target : directory.targets)
+      if (target->allows(request.initiator_name)) append_target(text, *target, request.local);
     return text;
   }
   if (value.empty()) {
@@ -54,7 +54,7 @@ std::optional<std::string> send_targets(const Directory& directory, const Discov
   }
   auto name = normalised_name(value);
   if (!name) return std::nullopt;
-  const TargetNode* target = directory.find(*name);
+  auto target = directory.find(*name);
   if (target && target->allows(request.initiator_name)) append_target(text, *target, request.local);
   return text;
 }

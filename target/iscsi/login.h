@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <expected>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -31,8 +32,8 @@ struct LoginIdentity {
   std::uint32_t initiator_task_tag = 0;
   std::uint32_t cmd_sn = 0;
   bool discovery = false;
-  const TargetNode* target = nullptr;  ///< null in a discovery session
-  std::uint16_t portal_group_tag = 1;  ///< of the portal that was reached
+  std::shared_ptr<const TargetNode> target{};  ///< null in a discovery session
+  std::uint16_t portal_group_tag = 1;          ///< of the portal that was reached
 };
 
 class Login {

@@ -18,9 +18,9 @@ const Authentication& TargetNode::authentication_for(const std::string& initiato
   return own == authentication_of.end() ? authentication : own->second;
 }
 
-const TargetNode* Directory::find(const std::string& target_name) const {
-  auto found = std::ranges::find(targets, target_name, &TargetNode::name);
-  return found == targets.end() ? nullptr : &*found;
+std::shared_ptr<const TargetNode> Directory::find(const std::string& target_name) const {
+  auto found = std::ranges::find(targets, target_name, [](const auto& node) -> auto& { return node->name; });
+  return found == targets.end() ? nullptr : *found;
 }
 
 }  // namespace iscsi

@@ -1,10 +1,12 @@
 // What the iSCSI layer has to know of the configuration: target nodes, portals, who may log in, limits.
-// Plain data, fixed while the process runs. Thread: any.
+// Plain data. Limits are fixed while the process runs; target nodes are replaced by others, never changed, while logins
+// and sessions hold on to the one they found. Thread: the loop's.
 #pragma once
 
 #include <chrono>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -19,6 +21,7 @@ namespace iscsi {
 struct ChapCredentials {
   std::string name;
   std::string secret;
+  bool operator==(const ChapCredentials&) const = default;
 };
 
 /// Who must prove what. Without `initiator`, nothing.
@@ -26,6 +29,7 @@ struct Authentication {
   std::optional<ChapCredentials> initiator{};  ///< what the initiator proves (one-way)
   std::optional<ChapCredentials> target{};     ///< what we prove to it (mutual); the secrets differ
   bool mutual_required = true;                 ///< whether it must ask for that
+  bool operator==(const Authentication&) const = default;
 };
 
 /// A network portal as SendTargets tells it: the advertised address, which may differ from the bound one, and the
@@ -34,12 +38,14 @@ struct PortalAddress {
   std::string address;
   std::uint16_t port = 3260;
   std::uint16_t portal_group_tag = 1;
+  bool operator==(const PortalAddress&) const = default;
 };
 
 /// Where a target is to be found instead (RFC 7143, 11.13.5).
 struct Redirection {
   PortalAddress to{};
   bool permanent = false;  ///< login status 0102h instead of 0101h: initiators remember it
+  bool operator==(const Redirection&) const = default;
 };
 
 struct TargetNode {
@@ -51,7 +57,7 @@ struct TargetNode {
   Authentication authentication{};                            ///< of initiators that have none of their own
   std::map<std::string, Authentication> authentication_of{};  ///< by iSCSI name
   std::vector<std::string> allowed_initiators{};              ///< iSCSI names; empty: everybody
-  scsi::DeviceServer* device_server = nullptr;
+  scsi::DeviceServer* device_server = nullptr;  ///< there as long as the node is in a Directory or sessions are with it
 
   bool allows(const std::string& initiator_name) const;
   bool is_offered_in(std::uint16_t portal_group_tag) const;
@@ -83,15 +89,18 @@ struct Limits {
   std::chrono::seconds login_timeout{15};
   std::chrono::seconds nop_interval{0};  ///< target NOP-In when nothing was received; 0: off
   std::chrono::seconds nop_timeout{30};
+
+  bool operator==(const Limits&) const = default;
 };
 
 /// Everything a portal serves.
 struct Directory {
-  std::vector<TargetNode> targets;
+  std::vector<std::shared_ptr<TargetNode>> targets;
   Authentication discovery{};  ///< for discovery sessions
   Limits limits{};
 
-  const TargetNode* find(const std::string& target_name) const;
+  /// Null: there is none.
+  std::shared_ptr<const TargetNode> find(const std::string& target_name) const;
 };
 
 }  // namespace iscsi

@@ -5,6 +5,7 @@
 // 7143, 4.2.5.1): its data and answer go there and nowhere else. ErrorRecoveryLevel 0. Thread: the loop's.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -87,6 +88,8 @@ class Session final : public scsi::TaskObserver, public std::enable_shared_from_
   void end_if_deserted();
   /// Ends the connections, then the session. With `flush` the initiator is told (Async Message event 3).
   void drop(bool flush, std::string why);
+  /// Asks the initiator, on every connection, to log out, and drops the session if it has not `within` the time.
+  void request_logout(std::chrono::seconds within);
 
   /// The device server has ended a task.
   void completed(scsi::Task& task) override;

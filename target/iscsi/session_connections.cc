@@ -223,4 +223,14 @@ void Session::drop(bool flush, std::string why) {
   end();
 }
 
+void Session::request_logout(std::chrono::seconds within) {
+  auto self = shared_from_this();
+  // By number: asking may be what shows that a connection has failed.
+  std::vector<std::uint32_t> numbers;
+  for (const Link* link : links_) numbers.push_back(link->number);
+  for (std::uint32_t number : numbers)
+    if (Link* link = find_number(number)) link->request_logout(within);
+  end_if_deserted();
+}
+
 }  // namespace iscsi

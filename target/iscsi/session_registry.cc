@@ -10,17 +10,29 @@ namespace {
 /// Idle data-out buffers kept for the next writes.
 constexpr std::size_t kMaxIdleBufferBytes = 64 << 20;
 
+const std::string& target_name(const LoginIdentity& identity) {
+  static const std::string kNone;
+  return identity.target ? identity.target->name : kNone;
+}
+
 bool same_initiator_port(const LoginIdentity& a, const LoginIdentity& b) {
   return a.initiator_name == b.initiator_name && a.isid == b.isid;
 }
 
 /// A session is between two ports: one initiator name and ISID, one portal group of a target (RFC 7143, 4.4.3).
 bool same_target_port(const LoginIdentity& a, const LoginIdentity& b) {
-  return a.target == b.target && a.portal_group_tag == b.portal_group_tag && a.discovery == b.discovery;
+  return target_name(a) == target_name(b) && a.portal_group_tag == b.portal_group_tag && a.discovery == b.discovery;
 }
 
 bool same_session(const LoginIdentity& a, const LoginIdentity& b) {
   return same_initiator_port(a, b) && same_target_port(a, b);
+}
+
+/// Whether the target that was found at the beginning of a login is still there at its end.
+bool still_there(const Directory& directory, const LoginIdentity& identity) {
+  if (!identity.target) return true;
+  auto now = directory.find(identity.target->name);
+  return now && now->device_server == identity.target->device_server;
 }
 
 }  // namespace
@@ -42,8 +54,8 @@ std::vector<SessionInfo> SessionRegistry::list() const {
     const LoginIdentity& identity = session->identity();
     std::vector<std::string> peers;
     for (const Link* link : session->links()) peers.push_back(link->peer());
-    all.push_back({identity.initiator_name, identity.target ? identity.target->name : std::string(), identity.isid,
-                   tsih, std::move(peers), session->commands()});
+    all.push_back(
+        {identity.initiator_name, target_name(identity), identity.isid, tsih, std::move(peers), session->commands()});
   }
   return all;
 }
@@ -66,6 +78,7 @@ std::uint16_t SessionRegistry::next_tsih() {
 
 void SessionRegistry::open(const Directory& directory, const LoginIdentity& identity, const Parameters& parameters,
                            std::move_only_function<void(Opened)> done) {
+  if (!still_there(directory, identity)) return done(std::unexpected(LoginStatus::target_removed));
   if (identity.tsih != 0) return add_connection(identity, std::move(done));
   if (auto old = find_same(identity)) {
     // Session reinstatement: the old one's tasks are dead before the new one's first command (RFC 7143, 6.3.5).
@@ -123,11 +136,19 @@ void SessionRegistry::left(Session& session) {
   for (Waiting& each : due) each.proceed();
 }
 
-void SessionRegistry::end_sessions(const TargetNode& target, const std::string& why) {
+std::vector<std::shared_ptr<Session>> SessionRegistry::with(const std::string& name) const {
   std::vector<std::shared_ptr<Session>> theirs;
   for (const auto& [tsih, session] : sessions_)
-    if (session->identity().target == &target) theirs.push_back(session);
-  for (const auto& session : theirs) session->drop(true, why);
+    if (target_name(session->identity()) == name) theirs.push_back(session);
+  return theirs;
+}
+
+void SessionRegistry::end_sessions(const std::string& name, const std::string& why) {
+  for (const auto& session : with(name)) session->drop(true, why);
+}
+
+void SessionRegistry::request_logout(const std::string& name, std::chrono::seconds within) {
+  for (const auto& session : with(name)) session->request_logout(within);
 }
 
 }  // namespace iscsi

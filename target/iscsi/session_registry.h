@@ -4,6 +4,7 @@
 // no task is left with them. Thread: the loop's.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <expected>
@@ -58,7 +59,7 @@ class SessionRegistry {
   /// Opens the session of a login that is agreed on, or finds the one it adds a connection to (TSIH not 0); its CID may
   /// be in use: connection reinstatement. `done` is called when no task of a session or connection that has to give way
   /// is left, perhaps from inside; the session is to be joined at once, or end_if_deserted() called. Errors:
-  /// session_does_not_exist, cannot_include_in_session, too_many_connections, out_of_resources.
+  /// target_removed, session_does_not_exist, cannot_include_in_session, too_many_connections, out_of_resources.
   void open(const Directory& directory, const LoginIdentity& identity, const Parameters& parameters,
             std::move_only_function<void(Opened)> done);
   /// The session that a login with a TSIH names, if it is that initiator's: what its Login Responses tell of the
@@ -69,8 +70,13 @@ class SessionRegistry {
 
   /// The session's tasks and I_T nexus are gone.
   void left(Session& session);
-  /// Ends every session with `target`, with its connection.
-  void end_sessions(const TargetNode& target, const std::string& why);
+  /// Ends every session with the target, with its connection.
+  void end_sessions(const std::string& target_name, const std::string& why);
+
+  // For whoever removes a target.
+
+  /// Asks every session with the target to log out (RFC 7143, 11.9.1) and drops those that are left after `within`.
+  void request_logout(const std::string& target_name, std::chrono::seconds within);
 
  private:
   struct Waiting {
@@ -78,6 +84,7 @@ class SessionRegistry {
     std::move_only_function<void()> proceed;
   };
 
+  std::vector<std::shared_ptr<Session>> with(const std::string& target_name) const;
   void add_connection(const LoginIdentity& identity, std::move_only_function<void(Opened)> done);
   std::shared_ptr<Session> find_same(const LoginIdentity& identity) const;
   std::uint16_t next_tsih();

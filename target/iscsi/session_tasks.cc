@@ -172,7 +172,7 @@ void Session::answer_task_management(Link& link, const TaskManagementRequestBhs&
   // A cold reset ends all sessions with the target (RFC 7143, 11.5.1); but others use what is not there for this
   // initiator, and for it they go on.
   const std::string why = "target cold reset";
-  if (server_->may_use_all(nexus_)) return registry_.end_sessions(*identity_.target, why);
+  if (server_->may_use_all(nexus_)) return registry_.end_sessions(identity_.target->name, why);
   drop(true, why);
 }
 

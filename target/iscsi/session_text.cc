@@ -43,7 +43,8 @@ bool Session::answer_text(Link& link, std::string_view text) {
   std::string answers;
   auto wanted = std::ranges::find(*pairs, "SendTargets", &TextPair::key);
   if (wanted != pairs->end()) {
-    auto targets = send_targets(directory_, {identity_.initiator_name, identity_.target, link.local}, wanted->value);
+    auto targets =
+        send_targets(directory_, {identity_.initiator_name, identity_.target.get(), link.local}, wanted->value);
     if (targets) {
       answers += *targets;
     } else {

@@ -45,7 +45,7 @@ struct World {
     closed.name = "iqn.2025-01.example:chap";
     closed.authentication = {iscsi::ChapCredentials{"host", "initiator-secret"},
                              iscsi::ChapCredentials{"array", "secret-of-array"}};
-    directory.targets = {open, closed};
+    directory.targets = {std::make_shared<iscsi::TargetNode>(open), std::make_shared<iscsi::TargetNode>(closed)};
     directory.discovery = closed.authentication;
   }
 };

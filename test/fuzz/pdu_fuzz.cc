@@ -48,7 +48,7 @@ class Host final : public iscsi::ConnectionObserver {
     iscsi::TargetNode node;
     node.name = "iqn.2025-01.example:target";
     node.device_server = &device.server;
-    directory_.targets.push_back(node);
+    directory_.targets.push_back(std::make_shared<iscsi::TargetNode>(node));
     directory_.limits.max_session_data_out = 64 << 10;
     directory_.limits.command_window = 8;
     directory_.limits.immediate_commands = 2;

@@ -23,7 +23,7 @@ struct Host {
     peer.task_tag = 0;
   }
   static Array& with(Array& array, const iscsi::TargetNode* another) {
-    if (another) array.directory.targets.push_back(*another);
+    if (another) array.directory.targets.push_back(std::make_shared<iscsi::TargetNode>(*another));
     return array;
   }
   static DeviceOptions slow() {

@@ -98,7 +98,7 @@ Array::Array(DeviceOptions options) : device(options), directory(), sessions(dir
   node.name = kTarget;
   node.device_server = &device.server;
   node.portals = {{"192.0.2.1", 3260}};
-  directory.targets.push_back(std::move(node));
+  directory.targets.push_back(std::make_shared<iscsi::TargetNode>(std::move(node)));
 }
 
 Peer::Peer(Array& array, std::uint16_t portal_group_tag) : array_(array) {

@@ -60,7 +60,7 @@ class Array {
   iscsi::Directory directory;
   iscsi::SessionRegistry sessions;
 
-  iscsi::TargetNode& target() { return directory.targets.front(); }
+  iscsi::TargetNode& target() { return *directory.targets.front(); }
 };
 
 class Peer final : public iscsi::ConnectionObserver {

@@ -30,12 +30,12 @@ struct Listed {
       text += "TargetName=" + node.name + '\0';
       for (const iscsi::PortalAddress& portal : portals)
         text += fmt::format("TargetAddress={}:{},{}", portal.address, portal.port, i + 2) + '\0';
-      array.directory.targets.push_back(std::move(node));
+      array.directory.targets.push_back(std::make_shared<iscsi::TargetNode>(std::move(node)));
     }
     iscsi::TargetNode hidden;
     hidden.name = "iqn.2025-01.example:hidden";
     hidden.allowed_initiators = {"iqn.2025-01.example:somebody-else"};
-    array.directory.targets.push_back(std::move(hidden));
+    array.directory.targets.push_back(std::make_shared<iscsi::TargetNode>(std::move(hidden)));
   }
 
   void discover(Peer& peer, std::size_t limit) {

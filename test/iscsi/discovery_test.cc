@@ -19,7 +19,7 @@ void add_target(Array& array, const std::string& name, std::vector<iscsi::Portal
   node.portals = std::move(portals);
   node.allowed_initiators = std::move(allowed);
   node.portal_group_tags = std::move(groups);
-  array.directory.targets.push_back(std::move(node));
+  array.directory.targets.push_back(std::make_shared<iscsi::TargetNode>(std::move(node)));
 }
 
 std::string ask(Peer& peer, const std::string& text) {

@@ -258,7 +258,7 @@ TEST_SUITE("iscsi golden logins") {
       iscsi::TargetNode node;
       node.name = fmt::format("iqn.2025-01.example:target-{:04}", i);
       node.portals = {{"127.0.0.1", 43053}};
-      array.directory.targets.push_back(std::move(node));
+      array.directory.targets.push_back(std::make_shared<iscsi::TargetNode>(std::move(node)));
     }
     play(array, "open_iscsi_long_discovery");
   }

@@ -110,7 +110,7 @@ TEST_SUITE("iscsi multiple connections") {
     iscsi::TargetNode other;
     other.name = "iqn.2025-01.example:other";
     other.device_server = &array.device.server;
-    array.directory.targets.push_back(other);
+    array.directory.targets.push_back(std::make_shared<iscsi::TargetNode>(other));
     SeveralPeers peers(array, 4);
     auto refused = [&](auto change, const ByteVector& text = login_text()) {
       Peer peer(array);

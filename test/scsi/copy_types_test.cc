@@ -3,6 +3,7 @@
 // What each type of token promises when its source is written, unmapped, shrunk and removed.
 #include <doctest/doctest.h>
 
+#include "scsi/capacity_change.h"
 #include "scsi/copy_manager.h"
 #include "scsi/source_watch.h"
 #include "scsi/task_set.h"
@@ -118,8 +119,8 @@ TEST_CASE("a logical unit that shrinks cancels what addresses the lost blocks by
   tokens::RodToken lost = device.token_of({{0, 1}, {100, 8}});
   tokens::RodToken vulnerable = typed(device, RodType::point_in_time_change_vulnerable, {{100, 8}});
   tokens::RodToken captured = typed(device, RodType::point_in_time_default, {{100, 8}});
-  device.store(kSource).resize(104 * 512);
-  device.copies.logical_unit_shrunk(device.lu(kSource));
+  scsi::change_capacity(device.lu(kSource), device.copies, 104 * 512);
+  CHECK(device.store(kSource).size_bytes() == 104 * 512);
   CHECK(device.write_using(1, kept, {{0, 8}}).good());
   CHECK(cancelled(device.write_using(2, lost, {{0, 1}})));
   CHECK(cancelled(device.write_using(3, vulnerable, {{0, 8}})));

@@ -54,6 +54,11 @@ class RamStore final : public handlers::BackingStore {
   std::vector<std::uint8_t>& bytes() { return bytes_; }
 
   std::uint64_t size_bytes() const override { return bytes_.size(); }
+  handlers::IoResult<void> resize(std::uint64_t size) override {
+    bytes_.resize(size);
+    mapped_.resize(size);
+    return {};
+  }
   bool may_block() const override { return blocking; }
   bool read_only() const override { return write_protected; }
 

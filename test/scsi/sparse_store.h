@@ -51,9 +51,11 @@ class SparseStore final : public handlers::BackingStore {
   unsigned captures = 0;
   Sectors sectors{};
 
-  void resize(std::uint64_t size) { size_ = size; }
-
   std::uint64_t size_bytes() const override { return size_; }
+  handlers::IoResult<void> resize(std::uint64_t size) override {
+    size_ = size;
+    return {};
+  }
   bool may_block() const override { return blocking; }
   bool read_only() const override { return write_protected; }
 

@@ -82,7 +82,7 @@ TEST_CASE("targets, logical units and limits are as configured") {
   REQUIRE(directory.targets.size() == 2);
   CHECK(directory.limits.command_window == 7);
   CHECK(directory.discovery.initiator->name == "d");
-  const iscsi::TargetNode& node = directory.targets[0];
+  const iscsi::TargetNode& node = *directory.targets[0];
   CHECK(node.name == "iqn.2026-11.org.example:one");
   CHECK(node.alias == "first");
   CHECK(node.redirection->to.port == 3262);
@@ -97,7 +97,7 @@ TEST_CASE("targets, logical units and limits are as configured") {
   CHECK(unit->config().blocks_per_physical_exponent == 1);
   CHECK(unit->identity().serial == "S-1");
   CHECK(unit->identity().naa[15] == 0xFF);
-  CHECK(directory.targets[1].device_server->find(scsi::Lun{0})->config().name == "target2-lun0");
+  CHECK(directory.targets[1]->device_server->find(scsi::Lun{0})->config().name == "target2-lun0");
   CHECK(world.first().luns().size() == 2);
   CHECK(world.first().id_is_stable());
   CHECK(world.arrays.flush().empty());
@@ -105,7 +105,7 @@ TEST_CASE("targets, logical units and limits are as configured") {
 
 TEST_CASE("a target without a name has the array's id in its name") {
   World world("id = \"lab\"\n[[target]]\n[[target.lun]]\nstore = \"memory:1G\"\n");
-  CHECK(world.arrays.directory().targets.at(0).name == "iqn.2026-11.org.odx:lab");
+  CHECK(world.arrays.directory().targets.at(0)->name == "iqn.2026-11.org.odx:lab");
 }
 
 TEST_CASE("a store that cannot be opened is said with its place") {

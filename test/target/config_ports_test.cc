@@ -6,6 +6,8 @@
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <iterator>
 #include <string>
 #include <string_view>
 
@@ -69,6 +71,13 @@ struct World {
   const scsi::TargetPortGroup& group(std::size_t index, std::uint16_t number) {
     return *lun(index).target_port_groups().find(number);
   }
+  std::vector<std::string> change_access(const Config& wanted) {
+    std::vector<std::string> lines;
+    for (const target::LunConfig& each : wanted.targets.front().luns)
+      std::ranges::move(arrays.change_access(arrays.directory().targets.front()->name, each.number, each.access),
+                        std::back_inserter(lines));
+    return lines;
+  }
 };
 
 constexpr std::string_view kBoth = "alua = \"both\"\n";
@@ -95,10 +104,10 @@ TEST_CASE("portals have a group, 1 if not said, and the groups are known in asce
 
 TEST_CASE("a target is offered in all groups, or in those it names, and the device server has a port for each") {
   World all(parsed("")), second(parsed("portal_groups = [2]\n"));
-  CHECK(all.arrays.directory().targets[0].portal_group_tags == std::vector<std::uint16_t>{1, 2});
-  CHECK(all.arrays.directory().targets[0].device_server->target_ports() == std::vector<std::uint16_t>{1, 2});
-  CHECK(second.arrays.directory().targets[0].portal_group_tags == std::vector<std::uint16_t>{2});
-  CHECK(second.arrays.directory().targets[0].device_server->target_ports() == std::vector<std::uint16_t>{2});
+  CHECK(all.arrays.directory().targets[0]->portal_group_tags == std::vector<std::uint16_t>{1, 2});
+  CHECK(all.arrays.directory().targets[0]->device_server->target_ports() == std::vector<std::uint16_t>{1, 2});
+  CHECK(second.arrays.directory().targets[0]->portal_group_tags == std::vector<std::uint16_t>{2});
+  CHECK(second.arrays.directory().targets[0]->device_server->target_ports() == std::vector<std::uint16_t>{2});
   CHECK_FALSE(all.lun(0).target_port_groups().reported());
   Config config = parsed("");
   auto told = target::advertised_portals(config.portals, {{"127.0.0.1", 1}, {"127.0.0.1", 2}, {"127.0.0.1", 3}});
@@ -167,15 +176,13 @@ TEST_CASE("what is wrong about groups and states is refused with its place") {
 
 TEST_CASE("the file read again changes the states that it gives another value than before, and every nexus is told") {
   World world(parsed(kBoth, access("target.lun", 2, "state = \"standby\"\n")));
-  auto& server = *world.arrays.directory().targets[0].device_server;
+  auto& server = *world.arrays.directory().targets[0]->device_server;
   scsi::NexusId host = server.attach({"iqn.2025-01.example:host", {}, server.config().target_name, 1});
   for (std::size_t lun : {0, 1}) world.lun(lun).unit_attentions().take(host);
   // The host's own change is not undone by a file that says nothing new of it.
   world.lun(0).target_port_groups().set_state(1, AccessState::unavailable,
                                               scsi::AccessChangedBy::set_target_port_groups);
-  auto again = [&](std::string_view target, std::string_view lun) {
-    return world.arrays.change_access(parsed(target, lun).targets);
-  };
+  auto again = [&](std::string_view target, std::string_view lun) { return world.change_access(parsed(target, lun)); };
   CHECK(again(kBoth, access("target.lun", 2, "state = \"standby\"\n")).empty());
   CHECK(again(kBoth, access("target.lun", 2, "preferred = true\n")) ==
         std::vector<std::string>{"lun0 through portal group 2 is active/optimized, preferred"});
@@ -196,7 +203,7 @@ TEST_CASE("where there are no states, or only initiators change them, the file r
   const std::string standby = access("target", 2, "state = \"standby\"\n");
   for (std::string_view alua : {"alua = \"explicit\"\n", ""}) {
     World world(parsed(alua));
-    auto lines = world.arrays.change_access(parsed(std::string(kBoth) + standby).targets);
+    auto lines = world.change_access(parsed(std::string(kBoth) + standby));
     REQUIRE(lines.size() == 2);
     CHECK(lines[1] == (alua.empty()
                            ? "lun1 through portal group 2: there are no access states; they come with a start "

@@ -348,7 +348,7 @@ class FailOver(MultipathTest):
             self.config.write_text(CONFIG.format(target='alua = "both"\n', lun=access(2, state, "target.lun")))
             self.odxd.process.send_signal(signal.SIGUSR2)
             seen += 1
-            self.odxd.wait_for_log("SIGUSR2: target1-lun0 through portal group 2 is", seen)
+            self.odxd.wait_for_log("target1-lun0 through portal group 2 is", seen)
             self.assertEqual([first.ready(), first.ready()], [STATES_CHANGED, None])
             if sense:
                 self.assertEqual([second.ready(), second.ready()], [STATES_CHANGED, sense])
