@@ -4,7 +4,8 @@
 //
 // When all is taken, a session still has its share, so that those who hold much keep nobody else out: of the limit
 // divided among the sessions there are, up to twice the limit; of the limit divided among the sessions there may be,
-// always. So three times the limit is never exceeded. Thread: the loop's.
+// always. So what is let in stays below three times the limit, not counting the second half of commands larger than
+// half of it. Thread: the loop's.
 #pragma once
 
 #include <algorithm>

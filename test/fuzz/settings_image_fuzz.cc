@@ -1,17 +1,12 @@
 // Fuzzes the file in which saved mode pages and identifying information outlive odxd, as reservation_image_fuzz.cc does
 // its own: an input is tried as it is and with the checksum and length its other bytes want. What parses is written
 // again to the same settings, and can be taken up.
-#include <isa-l/crc.h>
-
-#include <cstdlib>
-
 #include "scsi/unit_settings.h"
+#include "test/fuzz/state_image_checks.h"
 
 namespace {
 
-void require(bool good) {
-  if (!good) std::abort();
-}
+using fuzz::require;
 
 void check(base::Bytes image) {
   auto kept = scsi::parse_settings_image(image);
@@ -32,15 +27,6 @@ void check(base::Bytes image) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  base::Bytes input(data, size);
-  check(input);
-  constexpr std::size_t kLengthAt = 12;
-  if (size < kLengthAt + sizeof(base::be32)) return 0;
-  std::vector<std::uint8_t> sealed(input.begin(), input.end());
-  base::store(base::MutableBytes(sealed).subspan(kLengthAt),
-              base::be32(static_cast<std::uint32_t>(size + sizeof(std::uint32_t))));
-  std::uint32_t checksum = ~crc32_iscsi(sealed.data(), static_cast<int>(sealed.size()), 0xFFFFFFFF);
-  base::ByteWriter(sealed).u32(checksum);
-  check(sealed);
+  fuzz::check_as_is_and_sealed({data, size}, check);
   return 0;
 }

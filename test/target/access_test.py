@@ -6,7 +6,6 @@ Not tested, and why: every command and descriptor (test/scsi/access_test.cc); wr
 Usage: access_test.py ODXD [unittest arguments]. Uses 127.0.0.1 and free ports only.
 """
 import shutil
-import subprocess
 import sys
 import tempfile
 import unittest
@@ -14,7 +13,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parent.parent / "interop")]
 # pylint: disable=wrong-import-position
-from odxd_process import Odxd  # noqa: E402
+from odxd_process import Odxd, tool  # noqa: E402
 from wire import GOOD, Session  # noqa: E402
 
 A = "iqn.2026-11.org.example:a"
@@ -28,13 +27,6 @@ store = "memory:32M"
 allowed_initiators = ["{B}"]
 """
 NOT_SUPPORTED = (0x05, 0x25, 0x00)
-
-
-def tool(*command):
-    """Exit status and everything a program printed."""
-    done = subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          timeout=60, check=False, errors="replace")
-    return done.returncode, done.stdout
 
 
 class Access(unittest.TestCase):

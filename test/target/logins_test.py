@@ -7,7 +7,6 @@ Usage: logins_test.py ODXD [unittest arguments]. Uses 127.0.0.1 and ::1 and free
 """
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import unittest
@@ -15,17 +14,10 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parent.parent / "interop")]
 # pylint: disable=wrong-import-position
-from odxd_process import Odxd  # noqa: E402
+from odxd_process import Odxd, tool  # noqa: E402
 from wire import Closed, Session  # noqa: E402
 
 NAME = "iqn.2026-11.org.example:moved"
-
-
-def tool(*command):
-    """Exit status and everything a program printed."""
-    done = subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          timeout=60, check=False, errors="replace")
-    return done.returncode, done.stdout
 
 
 class LoginsTest(unittest.TestCase):

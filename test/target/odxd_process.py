@@ -22,6 +22,13 @@ def odxd_ends(*arguments):
     return done.returncode, done.stdout, done.stderr
 
 
+def tool(*command, timeout=60, env=None):
+    """Exit status and everything a program printed."""
+    done = subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          timeout=timeout, check=False, errors="replace", env={**os.environ, **(env or {})})
+    return done.returncode, done.stdout
+
+
 class Odxd(LunUrls):
     """What wire.Session takes as a target, too."""
 

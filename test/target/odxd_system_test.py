@@ -11,7 +11,6 @@ import re
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import threading
@@ -21,19 +20,12 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parent.parent / "interop")]
 # pylint: disable=wrong-import-position
-from odxd_process import Odxd, odxd_ends  # noqa: E402
+from odxd_process import Odxd, odxd_ends, tool  # noqa: E402
 from offload import populate_token, read16, token_of, write16, write_using_token  # noqa: E402
 from wire import ASYNC, CHECK_CONDITION, GOOD, Closed, Connection, Session  # noqa: E402
 
 BLOCK = 512
 HOST = "iqn.2026-11.org.example:host"
-
-
-def tool(*command, timeout=60, env=None):
-    """Exit status and everything a program printed."""
-    done = subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          timeout=timeout, check=False, errors="replace", env={**os.environ, **(env or {})})
-    return done.returncode, done.stdout
 
 
 class SystemTest(unittest.TestCase):

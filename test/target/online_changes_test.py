@@ -8,7 +8,6 @@ import random
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -18,7 +17,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parent.parent / "interop")]
 # pylint: disable=wrong-import-position
-from odxd_process import Odxd  # noqa: E402
+from odxd_process import Odxd, tool  # noqa: E402
 from offload import read16, token_of, write16, write_using_token  # noqa: E402
 from wire import ASYNC, GOOD, Closed, Session  # noqa: E402
 
@@ -133,7 +132,7 @@ class WhatHostsSee(OnlineTest):
             self.assertEqual([self.pages(session, lun) for lun in (0, 1)], before)
             for lun in (0, 1):
                 self.assertEqual(self.key(session, lun, write16(16383, 1), data_out=b"x" * BLOCK), "GOOD")
-            status, output = self.tool("iscsi-readcapacity16", odxd.urls[0])
+            status, output = tool("iscsi-readcapacity16", odxd.urls[0])
             self.assertEqual(status, 0, output)
             self.assertIn("Total size:8388608", output)
             self.reload(odxd, text("2M", "8M"))
@@ -176,14 +175,14 @@ class WhatHostsSee(OnlineTest):
                 self.assertEqual((message.opcode, message.bhs[36], message.bhs[42:44]), (ASYNC, 1, b"\0\3"))
             with self.assertRaisesRegex(Closed, "login refused"):
                 self.session(odxd, TWO)
-            self.assertNotIn(TWO, self.tool("iscsi-ls", f"iscsi://{odxd.host}:{odxd.port}")[1])
+            self.assertNotIn(TWO, tool("iscsi-ls", f"iscsi://{odxd.host}:{odxd.port}")[1])
             self.assertEqual(self.key(rude), "GOOD")  # until it is dropped
             polite.close()
             self.assertTrue(rude.closed_within(10))
             odxd.wait_for_log("b is removed")
             self.assertEqual(self.key(session), "GOOD")
             self.assertRegex(self.reload(odxd, one + two), "^2 changes")
-            self.assertIn(TWO, self.tool("iscsi-ls", f"iscsi://{odxd.host}:{odxd.port}")[1])
+            self.assertIn(TWO, tool("iscsi-ls", f"iscsi://{odxd.host}:{odxd.port}")[1])
             self.assertEqual(self.key(self.session(odxd, TWO, "rude")), POWER_ON)
             session.close()
 
@@ -218,11 +217,6 @@ class WhatHostsSee(OnlineTest):
                 self.assertEqual([self.key(session, lun) for lun in (0, 1, 2)], ["GOOD", "GOOD", NOT_SUPPORTED])
                 self.assertEqual(self.blocks(session), 131072)
             session.close()
-
-    def tool(self, *command):
-        done = subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                              timeout=30, check=False)
-        return done.returncode, done.stdout
 
 
 class Load(threading.Thread):
