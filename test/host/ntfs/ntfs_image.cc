@@ -217,7 +217,7 @@ class Builder {
   void fill(const NtfsFile& file, ntfs_attr* data) {
     const auto content = ntfs_content(image_.seed, file);
     const std::size_t valid = std::min<std::size_t>(file.valid_data_length.value_or(content.size()), content.size());
-    if (file.kind == NtfsFile::Kind::compressed) {
+    if ((data->ni->flags & FILE_ATTR_COMPRESSED) != 0) {  // a stream is what its file is, as NTFS has it
       if (!content.empty()) write(data, content, 0, content.size());
       require(NAttrNonResident(data) == 0 || ntfs_attr_pclose(data) == 0, "close compressed");
       return;
@@ -279,6 +279,7 @@ class Builder {
     DiskName stream = to_disk(path.stream);
     OpenAttribute data = open_data(inode, stream);
     require(data != nullptr, "open data again of " + file.path);
+    require(static_cast<std::uint64_t>(data->data_size) == file.size, "give its size to " + file.path);
     made.resident = NAttrNonResident(data.get()) == 0;
     made.valid_data_length = static_cast<std::uint64_t>(data->initialized_size);
     auto content = ntfs_content(image_.seed, file);

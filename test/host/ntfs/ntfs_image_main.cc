@@ -24,7 +24,8 @@ in the order given; their content depends on seed and PATH only.
   vdl=N       valid data length; what follows reads as zeros
   runs=N      allocated in at least N pieces
   kind=KIND   plain (default), compressed (clusters up to 4096 only), sparse (holes in the second and third quarter),
-              encrypted, deduplicated, transacted (these three are marked so, over plain data), directory
+              encrypted, deduplicated, transacted (these three are marked so, over plain data), directory; a stream
+              of a compressed file is compressed, and has then neither runs nor a valid data length of its own
   children=N  a directory's: N empty files 00000, 00001, ...
 
 Prints what it made as JSON: path, sector, cluster, volume_offset and volume_length in the image, seed, and for each
