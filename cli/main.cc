@@ -2,8 +2,10 @@
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
 #include <csignal>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "cli/exit_code.h"
@@ -25,7 +27,8 @@ Examples:
   odx probe iscsi://127.0.0.1/iqn.2026-11.example:disks/0
   odx copy  iscsi://127.0.0.1/iqn.2026-11.example:disks/0 iscsi://127.0.0.1/iqn.2026-11.example:disks/1
   odx cp --explain iscsi://127.0.0.1/iqn.2026-11.example:disks/0#/a iscsi://127.0.0.1/iqn.2026-11.example:disks/1#/
-  odx offload-write iscsi://127.0.0.1/iqn.2026-11.example:disks/1 --token zero --length 1G)";
+  odx offload-write iscsi://127.0.0.1/iqn.2026-11.example:disks/1 --token zero --length 1G
+  odx run memory:10G memory:10G -- ./my-tests    # with the disks' URLs in ISCSI_URL_0 and ISCSI_URL_1)";
 
 /// "odx fsctl offload-read": what was asked for.
 std::string name_of(const CLI::App& app) {
@@ -51,6 +54,13 @@ int run_odx(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--command-timeout", common.command_timeout_s, "seconds to wait for each command (Windows: 60)")
       ->capture_default_str();
+  // What `odx run` runs stands behind "--" and is not ours to read.
+  std::vector<std::string> command;
+  char** const mark = std::find_if(argv, argv + argc, [](const char* word) { return std::string_view(word) == "--"; });
+  if (argc > 1 && std::string_view(argv[1]) == "run" && mark != argv + argc) {
+    command.assign(mark + 1, argv + argc);
+    argc = static_cast<int>(mark - argv);
+  }
   cli::Run run;
   cli::add_probe(app, common, run);
   cli::add_copy(app, common, run);
@@ -60,6 +70,7 @@ int run_odx(int argc, char** argv) {
   cli::add_fsctl(app, common, run);
   cli::add_ls(app, common, run);
   cli::add_extents(app, common, run);
+  cli::add_captive_run(app, command, run);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -67,13 +78,14 @@ int run_odx(int argc, char** argv) {
     if (error.get_name() == "RequiredError" && app.get_subcommands().empty() && !unknown.empty()) {
       fmt::print(stderr,
                  "{} is neither a sub-command nor an option; sub-commands are probe, copy, offload-read, "
-                 "offload-write, cp, fsctl, ls and extents\n",
+                 "offload-write, cp, fsctl, ls, extents and run\n",
                  unknown.front());
       return cli::kUsage;
     }
     return app.exit(error) == 0 ? cli::kOk : cli::kUsage;
   }
   cli::Report report = run();
+  if (report.silent) return report.exit_code;
   report.body["program"] = name_of(app);
   fmt::print("{}", common.json ? cli::render_json(report) : cli::render_text(report));
   return report.exit_code;

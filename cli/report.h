@@ -17,6 +17,7 @@ struct Report {
   boost::json::object body;
   int exit_code = 0;
   bool show_commands = false;  ///< in text: the table of commands too
+  bool silent = false;         ///< nothing is printed: the sub-command's output was another program's
 };
 
 /// {"name": "STATUS_SUCCESS", "value": "0x00000000"}.

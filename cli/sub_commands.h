@@ -26,5 +26,7 @@ void add_cp(CLI::App& app, const CommonOptions& common, Run& run);
 void add_fsctl(CLI::App& app, const CommonOptions& common, Run& run);
 void add_ls(CLI::App& app, const CommonOptions& common, Run& run);
 void add_extents(CLI::App& app, const CommonOptions& common, Run& run);
+/// `command` outlives the run.
+void add_captive_run(CLI::App& app, const std::vector<std::string>& command, Run& run);
 
 }  // namespace cli
