@@ -3,6 +3,7 @@
 
 #include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <utility>
 
 #include "base/bytes.h"
@@ -19,7 +20,7 @@ constexpr std::uint32_t kSettableAttributes =
     0x3127;  // read-only, hidden, system, archive, temporary, offline, no index
 
 bool has_dedup_reparse_point(ntfs_inode* inode) {
-  if ((inode->flags & FILE_ATTR_REPARSE_POINT) == 0) return false;
+  if ((file_flags(inode) & FILE_ATTR_REPARSE_POINT) == 0) return false;
   s64 length = 0;
   void* value = ntfs_attr_readall(inode, AT_REPARSE_POINT, nullptr, 0, &length);
   const base::Bytes bytes(static_cast<const std::uint8_t*>(value),
@@ -40,14 +41,10 @@ BasicInformation basic_information_of(const ntfs_inode* inode) {
   information.last_access_time = static_cast<std::uint64_t>(sle64_to_cpu(inode->last_access_time));
   information.last_write_time = static_cast<std::uint64_t>(sle64_to_cpu(inode->last_data_change_time));
   information.change_time = static_cast<std::uint64_t>(sle64_to_cpu(inode->last_mft_change_time));
-  std::uint32_t attributes = le32_to_cpu(static_cast<le32>(inode->flags)) & kVisibleAttributes;
+  std::uint32_t attributes = le32_to_cpu(file_flags(inode)) & kVisibleAttributes;
   if ((inode->mrec->flags & MFT_RECORD_IS_DIRECTORY) != 0) attributes |= kDirectoryAttribute;
   information.attributes = attributes != 0 ? attributes : kNormalAttribute;
   return information;
-}
-
-void set_flags(ntfs_inode* inode, std::uint32_t flags) {
-  inode->flags = static_cast<FILE_ATTR_FLAGS>(cpu_to_le32(flags));
 }
 
 /// Zero and -1 leave a time as it is (MS-FSCC 2.4.7).
@@ -56,6 +53,14 @@ void set_time(ntfs_time& field, std::uint64_t value) {
 }
 
 }  // namespace
+
+le32 file_flags(const ntfs_inode* inode) {
+  le32 flags = 0;
+  std::memcpy(&flags, &inode->flags, sizeof(flags));
+  return flags;
+}
+
+void set_file_flags(ntfs_inode* inode, le32 flags) { std::memcpy(&inode->flags, &flags, sizeof(flags)); }
 
 NtResult<std::shared_ptr<File>> File::open(std::shared_ptr<Volume> volume, MFT_REF reference) {
   volume->begin();
@@ -161,8 +166,9 @@ NtStatus File::set_basic_information(const BasicInformation& information) {
   set_time(inode->last_data_change_time, information.last_write_time);
   set_time(inode->last_mft_change_time, information.change_time);
   if (information.attributes != 0) {
-    const std::uint32_t old = le32_to_cpu(static_cast<le32>(inode->flags));
-    set_flags(inode.get(), (old & ~kSettableAttributes) | (information.attributes & kSettableAttributes));
+    const std::uint32_t old = le32_to_cpu(file_flags(inode.get()));
+    set_file_flags(inode.get(),
+                   cpu_to_le32((old & ~kSettableAttributes) | (information.attributes & kSettableAttributes)));
   }
   NInoFileNameSetDirty(inode.get());
   NInoSetDirty(inode.get());
@@ -207,7 +213,7 @@ void File::let_go() {
 }
 
 void File::touch() {
-  inode_->flags = static_cast<FILE_ATTR_FLAGS>(inode_->flags | FILE_ATTR_ARCHIVE);
+  set_file_flags(inode_, file_flags(inode_) | FILE_ATTR_ARCHIVE);
   ntfs_inode_update_times(inode_, static_cast<ntfs_time_update_flags>(NTFS_UPDATE_MCTIME));
 }
 

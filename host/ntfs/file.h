@@ -18,6 +18,11 @@ namespace host::ntfs {
 
 class Stream;
 
+/// The attributes in a record, in the disk's byte order. Somebody else's volume may hold bits that FILE_ATTR_FLAGS has
+/// no room for, so that in C++ it cannot be read or set as that type.
+le32 file_flags(const ntfs_inode* inode);
+void set_file_flags(ntfs_inode* inode, le32 flags);
+
 class File : public std::enable_shared_from_this<File> {
  public:
   /// Where it was found, which is where remove() takes it away.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <limits>
 #include <utility>
 
@@ -49,7 +50,7 @@ NtStatus Stream::changeable() const {
 /// The flags of the file speak for its unnamed stream, which has its own only once it has data.
 bool Stream::has_flag(ATTR_FLAGS of_attribute, FILE_ATTR_FLAGS of_file) const {
   if (attribute_ == nullptr) return false;
-  return (attribute_->data_flags & of_attribute) != 0 || (name_.empty() && (file_->inode()->flags & of_file) != 0);
+  return (attribute_->data_flags & of_attribute) != 0 || (name_.empty() && (file_flags(file_->inode()) & of_file) != 0);
 }
 
 StreamKind Stream::kind() const {
@@ -290,7 +291,7 @@ NtStatus Stream::put_valid_data_length(std::int64_t length) {
                                                                 le16_to_cpu(context->attr->value_offset));
     information->last_data_change_time = base->last_data_change_time;
     information->last_mft_change_time = base->last_mft_change_time;
-    information->file_attributes = base->flags;
+    std::memcpy(&information->file_attributes, &base->flags, sizeof(base->flags));  // see file_flags()
   }
   ntfs_attr_put_search_ctx(context);
   bool written = true;
@@ -310,8 +311,8 @@ NtStatus Stream::overwrite() {
   if (ntfs_attr_rm(attribute_) != 0) return change.finish(volume.failure());
   close();
   if (name_.empty()) {
-    constexpr auto kOfData = FILE_ATTR_SPARSE_FILE | FILE_ATTR_COMPRESSED | FILE_ATTR_ENCRYPTED;
-    inode->flags = static_cast<FILE_ATTR_FLAGS>(inode->flags & ~kOfData);
+    constexpr le32 kOfData = FILE_ATTR_SPARSE_FILE | FILE_ATTR_COMPRESSED | FILE_ATTR_ENCRYPTED;
+    set_file_flags(inode, file_flags(inode) & ~kOfData);
     static DiskName encryption = to_disk("$EFS");
     ntfs_attr_remove(inode, AT_LOGGED_UTILITY_STREAM, encryption.data(), static_cast<u32>(encryption.size()));
     inode->data_size = inode->allocated_size = 0;

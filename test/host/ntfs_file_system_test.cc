@@ -477,6 +477,39 @@ TEST_SUITE("host/ntfs: writing") {
     CHECK(volume.open("d/f")->basic_information().last_write_time > 5);
     volume.check();
   }
+
+  TEST_CASE("attributes that nobody has a name for are kept, and mean nothing") {
+    NtfsVolume volume({.files = {{.path = "f", .size = 5000}}});
+    volume.mount();
+    // FileAttributes of the $STANDARD_INFORMATION, which is the first attribute of the record.
+    const auto flags = [&, number = volume.open("f")->file_number()] {
+      constexpr std::size_t kMft = 4 * 4096;  // where mkntfs puts it
+      constexpr std::size_t kRecord = 1024;
+      const base::MutableBytes record =
+          base::MutableBytes(volume.disk->bytes)
+              .subspan(volume.made.volume_offset + kMft + (number & 0xFFFFFFFFFFFF) * kRecord, kRecord);
+      const std::size_t attribute = base::load<base::le16>(base::Bytes(record).subspan(0x14));
+      REQUIRE(base::load<base::le32>(base::Bytes(record).subspan(attribute)) == 0x10);
+      return record.subspan(attribute + base::load<base::le16>(base::Bytes(record).subspan(attribute + 0x14)) + 0x20,
+                            4);
+    };
+    volume.file_system.reset();
+    base::store(flags(), base::le32(0xF8F00020));
+    volume.mount();
+    auto stream = volume.open("f");
+    CHECK(stream->kind() == host::StreamKind{});
+    CHECK(stream->basic_information().attributes == 0x20);
+    CHECK(stream->write(0, Octets(1)) == NtStatus::success);
+    CHECK(stream->set_basic_information({.attributes = 0x2}) == NtStatus::success);
+    CHECK(stream->set_end_of_file(100000) == NtStatus::success);
+    CHECK(stream->set_valid_data_length(100000) == NtStatus::success);
+    CHECK(stream->basic_information().attributes == 0x22);
+    stream.reset();
+    volume.file_system.reset();
+    CHECK(base::load<base::le32>(flags()) == 0xF8F00022);
+    volume.mount();
+    CHECK(volume.open("f", "", Disposition::overwrite_or_create)->basic_information().attributes == 0x22);
+  }
 }
 
 TEST_SUITE("host/ntfs: the volume") {
