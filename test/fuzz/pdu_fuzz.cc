@@ -31,6 +31,7 @@ enum Control : std::uint8_t {
   kWrongDigest = 16,
   kKnownOpcode = 32,
   kSecondConnection = 64,
+  kAcknowledges = 128,  ///< ExpStatSN is that of what was read, which lowers fences
 };
 
 enum Option : std::uint8_t {
@@ -73,6 +74,7 @@ class Host final : public iscsi::ConnectionObserver {
     if (has_cmd_sn && (control & kRightCmdSn)) request.cmd_sn = cmd_sn_;
     if (!has_cmd_sn && (control & kRightTransferTag)) request.target_transfer_tag = transfer_tag_;
     End& end = (control & kSecondConnection) && ends_[1].connection ? ends_[1] : ends_[0];
+    if (control & kAcknowledges) request.exp_stat_sn = end.stat_sn;
     feed(end, encode(end, iscsi::header_as<iscsi::Bhs>(request), data, control));
     drain();
   }
@@ -179,6 +181,8 @@ class Host final : public iscsi::ConnectionObserver {
       transfer_tag_ = iscsi::header_as<iscsi::R2tBhs>(bhs).target_transfer_tag;
       return;
     }
+    // A ping of the target's own does not use it up (RFC 7143, 11.19).
+    if (bhs.code() == iscsi::Opcode::nop_in && bhs.initiator_task_tag == iscsi::kReservedTag) return;
     end.stat_sn_known = true;
     end.stat_sn = status.stat_sn + 1;
     if (!end.logged_in) tsih_ = iscsi::header_as<iscsi::LoginResponseBhs>(bhs).tsih;
