@@ -7,6 +7,7 @@
 #include "scsi/copy_fabric.h"
 #include "scsi/copy_layouts.h"
 #include "scsi/copy_manager.h"
+#include "scsi/device_profile.h"
 #include "scsi/device_server.h"
 #include "scsi/logical_unit.h"
 #include "tokens/token_manager.h"
@@ -136,7 +137,8 @@ void record_outcome(Journal& journal, const DeviceServer& server, const Task& ta
   } else if (task.status == Status::task_aborted) {
     event.reason = "aborted by task management";
   } else if (asks_for_copy_page(task)) {
-    event.reason = "VPD page 8Fh: the host learns that copies can be offloaded";
+    event.reason = server.copy_manager().profile().odx ? "VPD page 8Fh offers ODX"
+                                                       : "VPD page 8Fh offers EXTENDED COPY only, no ODX";
   }
   journal.record(std::move(event));
 }

@@ -186,10 +186,10 @@ std::string nothing_refused(const scsi::Journal& journal, const ExplainQuestion&
                       ago(*populate, now));
   if (page)
     return text + fmt::format(
-                      "The host read VPD page 8Fh {}, so it knows that copies can be offloaded, and sent no POPULATE "
-                      "TOKEN: the reason is on the host (a file that is compressed, encrypted, sparse or too small, a "
-                      "filter driver that does not allow it, offloading switched off).\n",
-                      ago(*page, now));
+                      "The host read VPD page 8Fh {}: {}. It sent no POPULATE TOKEN: where the page offers ODX the "
+                      "reason is on the host (a file that is compressed, encrypted, sparse or too small, a filter "
+                      "driver that does not allow it, offloading switched off).\n",
+                      ago(*page, now), page->reason);
   if (login)
     return text + fmt::format(
                       "The initiator logged in {}, and did not ask for VPD page 8Fh, where it would learn that copies "

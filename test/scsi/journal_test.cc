@@ -226,6 +226,7 @@ TEST_CASE("every refusal is in the journal, with the rule; what succeeds is not,
   REQUIRE(d.run({0x12, 1, 0x8F, 1, 0, 0}, {}, CopyDevice::kSource).good());
   CHECK(d.last().kind == Kind::command);
   CHECK(d.last().page == 0x8F);
+  CHECK(d.last().reason == "VPD page 8Fh offers ODX");
 
   auto& read = d.run({0x28, 0, 0xFF, 0xFF, 0xFF, 0xF0, 0, 0, 16, 0}, {}, CopyDevice::kSource);
   CHECK(d.last().kind == Kind::refusal);
