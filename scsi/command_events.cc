@@ -116,7 +116,8 @@ Event event_of(EventKind kind, const DeviceServer& server, const Task& task) {
               .array = server.copy_manager().array_name(),
               .target = server.config().target_name,
               .lun = task.lun};
-  if (const LogicalUnit* lu = server.find(task.nexus, task.lun)) event.logical_unit = lu->config().name;
+  const LogicalUnit* lu = task.logical_unit ? task.logical_unit : server.find(task.nexus, task.lun);
+  if (lu) event.logical_unit = lu->config().name;
   auto nexus = server.nexuses().find(task.nexus);
   if (nexus != server.nexuses().end()) event.initiator = nexus->second.initiator_name;
   add_command(event, task);

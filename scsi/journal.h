@@ -107,7 +107,8 @@ class Journal {
   void clear() { events_.clear(); }
 
   using Subscriber = std::function<void(const Event&)>;
-  /// Calls `subscriber` for each event from now on, in their order, until what is returned is gone. It may subscribe
+  /// Calls `subscriber` for each event from now on, in their order, until what is returned is gone. It is called from
+  /// inside commands, so it changes nothing in the arrays: what it wants done it posts for later. It may subscribe
   /// others and record, whose events it sees after this one.
   [[nodiscard]] std::shared_ptr<void> subscribe(Subscriber subscriber);
 

@@ -137,10 +137,11 @@ Body write(CopyJob& job, WriteUsingTokenRequest request, JudgedToken judged, Ext
 
 std::expected<handlers::SnapshotRef, Sense> remote_refused(const CopyJob& job, const RemoteRods::Refusal& refusal,
                                                            std::size_t byte) {
-  if (refusal.token) return std::unexpected(token_sense(*refusal.token, byte));
-  if (!refusal.creator_known) return std::unexpected(token_sense(tokens::TokenError::remote_not_supported, byte));
+  if (refusal.token) return std::unexpected(token_sense(*refusal.token, byte, refusal.reason));
+  if (!refusal.creator_known)
+    return std::unexpected(token_sense(tokens::TokenError::remote_not_supported, byte, refusal.reason));
   if (job.manager().profile().unreachable_refusal == UnreachableRefusal::remote_token_usage_not_supported)
-    return std::unexpected(token_sense(tokens::TokenError::remote_not_supported, byte));
+    return std::unexpected(token_sense(tokens::TokenError::remote_not_supported, byte, refusal.reason));
   return std::unexpected(
       plain(SenseKey::copy_aborted, AdditionalSense::copy_target_device_not_reachable, refusal.reason));
 }
