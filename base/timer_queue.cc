@@ -21,14 +21,17 @@ std::optional<TimePoint> TimerQueue::next() const {
   return timers_.begin()->first.first;
 }
 
+bool TimerQueue::run_one(TimePoint now) {
+  if (timers_.empty() || timers_.begin()->first.first > now) return false;
+  auto node = timers_.extract(timers_.begin());
+  by_id_.erase(node.key().second);
+  node.mapped()();
+  return true;
+}
+
 std::size_t TimerQueue::run_due(TimePoint now) {
   std::size_t fired = 0;
-  while (!timers_.empty() && timers_.begin()->first.first <= now) {
-    auto node = timers_.extract(timers_.begin());
-    by_id_.erase(node.key().second);
-    node.mapped()();
-    ++fired;
-  }
+  while (run_one(now)) ++fired;
   return fired;
 }
 

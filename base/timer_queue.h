@@ -31,6 +31,8 @@ class TimerQueue {
   /// Fires everything due at `now`, in order of time, including what the callbacks add that is due.
   /// Returns how many fired.
   std::size_t run_due(TimePoint now);
+  /// Fires the earliest timer if it is due at `now`. Returns whether it was.
+  bool run_one(TimePoint now);
 
   std::size_t size() const { return by_id_.size(); }
 

@@ -1,8 +1,11 @@
 #include "scsi/copy_fabric.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "scsi/copy_manager.h"
+#include "scsi/journal.h"
 #include "scsi/logical_unit.h"
 
 namespace scsi {
@@ -17,6 +20,19 @@ const Reachability::Cut* Reachability::find(const std::vector<std::string>& sour
            (names(source, each.b) && names(destination, each.a));
   });
   return cut == cuts_.end() ? nullptr : &*cut;
+}
+
+void CopyFabric::set_cuts(std::vector<Reachability::Cut> cuts) {
+  std::vector<Reachability::Cut> before = reachability_.cuts();
+  reachability_.set(std::move(cuts));
+  if (!journal_) return;
+  auto tell = [&](const auto& these, const auto& others, std::string_view what) {
+    for (const Reachability::Cut& cut : these)
+      if (std::ranges::find(others, cut) == others.end())
+        journal_->record({.kind = EventKind::reachability, .reason = fmt::format("{} and {} {}", cut.a, cut.b, what)});
+  };
+  tell(before, reachability_.cuts(), "can reach each other again");
+  tell(reachability_.cuts(), before, "cannot reach each other");
 }
 
 void CopyFabric::remove(CopyManager& manager) {

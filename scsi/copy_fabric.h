@@ -21,6 +21,7 @@
 namespace scsi {
 
 class CopyManager;
+class Journal;
 class LogicalUnit;
 
 /// Which pairs can move data between them. All, unless told otherwise; may change at any time, and what runs goes on.
@@ -31,6 +32,7 @@ class Reachability {
     std::string a;
     std::string b;
     std::optional<UnreachableRefusal> refusal{};  ///< absent: the destination's profile says
+    bool operator==(const Cut&) const = default;
   };
 
   /// Cuts the pair, both ways.
@@ -72,6 +74,13 @@ class CopyFabric {
   void set_remote_rods(RemoteRods* remote) { remote_ = remote; }
   RemoteRods* remote_rods() const { return remote_; }
 
+  /// These cuts, and no others, from now on; the journal has what changed.
+  void set_cuts(std::vector<Reachability::Cut> cuts);
+
+  /// Null: nothing is recorded. Outlives the fabric's use.
+  void set_journal(Journal* journal) { journal_ = journal; }
+  Journal* journal() const { return journal_; }
+
   void add(CopyManager& manager) { managers_.push_back(&manager); }
   void remove(CopyManager& manager);
   const std::vector<CopyManager*>& managers() const { return managers_; }
@@ -93,6 +102,7 @@ class CopyFabric {
  private:
   Reachability reachability_;
   RemoteRods* remote_ = nullptr;
+  Journal* journal_ = nullptr;
   std::vector<CopyManager*> managers_;
   std::map<std::string, Place> units_;
 };

@@ -5,12 +5,14 @@
 #include <new>
 #include <utility>
 
+#include "scsi/command_events.h"
 #include "scsi/copy_identity.h"
 #include "scsi/copy_manager.h"
 #include "scsi/device_server.h"
 #include "scsi/logical_unit.h"
 #include "scsi/reservation_commands.h"
 #include "scsi/task_set.h"
+#include "scsi/token_words.h"
 #include "scsi/work_queue.h"
 
 namespace scsi {
@@ -41,6 +43,8 @@ CopyJob::CopyJob(const CommandContext& context, tokens::CopyOperationGuard guard
       server_(context.server),
       lu_(*context.lu),
       nexus_(context.task.nexus),
+      lun_(context.task.lun),
+      initiator_(context.server.initiator(context.task.nexus)),
       guard_(std::move(guard)),
       task_(&context.task),
       uses_{context.lu} {}
@@ -79,7 +83,35 @@ CopyJob::Outcome CopyJob::start(CommandContext& context, Body body, bool immedia
     server_.finish(*std::exchange(task_, nullptr), {});
   }
   driver_.resume();
+  if (driver_ && manager_.journal()) record(EventKind::copy_started, nullptr);
   return {};
+}
+
+void CopyJob::is_about(const CopySubject& subject) {
+  subject_ = subject;
+  if (task_) task_->copy = subject;
+}
+
+void CopyJob::record(EventKind kind, const End* end) const {
+  Event event{.kind = kind,
+              .array = manager_.array_name(),
+              .target = server_.config().target_name,
+              .lun = lun_,
+              .logical_unit = lu_.config().name,
+              .initiator = initiator_ ? initiator_->text() : "",
+              .command = std::string(name_of(guard_.operation().command())),
+              .list_identifier = key().list_identifier};
+  add_subject(event, subject_);
+  if (end) {
+    event.copy_status = end->outcome.status;
+    event.transfer_count = end->outcome.transfer_count;
+    event.transfer_count_units = guard_.operation().units();
+    if (!end->answer) event.reason = end->answer.error().rule;
+    if (event.reason.empty()) event.reason = end->answer ? "completed" : describe(end->answer.error());
+  } else {
+    event.reason = "it takes its time";
+  }
+  manager_.journal()->record(std::move(event));
 }
 
 base::Detached CopyJob::drive(std::shared_ptr<CopyJob> job, Body body) {
@@ -105,6 +137,7 @@ void CopyJob::end(End end) {
                                            {},
                                            {},
                                            "stopped by COPY OPERATION ABORT or a reset"})};
+  if (manager_.journal()) record(EventKind::copy_ended, &end);
   guard_.finish(std::move(end.outcome));
   if (Task* task = std::exchange(task_, nullptr)) {
     if (end.good_sense) task->sense = std::move(*end.good_sense);

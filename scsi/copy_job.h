@@ -25,11 +25,13 @@
 #include "scsi/sense.h"
 #include "scsi/task.h"
 #include "tokens/copy_operation.h"
+#include "tokens/token_events.h"
 
 namespace scsi {
 
 class CopyManager;
 class Rendezvous;
+enum class EventKind : std::uint8_t;
 
 class CopyJob final : public Abortable, public std::enable_shared_from_this<CopyJob> {
  public:
@@ -64,6 +66,12 @@ class CopyJob final : public Abortable, public std::enable_shared_from_this<Copy
   /// Runs `body`, whose frame may refer to this job. `immediate`: the command is answered GOOD first. To be the last
   /// act of a command body: the task may be gone when it returns.
   Outcome start(CommandContext& context, Body body, bool immediate);
+
+  /// What the operation is about, once that is known; for the journal.
+  void is_about(const CopySubject& subject);
+  const CopySubject& subject() const { return subject_; }
+  /// Who names the tokens it names.
+  tokens::TokenUser user() const { return {guard_.operation().command(), initiator_}; }
 
   CopyManager& manager() const { return manager_; }
   DeviceServer& server() const { return server_; }
@@ -112,6 +120,7 @@ class CopyJob final : public Abortable, public std::enable_shared_from_this<Copy
 
   static base::Detached drive(std::shared_ptr<CopyJob> job, Body body);
   void end(End end);
+  void record(EventKind kind, const End* end) const;
   void go_on();
   /// The copy manager is going: what waits is dropped, and nothing is answered.
   void abandon();
@@ -120,6 +129,9 @@ class CopyJob final : public Abortable, public std::enable_shared_from_this<Copy
   DeviceServer& server_;
   LogicalUnit& lu_;
   const NexusId nexus_;
+  const Lun lun_;
+  const base::Ref<const tokens::InitiatorName> initiator_;
+  CopySubject subject_{};
   tokens::CopyOperationGuard guard_;
   Task* task_;  ///< null once it is answered
   std::set<const LogicalUnit*> uses_;

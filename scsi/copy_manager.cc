@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
 
 #include "scsi/command_table.h"
@@ -13,6 +14,7 @@
 #include "scsi/source_watch.h"
 #include "scsi/task_set.h"
 #include "scsi/third_party_copy_page.h"
+#include "scsi/token_keeper.h"
 #include "scsi/work_queue.h"
 #include "tokens/copy_operation.h"
 #include "tokens/token_manager.h"
@@ -25,7 +27,7 @@ namespace {
 constexpr std::uint8_t kTokensOfThisTargetOnly = 0x0;
 constexpr std::uint8_t kTokensOfOtherTargets = 0x4;
 
-/// Tombstones a token's worth of memory is spared for: a few bytes each.
+/// Tombstones a token's worth of memory is spared for: some 100 bytes each.
 constexpr std::size_t kTombstonesPerToken = 4;
 
 tokens::TokenLimits token_limits(const DeviceProfile& profile) {
@@ -68,6 +70,7 @@ struct CopyManager::Impl {
   tokens::TokenManager tokens;
   tokens::CopyOperations operations;
   std::set<std::string> targets;
+  std::optional<TokenKeeper> keeper{};
   std::map<LogicalUnit*, SourceWatch> watches;
   std::map<CopyJob*, std::shared_ptr<CopyJob>> jobs;
 };
@@ -75,11 +78,13 @@ struct CopyManager::Impl {
 CopyManager::CopyManager(DeviceProfile profile, const base::Clock& clock, base::Entropy& entropy,
                          base::TimerQueue* timers, CopyFabric* fabric, std::string array_name)
     : impl_(std::make_unique<Impl>(std::move(profile), clock, entropy, timers, fabric, std::move(array_name))) {
+  impl_->keeper.emplace(*this);
   impl_->fabric.add(*this);
 }
 
 CopyManager::~CopyManager() {
   abandon_jobs();
+  impl_->keeper.reset();
   impl_->fabric.remove(*this);
 }
 
@@ -96,8 +101,10 @@ const DeviceProfile& CopyManager::profile() const { return impl_->profile; }
 const base::Clock& CopyManager::clock() const { return impl_->clock; }
 base::TimerQueue& CopyManager::timers() { return impl_->timers; }
 tokens::TokenManager& CopyManager::tokens() { return impl_->tokens; }
+const tokens::TokenManager& CopyManager::tokens() const { return impl_->tokens; }
 tokens::CopyOperations& CopyManager::operations() { return impl_->operations; }
 CopyFabric& CopyManager::fabric() { return impl_->fabric; }
+Journal* CopyManager::journal() const { return impl_->fabric.journal(); }
 Reachability& CopyManager::reachability() { return impl_->fabric.reachability(); }
 
 void CopyManager::exported(LogicalUnit& lu, const std::string& target_name) {
@@ -152,17 +159,19 @@ void CopyManager::logical_unit_shrunk(const LogicalUnit& lu) {
   auto nobody = std::make_shared<Rendezvous>([] {});
   for (CopyManager* manager : impl_->fabric.managers()) manager->stop_using(lu, NexusId::none, nobody);
   std::uint64_t size = lu.size_bytes();
-  impl_->tokens.cancel_if([&](const tokens::Rod& rod) {
+  auto lost = [&](const tokens::Rod& rod) {
     bool vulnerable = !rod.data() || ends_by_change(impl_->profile, rod.type());
     return vulnerable && rod.source().logical_unit == lu.identity().naa &&
            std::ranges::any_of(rod.source().ranges, [&](const auto& range) { return range.end() > size; });
-  });
+  };
+  impl_->tokens.cancel_if(lost, tokens::TokenEnd::source_shrank);
 }
 
 void CopyManager::medium_lost(const LogicalUnit& lu) {
   auto nobody = std::make_shared<Rendezvous>([] {});
   for (CopyManager* manager : impl_->fabric.managers()) manager->stop_using(lu, NexusId::none, nobody);
-  impl_->tokens.cancel_if([&](const tokens::Rod& rod) { return rod.source().logical_unit == lu.identity().naa; });
+  impl_->tokens.cancel_if([&](const tokens::Rod& rod) { return rod.source().logical_unit == lu.identity().naa; },
+                          tokens::TokenEnd::source_lost);
 }
 
 void CopyManager::logical_unit_removed(LogicalUnit& lu, const std::shared_ptr<Rendezvous>& waiter) {
@@ -173,7 +182,8 @@ void CopyManager::logical_unit_removed(LogicalUnit& lu, const std::shared_ptr<Re
   // The same file behind two targets is one logical unit to hosts, and the other stays.
   auto same = [&](const LogicalUnit& other) { return other.identity().naa == lu.identity().naa; };
   if (impl_->fabric.find_if(*this, same)) return;
-  impl_->tokens.cancel_if([&](const tokens::Rod& rod) { return rod.source().logical_unit == lu.identity().naa; });
+  impl_->tokens.cancel_if([&](const tokens::Rod& rod) { return rod.source().logical_unit == lu.identity().naa; },
+                          tokens::TokenEnd::source_removed);
   impl_->operations.logical_unit_reset(lu.identity().naa);
 }
 
@@ -189,7 +199,7 @@ void CopyManager::watch(LogicalUnit& lu, const std::vector<handlers::ByteRange>&
   SourceWatch& watch = impl_->watches[&lu];
   watch.add(ranges, token, [&](tokens::TokenId id) { return impl_->tokens.state(id) == tokens::TokenState::valid; });
   lu.work().watch([this, &watch](handlers::ByteRange range) {
-    for (tokens::TokenId id : watch.take(range)) impl_->tokens.cancel(id);
+    for (tokens::TokenId id : watch.take(range)) impl_->tokens.cancel(id, tokens::TokenEnd::source_changed);
     return !watch.empty();
   });
 }

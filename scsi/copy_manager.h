@@ -28,6 +28,7 @@ struct CopyOperationKey;
 namespace scsi {
 
 class CopyJob;
+class Journal;
 class LogicalUnit;
 class Rendezvous;
 
@@ -48,8 +49,11 @@ class CopyManager {
   const base::Clock& clock() const;
   base::TimerQueue& timers();
   tokens::TokenManager& tokens();
+  const tokens::TokenManager& tokens() const;
   tokens::CopyOperations& operations();
   CopyFabric& fabric();
+  /// Null: nothing is recorded.
+  Journal* journal() const;
   Reachability& reachability();
 
   /// `lu` is offered through the target `target_name`; DeviceServer::add() says so. From then on tokens made from it

@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "scsi/block_layouts.h"
+#include "scsi/command_events.h"
 #include "scsi/command_table.h"
 #include "scsi/copy_layouts.h"
 #include "scsi/copy_manager.h"
@@ -181,6 +182,7 @@ struct DeviceServer::Impl {
   std::map<Lun, std::shared_ptr<LogicalUnit>> logical_units{};
   std::vector<std::shared_ptr<LogicalUnit>> leaving{};  ///< removed, but still in use
   std::map<NexusId, ITNexus> nexuses{};
+  std::map<NexusId, base::Ref<const tokens::InitiatorName>> initiators{};
 };
 
 DeviceServer::DeviceServer(Config config, const base::Clock& array_clock, base::Executor* executor,
@@ -286,10 +288,16 @@ bool DeviceServer::may_use_all(NexusId nexus) const {
 NexusId DeviceServer::attach(ITNexus nexus) {
   NexusId id = next_nexus_id();
   for (auto& [lun, lu] : impl_->logical_units) introduce(*lu, id, nexus);
+  if (Journal* journal = impl_->copy_manager.journal()) record_nexus(*journal, EventKind::login, *this, nexus);
+  impl_->initiators.emplace(id, base::make_ref<const tokens::InitiatorName>(nexus.initiator_name));
   impl_->nexuses.emplace(id, std::move(nexus));
   return id;
 }
 
+base::Ref<const tokens::InitiatorName> DeviceServer::initiator(NexusId id) const {
+  auto found = impl_->initiators.find(id);
+  return found == impl_->initiators.end() ? base::Ref<const tokens::InitiatorName>() : found->second;
+}
 const ITNexus& DeviceServer::nexus(NexusId id) const { return impl_->nexuses.at(id); }
 const std::map<NexusId, ITNexus>& DeviceServer::nexuses() const { return impl_->nexuses; }
 
@@ -300,6 +308,9 @@ void DeviceServer::detach(NexusId id) {
     lu->medium().allow_removal(id);
   }
   impl_->copy_manager.nexus_lost(id);
+  if (Journal* journal = impl_->copy_manager.journal(); journal && impl_->nexuses.contains(id))
+    record_nexus(*journal, EventKind::logout, *this, nexus(id));
+  impl_->initiators.erase(id);
   impl_->nexuses.erase(id);
 }
 
@@ -380,22 +391,17 @@ void DeviceServer::finish(Task& task, std::expected<void, Sense> outcome) {
   if (task.abort_requested.load(std::memory_order_relaxed)) {
     task.status = Status::task_aborted;
     task.data_in.clear();
+    tell_copy(task);
   } else if (outcome) {
     task.status = Status::good;
     task.data_in.truncate(task.data_in_length);
     if (const Counted counted = task.descriptor->counted; counted != Counted::nothing)
       lu->statistics().of(counted).bytes += task.data_in.size() + task.data_out.size();
-    log_copy(task);
-  } else if (task.status == Status::reservation_conflict) {
-    task.data_in.clear();
-    if (base::log::enabled(base::log::Level::info))
-      log_task(base::log::Level::info, task, "RESERVATION CONFLICT: " + outcome.error().rule);
+    else
+      tell_copy(task);
   } else {
-    task.status = Status::check_condition;
-    task.sense = std::move(outcome.error());
     task.data_in.clear();
-    count_error(task);
-    log_refusal(task);
+    tell_refusal(task, std::move(outcome.error()));
   }
   if (member) lu->tasks().leave(task);
   task.state = Task::State::completed;
@@ -408,17 +414,33 @@ void DeviceServer::wake_dormant(LogicalUnit& lu) {
   lu.tasks().wake([](Task& task) { task.server->run(task); });
 }
 
-void DeviceServer::log_refusal(const Task& task) const {
-  const Sense& sense = task.sense;
-  bool expected = sense.key == SenseKey::unit_attention || sense.key == SenseKey::miscompare;
-  base::log::Level level = expected ? base::log::Level::debug : base::log::Level::info;
-  if (!base::log::enabled(level)) return;
-  log_task(level, task, fmt::format("{}{}{}", describe(sense), sense.rule.empty() ? "" : ": ", sense.rule));
+void DeviceServer::tell_refusal(Task& task, Sense sense) {
+  using enum base::log::Level;
+  std::string outcome;
+  base::log::Level level = info;
+  if (task.status == Status::reservation_conflict) {
+    outcome = "RESERVATION CONFLICT";
+  } else {
+    task.status = Status::check_condition;
+    task.sense = sense;
+    count_error(task);
+    bool expected = sense.key == SenseKey::unit_attention || sense.key == SenseKey::miscompare;
+    level = expected ? debug : info;
+    if (base::log::enabled(level)) outcome = describe(sense);
+  }
+  if (Journal* journal = impl_->copy_manager.journal()) record_outcome(*journal, *this, task, sense.rule);
+  if (base::log::enabled(level)) log_task(level, task, outcome + (sense.rule.empty() ? "" : ": " + sense.rule));
 }
 
-void DeviceServer::log_copy(const Task& task) const {
-  bool copy = task.cdb[0] == kThirdPartyCopyOut || task.cdb[0] == kThirdPartyCopyIn;
-  if (copy && base::log::enabled(base::log::Level::debug)) log_task(base::log::Level::debug, task, "GOOD");
+void DeviceServer::tell_copy(const Task& task) const {
+  if (!is_recorded(task)) return;
+  if (Journal* journal = impl_->copy_manager.journal()) record_outcome(*journal, *this, task, "");
+  if (base::log::enabled(base::log::Level::debug))
+    log_task(base::log::Level::debug, task, task.status == Status::good ? "GOOD" : "TASK ABORTED");
+}
+
+void DeviceServer::record_answered(const Task& task, const std::string& reason) const {
+  if (Journal* journal = impl_->copy_manager.journal()) record_outcome(*journal, *this, task, reason);
 }
 
 void DeviceServer::log_task(base::log::Level level, const Task& task, std::string_view outcome) const {

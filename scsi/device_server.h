@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "scsi/status.h"
 #include "scsi/task.h"
+#include "tokens/token_events.h"
 
 namespace scsi {
 
@@ -94,6 +95,8 @@ class DeviceServer {
   NexusId attach(ITNexus nexus);
   const ITNexus& nexus(NexusId id) const;
   const std::map<NexusId, ITNexus>& nexuses() const;  ///< all attached ones
+  /// The name of an attached nexus's initiator, to be remembered after it is gone; null for any other.
+  base::Ref<const tokens::InitiatorName> initiator(NexusId id) const;
 
   /// The session is gone (SAM-5 6.3.4 I_T nexus loss): its unit attentions and copy results are dropped; its
   /// tasks must have been aborted by the caller first. Running copy operations go on.
@@ -132,6 +135,9 @@ class DeviceServer {
   /// observer, once. For bodies' work that ended later (scsi/work_queue.h) and for task management.
   void finish(Task& task, std::expected<void, Sense> outcome);
 
+  /// For the journal: a task that a front end answered itself, with the reason in words.
+  void record_answered(const Task& task, const std::string& reason) const;
+
   /// Sense data of a completed task as its logical unit encodes it: fixed format, or descriptor format while D_SENSE is
   /// one in the Control mode page (SPC-4 7.5.8).
   std::vector<std::uint8_t> sense_data(const Task& task) const;
@@ -146,9 +152,11 @@ class DeviceServer {
   void run(Task& task);
   /// After a task left: whoever waited for it goes on.
   void wake_dormant(LogicalUnit& lu);
-  void log_refusal(const Task& task) const;
-  /// Third-party copy commands are worth a line at level debug also when they succeed: few, and what a test is about.
-  void log_copy(const Task& task) const;
+  /// Sets status and sense data; a line in the log, and an event.
+  void tell_refusal(Task& task, Sense sense);
+  /// Third-party copy commands are worth an event, and a line at level debug, also when they succeed: few, and what a
+  /// test is about.
+  void tell_copy(const Task& task) const;
   void log_task(base::log::Level level, const Task& task, std::string_view outcome) const;
 
   struct Impl;

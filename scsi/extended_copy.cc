@@ -43,13 +43,13 @@ std::optional<Sense> other_form_in_progress(const CommandContext& context, const
 
 /// Tokens in the inline data are judged before the first segment: what fails then transfers nothing (SPC-4
 /// 5.17.6.5.2).
-std::expected<std::vector<ListRod>, Sense> judge_tokens(CopyManager& manager, const ExtendedCopyList& list) {
+std::expected<std::vector<ListRod>, Sense> judge_tokens(CopyJob& job, const ExtendedCopyList& list) {
   std::vector<ListRod> rods(list.cscds.size());
   for (std::size_t i = 0; i < rods.size(); ++i) {
     const auto* rod = std::get_if<RodCscd>(&list.cscds[i].what);
     if (!rod || !rod->token) continue;
-    auto judged = judge_token(manager, *rod->token);
-    if (!judged) return std::unexpected(token_sense(judged.error(), rod->token_offset));
+    auto judged = judge_token(job, *rod->token, rod->token_offset);
+    if (!judged) return std::unexpected(std::move(judged.error()));
     rods[i].token.emplace(std::move(*judged));
   }
   return rods;
@@ -108,7 +108,7 @@ Outcome extended_copy(CommandContext& context, ListFormat format) {
   auto list = parse_extended_copy(*bytes, format, profile);
   if (!list) return copy.refuse(std::move(list.error()));
   if (auto refusal = check_producers(copy, *list)) return copy.refuse(std::move(*refusal));
-  auto rods = judge_tokens(copy.manager(), *list);
+  auto rods = judge_tokens(copy, *list);
   if (!rods) return copy.refuse(std::move(rods.error()));
   bool immediate = list->header.immediate;
   return copy.start(context, run(copy, std::move(*list), std::move(*rods)), immediate);

@@ -695,7 +695,8 @@ std::expected<std::vector<tokens::CreatedToken>, Sense> ExtendedCopy::create_tok
     auto made = create_token(job_, std::move(token));
     if (!made) {
       for (const tokens::CreatedToken& before : created)
-        job_.manager().tokens().cancel(tokens::TokenId{before.token.copy_manager_rod_token_identifier.value()});
+        job_.manager().tokens().cancel(tokens::TokenId{before.token.copy_manager_rod_token_identifier.value()},
+                                       tokens::TokenEnd::command_failed);
       return std::unexpected(Sense::illegal_request(AdditionalSense::insufficient_resources_to_create_rod_token,
                                                     "the limit on tokens is reached"));
     }

@@ -18,6 +18,7 @@ void Task::reset() {
   if (sense.key != SenseKey::no_sense) sense = {};
   data_in.clear();
   state = State::idle;
+  copy = {};
   descriptor = nullptr;
   logical_unit = nullptr;
   server = nullptr;

@@ -20,6 +20,7 @@
 
 namespace scsi {
 
+class CopyManager;
 class DeviceServer;
 class LogicalUnit;
 struct CommandDescriptor;
@@ -38,6 +39,14 @@ class Abortable {
   virtual ~Abortable() = default;
   /// Stops as soon as it can and then finishes the task, perhaps from inside. Called at most once.
   virtual void abort() = 0;
+};
+
+/// What a copy command is about, as far as its parameter list was read; for the journal.
+struct CopySubject {
+  const CopyManager* token_of = nullptr;  ///< whose token it names or made; null: nobody's here
+  std::uint64_t token = 0;                ///< COPY MANAGER ROD TOKEN IDENTIFIER
+  std::uint64_t lba = 0;                  ///< its first range
+  std::uint64_t blocks = 0;               ///< of all its ranges; 0: not known
 };
 
 /// The longest CDB served here (the standard's variable-length CDBs are refused by the front end).
@@ -83,6 +92,7 @@ class Task {
 
   // The device server's own.
   State state = State::idle;
+  CopySubject copy{};
   const CommandDescriptor* descriptor = nullptr;
   LogicalUnit* logical_unit = nullptr;
   DeviceServer* server = nullptr;

@@ -1,6 +1,7 @@
 // Task management functions (SAM-5 7): which tasks end, who is told, and when the function is complete.
 #include <utility>
 
+#include "scsi/command_events.h"
 #include "scsi/copy_manager.h"
 #include "scsi/device_server.h"
 #include "scsi/logical_unit.h"
@@ -88,6 +89,7 @@ void DeviceServer::manage(TaskManagementFunction function, NexusId nexus, std::o
                           TaskManagementDone done) {
   using enum TaskManagementFunction;
   using enum TaskManagementResponse;
+  if (Journal* journal = copy_manager().journal()) record_function(*journal, *this, function, nexus, lun);
   if (function == clear_aca) return done(function_not_supported);  // NORMACA is zero (SPC-4 6.4.2)
   if (function == task_reassign) return done(task_allegiance_reassignment_not_supported);
   bool whole_target = function == target_warm_reset || function == target_cold_reset;

@@ -14,6 +14,7 @@
 #include "scsi/device_server.h"
 #include "scsi/logical_unit.h"
 #include "scsi/mode_pages.h"
+#include "scsi/token_words.h"
 
 namespace scsi {
 
@@ -28,6 +29,11 @@ using Body = CopyJob::Body;
 constexpr std::size_t kToken = offsetof(WriteUsingTokenList, rod_token);
 
 Sense plain(SenseKey key, AdditionalSense code, std::string rule) { return {key, code, {}, {}, std::move(rule)}; }
+
+CopySubject subject_of(const CopyRanges& ranges, const LogicalUnit& lu) {
+  if (ranges.ranges.empty()) return {};
+  return {.lba = ranges.ranges.front().offset / lu.block_length(), .blocks = ranges.total_bytes / lu.block_length()};
+}
 
 std::uint32_t list_identifier(const CommandContext& context) { return context.cdb_as<TokenOutCdb>().list_identifier; }
 
@@ -131,19 +137,20 @@ Body write(CopyJob& job, WriteUsingTokenRequest request, JudgedToken judged, Ext
 
 std::expected<handlers::SnapshotRef, Sense> remote_refused(const CopyJob& job, const RemoteRods::Refusal& refusal,
                                                            std::size_t byte) {
-  if (refusal.token) return std::unexpected(token_sense(*refusal.token, byte));
-  if (!refusal.creator_known) return std::unexpected(token_sense(tokens::TokenError::remote_not_supported, byte));
+  if (refusal.token) return std::unexpected(token_sense(*refusal.token, byte, refusal.reason));
+  if (!refusal.creator_known)
+    return std::unexpected(token_sense(tokens::TokenError::remote_not_supported, byte, refusal.reason));
   if (job.manager().profile().unreachable_refusal == UnreachableRefusal::remote_token_usage_not_supported)
-    return std::unexpected(token_sense(tokens::TokenError::remote_not_supported, byte));
+    return std::unexpected(token_sense(tokens::TokenError::remote_not_supported, byte, refusal.reason));
   return std::unexpected(
       plain(SenseKey::copy_aborted, AdditionalSense::copy_target_device_not_reachable, refusal.reason));
 }
 
 /// Judges the token and what is asked of it, as far as that needs no waiting.
-std::expected<std::pair<JudgedToken, Extent>, Sense> judge(const CopyJob& job, const WriteUsingTokenRequest& request) {
+std::expected<std::pair<JudgedToken, Extent>, Sense> judge(CopyJob& job, const WriteUsingTokenRequest& request) {
   CopyManager& manager = job.manager();
-  auto judged = judge_token(manager, request.token);
-  if (!judged) return std::unexpected(token_sense(judged.error(), kToken));
+  auto judged = judge_token(job, request.token, kToken);
+  if (!judged) return std::unexpected(std::move(judged.error()));
   if (judged->use && judged->use->zero())
     return std::pair(std::move(*judged), Extent{.data = request.ranges.total_bytes});
   auto extent = extent_of(request, size_of(*judged, request.token), job);
@@ -157,10 +164,11 @@ std::expected<std::pair<JudgedToken, Extent>, Sense> judge(const CopyJob& job, c
 
 }  // namespace
 
-Sense token_sense(tokens::TokenError error, std::size_t byte) {
+Sense token_sense(tokens::TokenError error, std::size_t byte, std::string why) {
   using enum tokens::TokenError;
   auto refused = [&](AdditionalSense code, std::string rule, std::size_t within = 0) {
-    return Sense::illegal_request(code, std::move(rule), FieldPointer::list(byte + within));
+    return Sense::illegal_request(code, why.empty() ? std::move(rule) : std::move(why),
+                                  FieldPointer::list(byte + within));
   };
   switch (error) {
     case unsupported_type:
@@ -184,24 +192,33 @@ Sense token_sense(tokens::TokenError error, std::size_t byte) {
   return out_of_resources("the limit on tokens is reached");
 }
 
-std::expected<tokens::TokenUse, tokens::TokenError> use_token(CopyManager& manager, const tokens::RodToken& token) {
-  auto use = manager.tokens().use(token);
+std::expected<tokens::TokenUse, tokens::TokenError> use_token(CopyJob& job, const tokens::RodToken& token) {
+  CopyManager& manager = job.manager();
+  auto use = manager.tokens().use(token, job.user());
   if (use || use.error() != tokens::TokenError::remote_not_supported) return use;
   CopyManager* creator = manager.fabric().creator_of(token);
   if (!creator || manager.profile().remote_tokens == 0) return use;
-  return creator->tokens().use(token);
+  return creator->tokens().use(token, job.user());
 }
 
-std::expected<JudgedToken, tokens::TokenError> judge_token(CopyManager& manager, const tokens::RodToken& token) {
+std::expected<JudgedToken, Sense> judge_token(CopyJob& job, const tokens::RodToken& token, std::size_t byte) {
+  CopyManager& manager = job.manager();
   JudgedToken judged;
-  auto use = use_token(manager, token);
+  if (const CopyManager* maker = manager.fabric().creator_of(token)) {
+    CopySubject subject = job.subject();
+    subject.token_of = maker;
+    subject.token = token.copy_manager_rod_token_identifier.value();
+    job.is_about(subject);
+  }
+  auto use = use_token(job, token);
   if (use) {
     judged.use.emplace(std::move(*use));
     return judged;
   }
   if (use.error() == tokens::TokenError::remote_not_supported && manager.profile().remote_tokens != 0)
     judged.remote = manager.fabric().remote_rods();
-  if (!judged.remote) return std::unexpected(use.error());
+  if (!judged.remote)
+    return std::unexpected(token_sense(use.error(), byte, refusal_words(manager, token, use.error())));
   return judged;
 }
 
@@ -253,9 +270,16 @@ RodType made_type(const DeviceProfile& profile, RodType asked) {
 std::expected<tokens::RodToken, tokens::TokenError> create_token(CopyJob& job, tokens::NewToken token) {
   CopyManager& manager = job.manager();
   tokens::RodRef rod = token.rod;
+  token.maker = job.user();
   auto made = manager.tokens().create(std::move(token));
   if (made && ends_by_change(manager.profile(), rod->type()))
     manager.watch(job.lu(), rod->source().ranges, tokens::TokenId{made->copy_manager_rod_token_identifier.value()});
+  if (made) {
+    CopySubject subject = job.subject();
+    subject.token_of = &manager;
+    subject.token = made->copy_manager_rod_token_identifier.value();
+    job.is_about(subject);
+  }
   return made;
 }
 
@@ -275,6 +299,7 @@ std::expected<void, Sense> populate_token(CommandContext& context) {
   if (!list) return copy.refuse(std::move(list.error()));
   auto request = parse_populate_token(*list, copy.lu(), copy.manager().profile());
   if (!request) return copy.refuse(std::move(request.error()));
+  copy.is_about(subject_of(request->ranges, copy.lu()));
   // No blocks, no data to stand for: "zero or one" token is zero.
   if (request->ranges.ranges.empty()) return copy.end_at_once(CopyJob::completed({}));
 
@@ -297,6 +322,7 @@ std::expected<void, Sense> write_using_token(CommandContext& context) {
   if (!list) return copy.refuse(std::move(list.error()));
   auto request = parse_write_using_token(*list, copy.lu(), copy.manager().profile());
   if (!request) return copy.refuse(std::move(request.error()));
+  copy.is_about(subject_of(request->ranges, copy.lu()));
   auto judged = judge(copy, *request);
   if (!judged) return copy.refuse(std::move(judged.error()));
 

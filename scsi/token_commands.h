@@ -29,18 +29,20 @@ std::expected<void, Sense> write_using_token(CommandContext& context);
 
 // What EXTENDED COPY shares.
 
-/// SPC-4 5.17.6.5.2. `byte` is where the token stands in the parameter list.
-Sense token_sense(tokens::TokenError error, std::size_t byte);
+/// SPC-4 5.17.6.5.2. `byte` is where the token stands in the parameter list, `why` the reason in words where there is
+/// more to say than the error does (scsi/token_words.h).
+Sense token_sense(tokens::TokenError error, std::size_t byte, std::string why = {});
 
-/// Judges a token for use by `manager`: its own, or of another array of the fabric.
-std::expected<tokens::TokenUse, tokens::TokenError> use_token(CopyManager& manager, const tokens::RodToken& token);
+/// Judges a token for use by `job`'s copy manager: its own, or of another array of the fabric.
+std::expected<tokens::TokenUse, tokens::TokenError> use_token(CopyJob& job, const tokens::RodToken& token);
 
 /// What a token stands for, once it was judged: where its data is, or how to ask for it.
 struct JudgedToken {
   std::optional<tokens::TokenUse> use{};  ///< absent: another machine's token
   RemoteRods* remote = nullptr;
 };
-std::expected<JudgedToken, tokens::TokenError> judge_token(CopyManager& manager, const tokens::RodToken& token);
+/// `byte` is where the token stands in the parameter list. Errors: 05/23/xx.
+std::expected<JudgedToken, Sense> judge_token(CopyJob& job, const tokens::RodToken& token, std::size_t byte);
 /// The size of a token's ROD in bytes, as far as 64 bits tell.
 std::uint64_t size_of(const JudgedToken& judged, const tokens::RodToken& token);
 /// The data a token stands for, null for zeros; `byte` is where the token stands in the parameter list. Errors: those

@@ -56,8 +56,7 @@ Arrays::OfferedLun existing(Arrays::OfferedLun found, const std::string& target_
 
 Arrays::Arrays(const Config& config, const base::Clock& array_clock, base::TimerQueue& timers, base::Entropy& entropy,
                base::Executor& executor)
-    : array_clock_(array_clock),
-      pool_(handlers::MemoryPool::create(config.memory_limit.value_or(handlers::default_memory_limit()))),
+    : pool_(handlers::MemoryPool::create(config.memory_limit.value_or(handlers::default_memory_limit()))),
       state_folder_(open_state_folder(config.state_dir)) {
   directory_.discovery = config.discovery;
   directory_.limits = config.limits;
@@ -231,27 +230,13 @@ void Arrays::set_unreachable(const std::vector<UnreachablePair>& pairs) {
   for (const UnreachablePair& pair : pairs) cuts.push_back({pair.a, pair.b, pair.refusal});
   // The first that fits decides, and what is said of logical units goes before what is said of their arrays.
   std::ranges::stable_sort(cuts, {}, [&](const auto& cut) { return is_array(cut.a) + is_array(cut.b); });
-  fabric_.reachability().set(std::move(cuts));
+  fabric_.set_cuts(std::move(cuts));
 }
 
 bool Arrays::reclaim() {
-  constexpr std::size_t kTokens = 64, kObjects = 16;  // some 100 microseconds
-  bool more = pool_->reclaim(kObjects);
-  for (const auto& array : arrays_) {
-    array->collect_removed();
-    tokens::TokenManager& tokens = array->copy_manager().tokens();
-    base::TimePoint due = tokens.next_sweep();
-    if (due == base::TimePoint::max() || array_clock_.now() < due) continue;
-    tokens.sweep(kTokens);
-    more = true;
-  }
-  return more;
-}
-
-base::TimePoint Arrays::next_reclaim() const {
-  base::TimePoint next = base::TimePoint::max();
-  for (const auto& array : arrays_) next = std::min(next, array->copy_manager().tokens().next_sweep());
-  return next;
+  constexpr std::size_t kObjects = 16;  // some 100 microseconds
+  for (const auto& array : arrays_) array->collect_removed();
+  return pool_->reclaim(kObjects);
 }
 
 std::vector<std::string> Arrays::flush() {

@@ -74,11 +74,13 @@ class Arrays {
   /// Who is asked about tokens that none of the arrays made; outlives the arrays' use.
   void set_remote_rods(scsi::RemoteRods* remote) { fabric_.set_remote_rods(remote); }
 
+  /// Where what happens is recorded; null: nowhere. Outlives the arrays.
+  void set_journal(scsi::Journal* journal) { fabric_.set_journal(journal); }
+  scsi::Journal* journal() const { return fabric_.journal(); }
+
   handlers::MemoryPool& memory() const { return *pool_; }
   /// Frees a bounded amount of what nobody needs any more, and lets go of what was removed. Returns whether more waits.
   bool reclaim();
-  /// When reclaim() has something to do at the latest though nothing happens: tokens end.
-  base::TimePoint next_reclaim() const;
 
   /// Stops every copy that is being processed; workers end with the piece they are at.
   void stop_copies();
@@ -90,7 +92,6 @@ class Arrays {
   std::shared_ptr<iscsi::TargetNode>* find_node(const std::string& target_name);
   void offer(const iscsi::TargetNode& node);
 
-  const base::Clock& array_clock_;
   base::Ref<handlers::MemoryPool> pool_;
   scsi::CopyFabric fabric_;
   std::unique_ptr<StateFolder> state_folder_;

@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 
 #include "scsi/profiles.h"
+#include "target/config_clock.h"
 #include "target/config_profile.h"
 #include "target/config_reader.h"
 
@@ -52,6 +53,7 @@ struct Options {
   std::string profile;
   std::string id;
   std::string memory_limit;
+  std::string clock;
   std::string log_level;
   bool check = false;
   bool json = false;
@@ -80,6 +82,10 @@ void declare(CLI::App& app, Options& options) {
   app.add_option("--memory-limit", options.memory_limit,
                  "What all memory stores may hold; default: half of what there is")
       ->type_name("SIZE");
+  app.add_option("--clock", options.clock,
+                 "How time goes for tokens and copies: real, manual (only when told to) or scaled:FACTOR (times as "
+                 "fast); default: real")
+      ->type_name("MODE");
   app.add_option("--log-level", options.log_level, "debug, info, warning, error or off; default: info")
       ->type_name("LEVEL");
   app.add_flag("--check", options.check, "Judge the command line and the configuration, and end");
@@ -111,6 +117,11 @@ void apply(const Options& options, Config& config) {
     if (!config.memory_limit)
       throw ConfigError(kPlace,
                         fmt::format("--memory-limit is \"{}\"; expected a size such as 8G", options.memory_limit));
+  }
+  if (!options.clock.empty()) {
+    auto mode = parse_clock_mode(options.clock);
+    if (!mode) throw ConfigError(kPlace, fmt::format("--clock is \"{}\"; expected {}", options.clock, kClockModeRule));
+    config.clock = *mode;
   }
   if (!options.log_level.empty()) {
     auto level = parse_log_level(options.log_level);

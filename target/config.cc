@@ -14,6 +14,7 @@
 #include <set>
 #include <sstream>
 
+#include "target/config_clock.h"
 #include "target/config_ports.h"
 #include "target/config_profile.h"
 #include "target/config_reader.h"
@@ -590,9 +591,11 @@ Config parse_config(std::string_view document, const std::string& file) {
   toml::table table = parse_toml(document, file);
   TableReader reader(file, table, "",
                      {"id", "log_level", "memory_limit", "state_dir", "profile", "tokens", "copy", "block_limits",
-                      "array", "portal", "discovery", "iscsi", "target", "unreachable", "peer"});
+                      "clock", "journal", "array", "portal", "discovery", "iscsi", "target", "unreachable", "peer"});
   Config config;
   read_process(reader, config);
+  read_clock(reader, config);
+  read_journal(reader, config);
   config.arrays = read_arrays(reader);
   config.portals = read_portals(reader);
   if (auto discovery = reader.table("discovery", {"chap"})) config.discovery = read_chap(*discovery);

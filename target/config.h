@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/array_clock.h"
 #include "base/log.h"
 #include "scsi/device_profile.h"
 #include "scsi/target_port_groups.h"
@@ -120,10 +121,18 @@ struct PeerConfig {
   std::string text() const;  ///< "192.0.2.7:3260 iqn..."
 };
 
+struct JournalConfig {
+  std::size_t events = 4096;  ///< that are kept; 0: no journal
+  std::string file{};         ///< where they are written as JSON lines; empty: nowhere
+  bool operator==(const JournalConfig&) const = default;
+};
+
 struct Config {
   std::optional<std::uint64_t> memory_limit{};  ///< bytes for all memory LUNs; absent: a share of what there is
   base::log::Level log_level = base::log::Level::info;
   std::string state_dir{};  ///< where reservations of LUNs without a writable image file persist; empty: nowhere
+  base::ClockMode clock{};
+  JournalConfig journal{};
   std::vector<PortalConfig> portals{};
   std::vector<ArrayConfig> arrays{1};  ///< at least one
   std::vector<TargetConfig> targets{};

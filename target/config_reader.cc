@@ -102,6 +102,15 @@ std::optional<std::uint64_t> TableReader::number(std::string_view key, std::uint
   refuse(key, fmt::format("a whole number from {} to {}", low, high));
 }
 
+std::optional<double> TableReader::decimal(std::string_view key, double low, double high) const {
+  const toml::node* node = find(key);
+  if (!node) return std::nullopt;
+  auto value = node->value_exact<double>();
+  if (auto whole = node->value_exact<std::int64_t>()) value = static_cast<double>(*whole);
+  if (value && *value >= low && *value <= high) return value;
+  refuse(key, fmt::format("a number from {} to {}", low, high));
+}
+
 std::optional<std::uint64_t> TableReader::choice(std::string_view key,
                                                  std::initializer_list<std::uint64_t> choices) const {
   const toml::node* node = find(key);

@@ -37,6 +37,8 @@ class TableReader {
   /// Text that no error message repeats.
   std::optional<std::string> secret(std::string_view key, std::string_view expected) const;
   std::optional<std::uint64_t> number(std::string_view key, std::uint64_t low, std::uint64_t high) const;
+  /// A whole number or one with a decimal point.
+  std::optional<double> decimal(std::string_view key, double low, double high) const;
   /// One of `choices`.
   std::optional<std::uint64_t> choice(std::string_view key, std::initializer_list<std::uint64_t> choices) const;
   std::optional<bool> flag(std::string_view key) const;

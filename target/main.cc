@@ -8,16 +8,22 @@
 #include <csignal>
 #include <cstdio>
 #include <exception>
+#include <optional>
 #include <utility>
 #include <vector>
 
+#include "base/array_clock.h"
 #include "base/entropy.h"
 #include "base/log.h"
+#include "scsi/journal.h"
 #include "scsi/logical_unit.h"
+#include "target/array_time.h"
 #include "target/arrays.h"
 #include "target/command_line.h"
+#include "target/config_clock.h"
 #include "target/event_loop.h"
 #include "target/iscsi/session_registry.h"
+#include "target/journal_file.h"
 #include "target/peers/remote_rods.h"
 #include "target/reload.h"
 #include "target/status_report.h"
@@ -113,29 +119,29 @@ void announce(const Arrays& arrays, const std::vector<PortalUrl>& portals, bool 
   std::fflush(stdout);
 }
 
-/// Memory of what ended comes back in small pieces, after the turns that have other work; an idle array wakes up only
-/// when a token ends.
+/// Memory of what ended comes back in small pieces, after the turns that have other work.
 class Housekeeping {
  public:
-  Housekeeping(EventLoop& loop, Arrays& arrays) : loop_(loop), arrays_(arrays) {
-    loop.at_end_of_turn([this] { tidy(); });
+  Housekeeping(EventLoop& loop, Arrays& arrays) {
+    loop.at_end_of_turn([&loop, &arrays] {
+      if (arrays.reclaim()) loop.again();
+    });
+  }
+};
+
+/// The journal, and its file.
+struct Records {
+  Records(const Config& config, const base::Clock& array_clock, EventLoop& loop) {
+    if (config.journal.events == 0) return;
+    journal.emplace(array_clock, config.journal.events);
+    if (config.journal.file.empty()) return;
+    file.emplace(config.journal.file,
+                 journal_start_line(std::chrono::system_clock::now(), clock_mode_text(config.clock), ODX_VERSION),
+                 *journal, loop);
   }
 
- private:
-  void tidy() {
-    if (arrays_.reclaim()) return loop_.again();
-    base::TimePoint next = arrays_.next_reclaim();
-    if (timer_ != base::TimerQueue::Id::none && timer_at_ <= next) return;
-    loop_.timers().cancel(std::exchange(timer_, base::TimerQueue::Id::none));
-    if (next == base::TimePoint::max()) return;
-    timer_at_ = next;
-    timer_ = loop_.timers().at(next, [this] { timer_ = base::TimerQueue::Id::none; });  // the turn's end does the rest
-  }
-
-  EventLoop& loop_;
-  Arrays& arrays_;
-  base::TimerQueue::Id timer_ = base::TimerQueue::Id::none;
-  base::TimePoint timer_at_{};
+  std::optional<scsi::Journal> journal;
+  std::optional<JournalFile> file;
 };
 
 /// SIGUSR1: what there is, to whoever reads the log; with --json, to whoever reads standard output.
@@ -159,7 +165,11 @@ void read_again(Arrays& arrays, iscsi::SessionRegistry& sessions, const CommandL
     auto changes = reload.apply(sessions, kLogoutGrace);
     log::set_level(wanted.log_level);
     for (const std::string& warning : warnings(wanted)) log::warning("{}", warning);
-    for (const std::string& change : changes) log::info("{}", change);
+    for (const std::string& change : changes) {
+      log::info("{}", change);
+      if (scsi::Journal* journal = arrays.journal())
+        journal->record({.kind = scsi::EventKind::configuration, .reason = change});
+    }
     for (const PortalUrl& portal : portals) {
       for (const Reload::Place& place : reload.added()) {
         auto added = arrays.find_lun(place.target, place.number);
@@ -178,15 +188,19 @@ void read_again(Arrays& arrays, iscsi::SessionRegistry& sessions, const CommandL
 ExitCode serve(const CommandLine& line) {
   const Config& config = line.config;
   // Destroyed from the last to the first: sockets, sessions, logical units, threads.
-  base::SteadyClock array_clock;
   base::SystemEntropy entropy;
   EventLoop loop(config.peers.empty() ? kWorkers : kWorkers + kWorkersForPeers);
+  base::ArrayClock array_clock(loop.clock(), config.clock);
+  Records records(config, array_clock, loop);
   peers::RemoteRods remote(config.peers, peers::connect_with_libiscsi, loop.clock());
-  Arrays arrays(config, array_clock, loop.timers(), entropy, loop);
+  Arrays arrays(config, array_clock, array_clock.timers(), entropy, loop);
+  if (records.journal) arrays.set_journal(&*records.journal);
   if (!config.peers.empty()) arrays.set_remote_rods(&remote);
   iscsi::SessionRegistry sessions(arrays.directory().limits);
   TcpServer server(loop, arrays.directory().limits);
   Housekeeping housekeeping(loop, arrays);
+  ArrayTime array_time(loop, array_clock);
+  if (records.file) loop.at_end_of_turn([&] { records.file->settle(); });  // behind whatever else records
 
   server.listen(config.portals);
   arrays.advertise(advertised_portals(config.portals, server.bound()));
@@ -211,6 +225,7 @@ ExitCode serve(const CommandLine& line) {
 
   arrays.stop_copies();
   loop.finish_posted_work();
+  if (records.file) records.file->finish();
   auto failures = arrays.flush();
   for (const std::string& failure : failures) log::error("{}", failure);
   log::info("ended");

@@ -59,6 +59,8 @@ void Reload::judge_process(const Config& started) {
   };
   fixed(wanted_.memory_limit == started.memory_limit, "memory_limit");
   fixed(wanted_.state_dir == started.state_dir, "state_dir");
+  fixed(wanted_.clock == started.clock, "[clock]");
+  fixed(wanted_.journal == started.journal, "[journal]");
   fixed(wanted_.portals == started.portals, "[[portal]]");
   fixed(wanted_.arrays == started.arrays, "id, profile, [tokens], [copy], [block_limits] or [[array]]");
   fixed(wanted_.limits == started.limits && wanted_.max_data_in_flight == started.max_data_in_flight, "[iscsi]");

@@ -69,12 +69,12 @@ void TokenUse::delete_by_client() const {
 }
 
 void TokenUse::cancel() const {
-  if (manager_) manager_->cancel(id_);
+  if (manager_) manager_->cancel(id_, TokenEnd::data_lost);
 }
 
 TokenManager::TokenManager(TokenLimits limits, const base::Clock& clock, base::Entropy& entropy)
     // An identifier is never used twice in one start, and starts differ in where they begin to count.
-    : limits_(std::move(limits)), clock_(clock), entropy_(entropy), seal_(entropy), next_id_(entropy.u64() / 2 + 1) {}
+    : limits_(std::move(limits)), clock_(clock), entropy_(entropy), seal_(entropy), first_id_(entropy.u64() / 2 + 1) {}
 
 TokenManager::~TokenManager() = default;
 
@@ -99,14 +99,19 @@ std::expected<RodToken, TokenError> TokenManager::create(NewToken token) {
                        .lifetime = token.lifetime.value_or(limits_.lifetime),
                        .inactivity_timeout = token.inactivity_timeout,
                        .last_used = now},
-            .rod = std::move(token.rod)};
+            .rod = std::move(token.rod),
+            .last_user = std::move(token.maker)};
   live.due = live.record.expires();
   by_due_.emplace(live.due, id);
-  live_.emplace(id, std::move(live));
+  const Live& made = live_.emplace(id, std::move(live)).first->second;
+  if (observer_) {
+    observer_->created(id, *made.rod, made.last_user, made.record.inactivity_timeout);
+    observer_->sweep_changed();
+  }
   return image;
 }
 
-std::expected<TokenUse, TokenError> TokenManager::use(const RodToken& token) {
+std::expected<TokenUse, TokenError> TokenManager::use(const RodToken& token, TokenUser user) {
   const RodTypeSupport* type = find_rod_type(limits_.rod_types, token.rod_type);
   if (!type || !type->token_in) return std::unexpected(TokenError::unsupported_type);
   if (token.rod_token_length != kRodTokenLength) return std::unexpected(TokenError::invalid_length);
@@ -119,22 +124,48 @@ std::expected<TokenUse, TokenError> TokenManager::use(const RodToken& token) {
 
   TokenId id{token.copy_manager_rod_token_identifier.value()};
   auto live = live_.find(id);
-  if (live == live_.end()) return std::unexpected(error_of(tombstone_state(id)));
-  TokenState state = state_of(live->second.record, clock_.now());
-  if (state != TokenState::valid) return std::unexpected(error_of(state));
+  if (live != live_.end() && state_of(live->second.record, clock_.now()) != TokenState::valid) {
+    bury(live, expiry(live->second));  // so that its end is told of before the refusal that follows from it
+    live = live_.end();
+  }
+  if (live == live_.end()) return std::unexpected(error_of(state(id)));
   ++live->second.record.commands_in_progress;
+  live->second.last_user = std::move(user);
+  reschedule(live);
+  if (observer_) observer_->used(id, *live->second.rod, live->second.last_user);
   return TokenUse(*this, id, live->second.rod);
+}
+
+std::optional<TokenId> TokenManager::genuine(const RodToken& token) {
+  if (!created_here(token) || !seal_.same_epoch(token) || !seal_.intact(token)) return {};
+  return TokenId{token.copy_manager_rod_token_identifier.value()};
+}
+
+std::uint64_t TokenManager::number(TokenId id) const {
+  auto value = static_cast<std::uint64_t>(id);
+  return value >= first_id_ && value < next_id_ ? value - first_id_ + 1 : 0;
 }
 
 TokenState TokenManager::state(TokenId id) const {
   auto live = live_.find(id);
-  return live == live_.end() ? tombstone_state(id) : state_of(live->second.record, clock_.now());
+  if (live != live_.end()) return state_of(live->second.record, clock_.now());
+  const Tombstone* found = tombstone(id);
+  return found ? found->ending.state : TokenState::unknown;
 }
 
-TokenState TokenManager::tombstone_state(TokenId id) const {
-  auto tombstone = tombstones_.find(id);
-  if (tombstone == tombstones_.end() || clock_.now() >= tombstone->second.forgotten) return TokenState::unknown;
-  return tombstone->second.state;
+std::optional<TokenEnding> TokenManager::ending(TokenId id) const {
+  auto live = live_.find(id);
+  if (live != live_.end()) {
+    TokenState state = state_of(live->second.record, clock_.now());
+    return state == TokenState::expired ? std::optional(expiry(live->second)) : std::nullopt;
+  }
+  const Tombstone* found = tombstone(id);
+  return found ? std::optional(found->ending) : std::nullopt;
+}
+
+const TokenManager::Tombstone* TokenManager::tombstone(TokenId id) const {
+  auto found = tombstones_.find(id);
+  return found == tombstones_.end() || clock_.now() >= found->second.forgotten ? nullptr : &found->second;
 }
 
 void TokenManager::end_use(TokenId id) {
@@ -142,33 +173,62 @@ void TokenManager::end_use(TokenId id) {
   if (live == live_.end()) return;  // ended meanwhile
   TokenRecord& record = live->second.record;
   base::TimePoint now = clock_.now();
-  if (state_of(record, now) != TokenState::valid) return bury(live, TokenState::expired);
+  if (state_of(record, now) != TokenState::valid) return bury(live, expiry(live->second));
   --record.commands_in_progress;
   record.last_used = now;
-  if (record.expires() < live->second.due) {
-    by_due_.erase({live->second.due, id});
-    live->second.due = record.expires();
-    by_due_.emplace(live->second.due, id);
-  }
+  reschedule(live);
 }
 
-void TokenManager::end(TokenId id, TokenState reason) {
+void TokenManager::reschedule(LiveAt token) {
+  auto& [id, live] = *token;
+  base::TimePoint due = live.record.expires();
+  if (due == live.due) return;
+  auto node = by_due_.extract({live.due, id});
+  node.value().first = live.due = due;
+  by_due_.insert(std::move(node));
+  if (observer_) observer_->sweep_changed();
+}
+
+void TokenManager::end(TokenId id, TokenState state, TokenEnd cause) {
   auto live = live_.find(id);
   if (live == live_.end()) return;
-  TokenState state = state_of(live->second.record, clock_.now());
-  bury(live, state == TokenState::valid ? reason : state);
+  base::TimePoint now = clock_.now();
+  if (state_of(live->second.record, now) != TokenState::valid) return bury(live, expiry(live->second));
+  bury(live, {.state = state, .cause = cause, .at = now, .last_user = live->second.last_user});
 }
 
-void TokenManager::bury(std::unordered_map<TokenId, Live>::iterator token, TokenState reason) {
-  auto& [id, live] = *token;
-  Tombstone tombstone{reason, live.record.forgotten()};
-  by_due_.erase({live.due, id});
-  by_forgotten_.emplace(tombstone.forgotten, id);
-  tombstones_.emplace(id, tombstone);
+TokenEnding TokenManager::expiry(const Live& live) {
+  const TokenRecord& record = live.record;
+  bool of_age = record.expires() == record.created + record.lifetime;
+  return {.state = TokenState::expired,
+          .cause = of_age ? TokenEnd::lifetime : TokenEnd::inactivity,
+          .at = record.expires(),
+          .limit = of_age ? record.lifetime : record.inactivity_timeout,
+          .last_user = live.last_user};
+}
+
+void TokenManager::bury(LiveAt token, TokenEnding ending) {
+  TokenId id = token->first;
+  Live live = std::move(token->second);
   live_.erase(token);
-  if (tombstones_.size() > limits_.tombstones) {
-    tombstones_.erase(by_forgotten_.begin()->second);
-    by_forgotten_.erase(by_forgotten_.begin());
+  by_due_.erase({live.due, id});
+  Tombstone tombstone{std::move(ending), live.record.forgotten()};
+  by_forgotten_.emplace(tombstone.forgotten, id);
+  const Tombstone& kept = tombstones_.emplace(id, std::move(tombstone)).first->second;
+  if (observer_) {
+    observer_->ended(id, *live.rod, kept.ending);
+    observer_->sweep_changed();
+  }
+  if (tombstones_.size() > limits_.tombstones) forget_first();
+}
+
+void TokenManager::forget_first() {
+  TokenId id = by_forgotten_.begin()->second;
+  tombstones_.erase(id);
+  by_forgotten_.erase(by_forgotten_.begin());
+  if (observer_) {
+    observer_->forgotten(id);
+    observer_->sweep_changed();
   }
 }
 
@@ -181,15 +241,16 @@ void TokenManager::for_each(const std::function<void(const Description&)>& visit
   std::ranges::sort(ids);
   for (TokenId id : ids) {
     const Live& live = live_.at(id);
-    visit({id, *live.rod, live.record.created, live.record.expires()});
+    visit({id, *live.rod, live.record.created, live.record.expires(), live.record, live.last_user});
   }
 }
 
-void TokenManager::cancel_if(const std::function<bool(const Rod&)>& lost) {
+void TokenManager::cancel_if(const std::function<bool(const Rod&)>& lost, TokenEnd cause) {
   std::vector<TokenId> ids;
   for (const auto& [id, live] : live_)
     if (lost(*live.rod)) ids.push_back(id);
-  for (TokenId id : ids) cancel(id);
+  std::ranges::sort(ids);
+  for (TokenId id : ids) cancel(id, cause);
 }
 
 RodToken TokenManager::image_of(const Description& token, const IdentificationCscdDescriptor& creator) {
@@ -199,21 +260,11 @@ RodToken TokenManager::image_of(const Description& token, const IdentificationCs
 void TokenManager::sweep(std::size_t budget) {
   base::TimePoint now = clock_.now();
   for (std::size_t left = budget; left > 0 && !by_due_.empty() && by_due_.begin()->first <= now; --left) {
-    TokenId id = by_due_.begin()->second;
-    auto live = live_.find(id);
-    if (state_of(live->second.record, now) != TokenState::valid) {
-      bury(live, TokenState::expired);
-      continue;
-    }
-    // It was used since the entry was made.
-    by_due_.erase(by_due_.begin());
-    live->second.due = live->second.record.expires();
-    by_due_.emplace(live->second.due, id);
+    auto live = live_.find(by_due_.begin()->second);
+    bury(live, expiry(live->second));
   }
-  for (std::size_t left = budget; left > 0 && !by_forgotten_.empty() && by_forgotten_.begin()->first <= now; --left) {
-    tombstones_.erase(by_forgotten_.begin()->second);
-    by_forgotten_.erase(by_forgotten_.begin());
-  }
+  for (std::size_t left = budget; left > 0 && !by_forgotten_.empty() && by_forgotten_.begin()->first <= now; --left)
+    forget_first();
 }
 
 base::TimePoint TokenManager::next_sweep() const {

@@ -1,8 +1,8 @@
 // All ROD tokens of an array: made, judged, used, ended, forgotten.
 //
-// A token's state is a pure function of its record and the time; sweeping only frees memory. A token that ended is
-// remembered with its reason until twice its lifetime has passed (SPC-4 5.17.6.5), in a tombstone of a few bytes with a
-// limit of its own. Knows no CDB and no sense data. Thread: the loop's.
+// A token's state is a pure function of its record and the time; sweeping frees memory, and lets the observer know in
+// time. A token that ended is remembered with its reason until twice its lifetime has passed (SPC-4 5.17.6.5), in a
+// tombstone of some 100 bytes with a limit of its own. Knows no CDB and no sense data. Thread: the loop's.
 #pragma once
 
 #include <cstdint>
@@ -17,11 +17,9 @@
 #include "base/entropy.h"
 #include "tokens/rod.h"
 #include "tokens/rod_token.h"
+#include "tokens/token_events.h"
 
 namespace tokens {
-
-/// Named after the sense each produces (SPC-4 5.17.6.5.2).
-enum class TokenState : std::uint8_t { valid, expired, cancelled, revoked, deleted, unknown };
 
 /// Why a token cannot be used, or made.
 enum class TokenError : std::uint8_t {
@@ -37,9 +35,6 @@ enum class TokenError : std::uint8_t {
   too_many_tokens,       ///< the limit on tokens is reached
 };
 
-/// COPY MANAGER ROD TOKEN IDENTIFIER.
-enum class TokenId : std::uint64_t {};
-
 /// Everything a token's state depends on, apart from the time.
 struct TokenRecord {
   base::TimePoint created;
@@ -47,7 +42,7 @@ struct TokenRecord {
   base::Duration inactivity_timeout{};  ///< zero: none
   base::TimePoint last_used;            ///< creation, or the end of the last command that named it
   std::uint32_t commands_in_progress = 0;
-  TokenState ended = TokenState::valid;  ///< cancelled, revoked or deleted, when something ended it early
+  TokenState ended = TokenState::valid;  ///< any other, when something ended it early
 
   /// When it ends by itself while nobody uses it: of lifetime and inactivity the earlier.
   base::TimePoint expires() const;
@@ -73,6 +68,7 @@ struct NewToken {
   IdentificationCscdDescriptor creator{};
   BlockDeviceRodData block_device{};
   std::array<std::uint8_t, kTargetDeviceDescriptorSize> target_device_descriptor{};
+  TokenUser maker{};
 };
 
 class TokenManager;
@@ -92,7 +88,7 @@ class TokenUse {
 
   // Ends the token, whichever array's it is; the well-known one has no end.
   void delete_by_client() const;  ///< DEL_TKN
-  void cancel() const;            ///< the data could not be kept
+  void cancel() const;            ///< its data could not be kept
 
  private:
   friend class TokenManager;
@@ -117,17 +113,29 @@ class TokenManager {
   /// Errors: too_many_tokens.
   std::expected<RodToken, TokenError> create(NewToken token);
 
-  /// Judges a token and begins its use. In this order: type, length, creator, key epoch, seal, state. Transfers
-  /// nothing and restarts nothing when it fails.
-  std::expected<TokenUse, TokenError> use(const RodToken& token);
+  /// Who is told what happens; null: nobody. Outlives its use.
+  void set_observer(TokenObserver* observer) { observer_ = observer; }
+
+  /// Judges a token and begins its use by `user`. In this order: type, length, creator, key epoch, seal, state.
+  /// Transfers nothing and restarts nothing when it fails.
+  std::expected<TokenUse, TokenError> use(const RodToken& token, TokenUser user = {});
+
+  /// The identifier of a token that this manager made since its start and nobody altered; nothing for any other.
+  std::optional<TokenId> genuine(const RodToken& token);
+  /// Which one it is of those made since the start, counted from 1; 0: none of them. For people: identifiers are long.
+  std::uint64_t number(TokenId id) const;
+  TokenId id_of(std::uint64_t number) const { return TokenId{first_id_ + number - 1}; }
 
   /// The state of a token by its identifier, now.
   TokenState state(TokenId id) const;
+  /// How a token ended, as long as that is remembered; nothing for one that is valid, never was or is forgotten.
+  std::optional<TokenEnding> ending(TokenId id) const;
 
   // Ending a token early. One that has ended already keeps its first reason; an unknown one is ignored.
-  void delete_by_client(TokenId id) { end(id, TokenState::deleted); }  ///< DEL_TKN
-  void revoke(TokenId id) { end(id, TokenState::revoked); }            ///< by the administrator
-  void cancel(TokenId id) { end(id, TokenState::cancelled); }          ///< the data could not be kept
+  void delete_by_client(TokenId id) { end(id, TokenState::deleted, TokenEnd::deleted_by_client); }  ///< DEL_TKN
+  void revoke(TokenId id) { end(id, TokenState::revoked, TokenEnd::on_demand); }  ///< by the administrator
+  void expire(TokenId id) { end(id, TokenState::expired, TokenEnd::on_demand); }  ///< before its time
+  void cancel(TokenId id, TokenEnd cause = TokenEnd::on_demand) { end(id, TokenState::cancelled, cause); }
 
   /// A valid token, for whoever wants to know which there are.
   struct Description {
@@ -135,12 +143,14 @@ class TokenManager {
     const Rod& rod;
     base::TimePoint created;
     base::TimePoint expires;
+    const TokenRecord& record;
+    const TokenUser& last_user;
   };
   /// Calls `visit` for every valid token, in the order of their creation.
   void for_each(const std::function<void(const Description&)>& visit) const;
 
   /// Cancels every token for whose ROD `lost` says true: its source shrank, was removed, or cannot be kept.
-  void cancel_if(const std::function<bool(const Rod&)>& lost);
+  void cancel_if(const std::function<bool(const Rod&)>& lost, TokenEnd cause);
 
   /// The body of a token as REPORT ALL ROD TOKENS lists it: its first 96 bytes (SPC-4 6.25).
   static RodToken image_of(const Description& token, const IdentificationCscdDescriptor& creator);
@@ -148,7 +158,7 @@ class TokenManager {
   /// Frees what ended and forgets what is to be forgotten, at most `budget` tokens of each. Judging never depends
   /// on it. create() sweeps a little, so that an idle loop need not.
   void sweep(std::size_t budget = 64);
-  /// When sweep() next has something to do, or a time before; the far future when never.
+  /// When sweep() next has something to do: a token ends, or one that did is forgotten; the far future when never.
   base::TimePoint next_sweep() const;
 
   /// Valid tokens, and those that ended but are not swept yet.
@@ -161,29 +171,37 @@ class TokenManager {
   struct Live {
     TokenRecord record;
     RodRef rod;
-    base::TimePoint due;  ///< its key in by_due_; never later than the record's end
+    base::TimePoint due;  ///< its key in by_due_: when it ends by itself
+    TokenUser last_user;
   };
   struct Tombstone {
-    TokenState state;
+    TokenEnding ending;
     base::TimePoint forgotten;
   };
   using Due = std::pair<base::TimePoint, TokenId>;
+  using LiveAt = std::unordered_map<TokenId, Live>::iterator;
 
-  void end(TokenId id, TokenState reason);
+  void end(TokenId id, TokenState state, TokenEnd cause);
   void end_use(TokenId id);
-  void bury(std::unordered_map<TokenId, Live>::iterator token, TokenState reason);
-  TokenState tombstone_state(TokenId id) const;
+  static TokenEnding expiry(const Live& live);
+  void bury(LiveAt token, TokenEnding ending);
+  /// Its end by itself has become another time.
+  void reschedule(LiveAt token);
+  void forget_first();
+  const Tombstone* tombstone(TokenId id) const;
 
   TokenLimits limits_;
   const base::Clock& clock_;
   base::Entropy& entropy_;
   TokenSeal seal_;
-  std::uint64_t next_id_;
+  const std::uint64_t first_id_;
+  std::uint64_t next_id_ = first_id_;
   std::set<std::array<std::uint8_t, sizeof(IdentificationCscdDescriptor)>> creators_;
   std::unordered_map<TokenId, Live> live_;
   std::set<Due> by_due_;
   std::unordered_map<TokenId, Tombstone> tombstones_;
   std::set<Due> by_forgotten_;
+  TokenObserver* observer_ = nullptr;
 };
 
 }  // namespace tokens

@@ -82,6 +82,8 @@ void Session::admit(Command& command, const Pdu& pdu) {
   bool full = command.read && reading_bytes_ >= directory_.limits.max_session_data_in;
   if (full || (command.expected_length > 0 && crowded(command.expected_length))) [[unlikely]] {
     command.status = scsi::Status::task_set_full;
+    server_->record_answered(command, full ? "the session's READs wait to be taken (max_session_data_in)"
+                                           : "data under way is at its limit (max_data_in_flight)");
     return conclude(command);
   }
   command.in_flight = command.expected_length;

@@ -306,7 +306,7 @@ void Simulation::check_end() {
   do {
     work_off(1);
   } while (std::ranges::any_of(in_flight_, &Operation::waits_for_data) || world_.executor.held() > 0 ||
-           fire_next_timer(base::TimePoint::max()));
+           (world_.copies.running_jobs() > 0 && fire_next_timer(base::TimePoint::max())));
   poll();
   if (disagreement_) throw Disagreement(*disagreement_);
   finish_leaving();

@@ -1,0 +1,32 @@
+#include "target/array_time.h"
+
+#include <utility>
+
+#include "target/event_loop.h"
+
+namespace target {
+namespace {
+
+/// Timers of one turn: sockets have theirs in between.
+constexpr std::size_t kTimersOfATurn = 64;
+
+}  // namespace
+
+ArrayTime::ArrayTime(EventLoop& loop, base::ArrayClock& clock) : loop_(loop), clock_(clock) {
+  loop.at_end_of_turn([this] { settle(); });
+}
+
+void ArrayTime::settle() {
+  auto next = clock_.next_wake();
+  if (next == timer_at_) return;
+  loop_.timers().cancel(std::exchange(timer_, base::TimerQueue::Id::none));
+  timer_at_ = next;
+  if (!next) return;
+  timer_ = loop_.timers().at(*next, [this] {
+    timer_ = base::TimerQueue::Id::none;
+    timer_at_.reset();
+    clock_.run_due(kTimersOfATurn);  // the end of this turn looks for more
+  });
+}
+
+}  // namespace target
