@@ -9,6 +9,8 @@
 #include <new>
 
 #include "handlers/memory_store.h"
+#include "scsi/copy_fabric.h"
+#include "scsi/journal.h"
 #include "test/scsi/device_fixture.h"
 
 namespace {
@@ -36,6 +38,7 @@ struct MemoryDevice : test::Device {
     server.add(Lun{7}, std::make_shared<LogicalUnit>(config, std::make_unique<handlers::MemoryStore>(64 << 20)));
     run({0x00, 0, 0, 0, 0, 0}, {}, 7);
   }
+  Journal journal{clock};
 };
 
 /// Allocations of `kMeasured` commands like `command`, after some that were not counted.
@@ -59,8 +62,7 @@ std::uint64_t allocations_of(MemoryDevice& device, test::Command& command, base:
   return allocations - before;
 }
 
-TEST_CASE("READ and WRITE of 4 KiB allocate nothing once warm") {
-  MemoryDevice device;
+void check_reads_and_writes(MemoryDevice& device) {
   const std::vector<std::uint8_t> block(4096, 0x5A);
   test::Command& write = device.prepare({0x2A, 0, 0, 0, 0, 0, 0, 0, 8, 0}, 7);
   write.order = nullptr;
@@ -71,6 +73,18 @@ TEST_CASE("READ and WRITE of 4 KiB allocate nothing once warm") {
   CHECK(allocations_of(device, read, {}) == 0);
   CHECK(read.status() == Status::good);
   CHECK(read.data() == block);
+}
+
+TEST_CASE("READ and WRITE of 4 KiB allocate nothing once warm") {
+  MemoryDevice device;
+  check_reads_and_writes(device);
+}
+
+TEST_CASE("nor do they where there is a journal, which they are not in") {
+  MemoryDevice device;
+  device.copies.fabric().set_journal(&device.journal);
+  check_reads_and_writes(device);
+  CHECK(device.journal.last() == 0);
 }
 
 }  // namespace

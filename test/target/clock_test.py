@@ -67,10 +67,8 @@ class ClockTest(unittest.TestCase):
             for each in (idle, session, half_open):
                 each.close()
         ended, forgotten = self.events("token_ended")[0], self.events("token_forgotten")[0]
-        created = self.events("token_created")[0]
-        self.assertIn("token 1 expired: ", ended["reason"])
-        # A command may have seen a later time before the loop came round to the timer.
-        self.assertGreaterEqual(forgotten["time_us"] - created["time_us"], 2 * 3600 * 10**6)
+        self.assertIn("token 1 expired", ended["reason"])
+        self.assertGreater(forgotten["time_us"], 2 * 3600 * 10**6)
 
     def test_a_clock_that_stands_stands_and_the_option_wins(self):
         with self.odxd('[clock]\nmode = "real"\n', "--clock", "manual") as odxd:

@@ -99,7 +99,7 @@ TEST_CASE("where a disk is full or too slow the array goes on, and the file says
   file.finish();
   const std::string text = contents(path);
   CHECK(text.size() < JournalFile::kMostWaiting + (2 << 20));
-  CHECK(text.contains("{\"kind\":\"lost\",\"events\":3,\"reason\":\"the disk is too slow\"}\n{\"sequence\":22,"));
+  CHECK(text.contains("{\"kind\":\"lost\",\"events\":4,\"reason\":\"the disk is too slow\"}\n{\"sequence\":22,"));
 }
 
 TEST_CASE("a file that cannot be opened is an error of the start") {
