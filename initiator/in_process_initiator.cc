@@ -3,9 +3,20 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "scsi/rule_gates.h"
+
 namespace initiator {
 
 namespace {
+
+namespace action = scsi::action;
+
+Result broken() {
+  Result result;
+  result.transport = Transport::connection_lost;
+  result.reason = "a rule ends the connection";
+  return result;
+}
 
 void set_residual(Result& result, std::uint64_t expected, std::uint64_t allowed) {
   if (allowed == expected) return;
@@ -32,6 +43,28 @@ Result InProcessInitiator::time_out() {
   Result result;
   result.transport = Transport::timed_out;
   result.reason = "no answer before the time-out; aborted with ABORT TASK";
+  return result;
+}
+
+/// Whether a rule ends the connection while data-out is on its way.
+bool InProcessInitiator::breaks_before_data() const {
+  using At = action::EndConnection::At;
+  const auto* end = scsi::find_fault<action::EndConnection>(task_);
+  return end && (end->at == At::r2t || end->at == At::data_out);
+}
+
+/// What becomes of a command that has ended, but whose answer a rule withholds; nothing for any other.
+std::optional<Result> InProcessInitiator::without_answer(base::TimePoint deadline) {
+  using At = action::EndConnection::At;
+  const auto* end = scsi::find_fault<action::EndConnection>(task_);
+  if (end && end->at != At::after_response && end->at != At::r2t && end->at != At::data_out) return broken();
+  if (!scsi::find_fault<action::DropResponse>(task_) && !scsi::find_fault<action::DropCommand>(task_))
+    return std::nullopt;
+  while (clock_.now() < deadline && step_ && step_()) {
+  }
+  Result result;
+  result.transport = Transport::timed_out;
+  result.reason = "no answer before the time-out; a rule lost it";
   return result;
 }
 
@@ -66,11 +99,19 @@ Result InProcessInitiator::execute(const Command& command) {
   const base::TimePoint deadline = clock_.now() + command.timeout;
   server_.admit(task_);
   if (!done_ && task_.has_data_out()) {
+    if (task_.faults && breaks_before_data()) [[unlikely]] {
+      server_.withdraw(task_);
+      return broken();
+    }
     task_.data_out =
         base::Bytes(command.data_out).first(std::min<std::uint64_t>(command.data_out.size(), task_.data_out_length));
     server_.execute(task_);
   }
-  return run_until_done(deadline) ? answer(expected) : time_out();
+  if (!run_until_done(deadline)) return time_out();
+  if (task_.faults) [[unlikely]] {
+    if (auto withheld = without_answer(deadline)) return *std::move(withheld);
+  }
+  return answer(expected);
 }
 
 }  // namespace initiator

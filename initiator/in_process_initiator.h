@@ -1,9 +1,11 @@
 // Sends commands straight into a DeviceServer of the same process: no socket, no thread, and time only as the clock
-// says. It reports status, sense bytes, residuals and data as an iSCSI target would (RFC 7143, 11.4.5).
+// says. It reports status, sense bytes, residuals and data as an iSCSI target would (RFC 7143, 11.4.5), and what rules
+// want of a connection as far as a command sees it: one that is broken is there again for the next command.
 // Thread: the loop's, one command at a time.
 #pragma once
 
 #include <functional>
+#include <optional>
 
 #include "base/clock.h"
 #include "initiator/initiator.h"
@@ -35,6 +37,8 @@ class InProcessInitiator final : public Initiator, private scsi::TaskObserver {
   }
   bool run_until_done(base::TimePoint deadline);
   Result time_out();
+  bool breaks_before_data() const;
+  std::optional<Result> without_answer(base::TimePoint deadline);
   Result answer(std::uint64_t expected);
 
   scsi::DeviceServer& server_;

@@ -86,20 +86,6 @@ std::string_view name_of(TaskManagementFunction function) {
 
 }  // namespace
 
-std::string_view name_of(Status status) {
-  switch (status) {
-    case Status::good: return "GOOD";
-    case Status::check_condition: return "CHECK CONDITION";
-    case Status::condition_met: return "CONDITION MET";
-    case Status::busy: return "BUSY";
-    case Status::reservation_conflict: return "RESERVATION CONFLICT";
-    case Status::task_set_full: return "TASK SET FULL";
-    case Status::aca_active: return "ACA ACTIVE";
-    case Status::task_aborted: break;
-  }
-  return "TASK ABORTED";
-}
-
 void add_subject(Event& event, const CopySubject& subject) {
   if (subject.token_of) {
     const tokens::TokenId id{subject.token};
@@ -126,7 +112,8 @@ Event event_of(EventKind kind, const DeviceServer& server, const Task& task) {
 }
 
 void record_outcome(Journal& journal, const DeviceServer& server, const Task& task, const std::string& rule) {
-  const bool refused = task.status != Status::good && task.status != Status::task_aborted;
+  // A rule may say TASK ABORTED, too (scsi/rules.h).
+  const bool refused = task.status != Status::good && (task.status != Status::task_aborted || !rule.empty());
   Event event = event_of(refused ? EventKind::refusal : EventKind::command, server, task);
   event.status = task.status;
   if (task.status == Status::check_condition) {
@@ -134,7 +121,7 @@ void record_outcome(Journal& journal, const DeviceServer& server, const Task& ta
     event.sense->rule.clear();
     event.reason = rule.empty() ? describe(task.sense) : rule;
   } else if (refused) {
-    event.reason = rule.empty() ? std::string(name_of(task.status)) : rule;
+    event.reason = rule.empty() ? describe(task.status) : rule;
   } else if (task.status == Status::task_aborted) {
     event.reason = "aborted by task management";
   } else if (asks_for_copy_page(task)) {

@@ -14,9 +14,6 @@ namespace scsi {
 class DeviceServer;
 enum class TaskManagementFunction : std::uint8_t;
 
-/// "CHECK CONDITION" (SAM-5 5.3.1).
-std::string_view name_of(Status status);
-
 /// Token and ranges.
 void add_subject(Event& event, const CopySubject& subject);
 

@@ -115,6 +115,21 @@ base::Async<CopyMoved> write_at_once(CopyJob& job, LogicalUnit& to, std::vector<
   co_return std::move(writer.moved);
 }
 
+/// A piece whose data a rule wants to be wrong.
+base::Async<CopyMoved> write_wrongly(CopyJob& job, LogicalUnit& to, CopySource source, std::vector<ByteRange> ranges,
+                                     std::uint64_t most) {
+  using How = action::WrongData::How;
+  const How how = *job.faults().wrong_data;
+  const std::uint64_t first = ranges.front().offset;
+  if (how == How::not_written) co_return CopyMoved{.bytes = total(ranges), .steps = 1};
+  if (how == How::zeros) source = {};
+  CopyMoved moved = co_await write_at_once(job, to, pieces_of(source, ranges, most));
+  if (how != How::inverted || moved.bytes == 0) co_return moved;
+  job.faults().wrong_data.reset();
+  if (auto inverted = co_await gate::invert_first_block(job, to, first); !inverted) moved.result = inverted;
+  co_return moved;
+}
+
 std::uint32_t milliseconds_until(base::TimePoint when, base::TimePoint now) {
   auto left = std::chrono::ceil<std::chrono::milliseconds>(std::max(when - now, base::Duration::zero())).count();
   constexpr std::int64_t kLongest = 0xFFFF'FFFD;  // the two above say something else (SPC-4 6.24)
@@ -177,6 +192,13 @@ base::Async<CopyMoved> move_data(CopyJob& job, LogicalUnit& to, CopySource sourc
     // What has to be waited for moves in bounded pieces, each with a turn of its own, so that nobody waits for all of
     // it.
     if (waits && !schedule.at_once()) length = std::min(length, most - ranges.front().offset % most);
+    if (job.faults().any()) [[unlikely]] {
+      length = job.faults().grant(length, to.block_length());
+      if (length == 0) {
+        moved.result = std::unexpected(job.faults().stopped());
+        break;
+      }
+    }
     base::TimePoint end = schedule.due(all);
     job.operation().report({.transfer_count = before.transfer_count + moved.bytes / unit,
                             .operation_counter = static_cast<std::uint16_t>(before.operation_counter + moved.steps),
@@ -185,7 +207,9 @@ base::Async<CopyMoved> move_data(CopyJob& job, LogicalUnit& to, CopySource sourc
     co_await job.until(schedule.due(moved.bytes + length));
     if (job.stopping()) break;
     CopySource next{source.data, source.offset + moved.bytes};
-    CopyMoved part = co_await write_at_once(job, to, pieces_of(next, take_front(ranges, length), most));
+    auto piece = take_front(ranges, length);
+    CopyMoved part = job.faults().wrong_data ? co_await write_wrongly(job, to, next, std::move(piece), most)
+                                             : co_await write_at_once(job, to, pieces_of(next, piece, most));
     moved.bytes += part.bytes;
     moved.steps = static_cast<std::uint16_t>(moved.steps + part.steps);
     moved.result = std::move(part.result);

@@ -7,6 +7,7 @@
 #include "scsi/copy_manager.h"
 #include "scsi/journal.h"
 #include "scsi/logical_unit.h"
+#include "scsi/rules.h"
 
 namespace scsi {
 
@@ -21,6 +22,9 @@ const Reachability::Cut* Reachability::find(const std::vector<std::string>& sour
   });
   return cut == cuts_.end() ? nullptr : &*cut;
 }
+
+CopyFabric::CopyFabric() : rules_(std::make_unique<RuleSet>()) {}
+CopyFabric::~CopyFabric() = default;
 
 void CopyFabric::set_cuts(std::vector<Reachability::Cut> cuts) {
   std::vector<Reachability::Cut> before = reachability_.cuts();
@@ -57,6 +61,11 @@ LogicalUnit* CopyFabric::find_if(const CopyManager& manager,
   for (const auto& [name, place] : units_)
     if (place.manager == &manager && matches(*place.lu)) return place.lu;
   return nullptr;
+}
+
+void CopyFabric::for_each(const CopyManager& manager, const std::function<void(LogicalUnit&)>& visit) const {
+  for (const auto& [name, place] : units_)
+    if (place.manager == &manager) visit(*place.lu);
 }
 
 CopyManager* CopyFabric::creator_of(const tokens::RodToken& token) const {

@@ -1,5 +1,5 @@
 // What copy managers know of each other: which array made a token, where its data is, and which pairs of logical units
-// can move data between them.
+// can move data between them. The rules of the process stand here, too (scsi/rules.h).
 //
 // One for all arrays of a process; a copy manager on its own brings one of its own. Owns no manager and no logical
 // unit. Thread: the loop's, except RemoteRods.
@@ -9,6 +9,7 @@
 #include <expected>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -23,6 +24,7 @@ namespace scsi {
 class CopyManager;
 class Journal;
 class LogicalUnit;
+class RuleSet;
 
 /// Which pairs can move data between them. All, unless told otherwise; may change at any time, and what runs goes on.
 /// Names are those of logical units (LogicalUnitConfig::name) or of arrays.
@@ -35,8 +37,14 @@ class Reachability {
     bool operator==(const Cut&) const = default;
   };
 
-  /// Cuts the pair, both ways.
-  void cut(const std::string& a, const std::string& b) { cuts_.push_back({a, b, {}}); }
+  /// Cuts the pair, both ways. The newest cut decides.
+  void cut(const std::string& a, const std::string& b, std::optional<UnreachableRefusal> refusal = {}) {
+    cuts_.insert(cuts_.begin(), {a, b, refusal});
+  }
+  /// Takes back every cut between these two names.
+  void mend(const std::string& a, const std::string& b) {
+    std::erase_if(cuts_, [&](const Cut& cut) { return (cut.a == a && cut.b == b) || (cut.a == b && cut.b == a); });
+  }
   /// Replaces all cuts.
   void set(std::vector<Cut> cuts) { cuts_ = std::move(cuts); }
   const std::vector<Cut>& cuts() const { return cuts_; }
@@ -67,8 +75,13 @@ class RemoteRods {
 
 class CopyFabric {
  public:
+  CopyFabric();
+  ~CopyFabric();
+
   Reachability& reachability() { return reachability_; }
   const Reachability& reachability() const { return reachability_; }
+
+  RuleSet& rules() { return *rules_; }
 
   /// Null: tokens from elsewhere are refused (05/23/02). Outlives the fabric's use.
   void set_remote_rods(RemoteRods* remote) { remote_ = remote; }
@@ -96,11 +109,14 @@ class CopyFabric {
   std::optional<Place> find(const std::string& name) const;
   /// The first logical unit of `manager` that `matches`, or null.
   LogicalUnit* find_if(const CopyManager& manager, const std::function<bool(const LogicalUnit&)>& matches) const;
+  /// Every logical unit of `manager`.
+  void for_each(const CopyManager& manager, const std::function<void(LogicalUnit&)>& visit) const;
   /// Whose logical unit the token says it was made from, or null.
   CopyManager* creator_of(const tokens::RodToken& token) const;
 
  private:
   Reachability reachability_;
+  std::unique_ptr<RuleSet> rules_;
   RemoteRods* remote_ = nullptr;
   Journal* journal_ = nullptr;
   std::vector<CopyManager*> managers_;

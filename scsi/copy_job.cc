@@ -47,6 +47,7 @@ CopyJob::CopyJob(const CommandContext& context, tokens::CopyOperationGuard guard
       initiator_(context.server.initiator(context.task.nexus)),
       guard_(std::move(guard)),
       task_(&context.task),
+      faults_(gate::copy(context.task)),
       uses_{context.lu} {}
 
 CopyJob::~CopyJob() = default;

@@ -22,6 +22,7 @@
 #include "base/timer_queue.h"
 #include "scsi/command_table.h"
 #include "scsi/reservation_changes.h"
+#include "scsi/rule_gates.h"
 #include "scsi/sense.h"
 #include "scsi/task.h"
 #include "tokens/copy_operation.h"
@@ -84,6 +85,9 @@ class CopyJob final : public Abortable, public std::enable_shared_from_this<Copy
   bool uses(const LogicalUnit& lu) const { return uses_.contains(&lu); }
   tokens::CopyOperationGuard& operation() { return guard_; }
 
+  /// What rules want of its data (scsi/rule_gates.h).
+  gate::Copy& faults() { return faults_; }
+
   /// Whether it is to end as soon as it can, writing nothing more. Any thread.
   bool stopping() const { return stopping_.load(std::memory_order_relaxed); }
   const std::atomic<bool>& stop_flag() const { return stopping_; }
@@ -134,6 +138,7 @@ class CopyJob final : public Abortable, public std::enable_shared_from_this<Copy
   CopySubject subject_{};
   tokens::CopyOperationGuard guard_;
   Task* task_;  ///< null once it is answered
+  gate::Copy faults_;
   std::set<const LogicalUnit*> uses_;
   std::atomic<bool> stopping_{false};
   std::coroutine_handle<> driver_;

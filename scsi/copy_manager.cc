@@ -15,6 +15,7 @@
 #include "scsi/task_set.h"
 #include "scsi/third_party_copy_page.h"
 #include "scsi/token_keeper.h"
+#include "scsi/unit_attentions.h"
 #include "scsi/work_queue.h"
 #include "tokens/copy_operation.h"
 #include "tokens/token_manager.h"
@@ -54,6 +55,8 @@ struct CopyManager::Impl {
        base::TimerQueue* its_timers, CopyFabric* its_fabric, std::string name)
       : array_name(std::move(name)),
         profile(std::move(its_profile)),
+        odx(profile.odx),
+        extended_copy(profile.extended_copy),
         clock(array_clock),
         timers(its_timers ? *its_timers : own_timers),
         fabric(its_fabric ? *its_fabric : own_fabric),
@@ -62,6 +65,7 @@ struct CopyManager::Impl {
 
   std::string array_name;
   DeviceProfile profile;
+  const bool odx, extended_copy;  ///< as the profile has them, offered or not
   const base::Clock& clock;
   base::TimerQueue own_timers;
   CopyFabric own_fabric;
@@ -185,6 +189,18 @@ void CopyManager::logical_unit_removed(LogicalUnit& lu, const std::shared_ptr<Re
   impl_->tokens.cancel_if([&](const tokens::Rod& rod) { return rod.source().logical_unit == lu.identity().naa; },
                           tokens::TokenEnd::source_removed);
   impl_->operations.logical_unit_reset(lu.identity().naa);
+}
+
+void CopyManager::offer_third_party_copy(bool offered) {
+  impl_->profile.odx = offered && impl_->odx;
+  impl_->profile.extended_copy = offered && impl_->extended_copy;
+  impl_->fabric.for_each(*this, [](LogicalUnit& lu) {
+    lu.unit_attentions().establish_for_all(AdditionalSense::inquiry_data_has_changed);
+  });
+  if (Journal* its_journal = journal())
+    its_journal->record({.kind = EventKind::configuration,
+                         .array = array_name(),
+                         .reason = offered ? "third-party copy is offered again" : "third-party copy is offered no more"});
 }
 
 void CopyManager::target_removed(const std::string& target_name) { impl_->targets.erase(target_name); }

@@ -21,6 +21,7 @@
 #include "scsi/provisioning_thresholds.h"
 #include "scsi/reservation_changes.h"
 #include "scsi/reservations.h"
+#include "scsi/rule_gates.h"
 #include "scsi/task_set.h"
 #include "scsi/unit_attentions.h"
 #include "scsi/unit_settings.h"
@@ -35,14 +36,6 @@ using Outcome = std::expected<void, Sense>;
 NexusId next_nexus_id() {
   static std::atomic<std::uint32_t> last{0};
   return static_cast<NexusId>(++last);
-}
-
-/// Gives the task its own copy of data-out that was only lent.
-void keep_data_out(Task& task) {
-  if (task.data_out.empty() || task.data_out_owner) return;
-  auto copy = base::make_ref<base::Buffer>(std::vector<std::uint8_t>(task.data_out.begin(), task.data_out.end()));
-  task.data_out = copy->bytes();
-  task.data_out_owner = copy;
 }
 
 /// An operation code without row, or a service action without row.
@@ -179,6 +172,7 @@ struct DeviceServer::Impl {
   const base::Clock& clock;
   base::Executor* executor;
   CopyManager& copy_manager;
+  RuleSet& rules;
   std::map<Lun, std::shared_ptr<LogicalUnit>> logical_units{};
   std::vector<std::shared_ptr<LogicalUnit>> leaving{};  ///< removed, but still in use
   std::map<NexusId, ITNexus> nexuses{};
@@ -187,7 +181,7 @@ struct DeviceServer::Impl {
 
 DeviceServer::DeviceServer(Config config, const base::Clock& array_clock, base::Executor* executor,
                            CopyManager& copy_manager)
-    : impl_(new Impl{std::move(config), array_clock, executor, copy_manager}) {}
+    : impl_(new Impl{std::move(config), array_clock, executor, copy_manager, copy_manager.fabric().rules()}) {}
 DeviceServer::~DeviceServer() = default;
 
 const DeviceServer::Config& DeviceServer::config() const { return impl_->config; }
@@ -343,15 +337,25 @@ std::expected<void, Sense> DeviceServer::judge(Task& task) {
 void DeviceServer::admit(Task& task) {
   assert(task.state == Task::State::idle);
   if (auto good = judge(task); !good) return finish(task, std::move(good));
+  if (!impl_->rules.empty()) [[unlikely]] {
+    if (auto end = meet_rules(task)) return finish(task, *std::move(end));
+  }
   task.state = Task::State::admitted;
   if (task.logical_unit) task.logical_unit->tasks().enter(task);
   if (!task.has_data_out()) execute(task);
 }
 
+std::optional<std::expected<void, Sense>> DeviceServer::meet_rules(Task& task) {
+  gate::Admission admission = gate::admission(impl_->rules, task);
+  if (admission.end || !admission.judge_again) return std::move(admission.end);
+  auto good = judge(task);
+  return good ? std::nullopt : std::optional(std::move(good));
+}
+
 void DeviceServer::execute(Task& task) {
   assert(task.state == Task::State::admitted);
   if (task.logical_unit && !task.logical_unit->tasks().may_begin(task)) {
-    keep_data_out(task);
+    task.keep_data_out();
     task.state = Task::State::waiting;
     task.logical_unit->tasks().sleep(task);
     return;
@@ -360,6 +364,8 @@ void DeviceServer::execute(Task& task) {
 }
 
 void DeviceServer::run(Task& task) {
+  if (task.faults && !gate::begin(task)) [[unlikely]]
+    return;
   CommandContext context{*this, task.logical_unit, task};
   // The medium may have gone, be about to be erased, or have lost blocks, while the data came or the task waited for
   // its turn.
@@ -388,6 +394,8 @@ void DeviceServer::withdraw(Task& task) {
 void DeviceServer::finish(Task& task, std::expected<void, Sense> outcome) {
   LogicalUnit* lu = task.logical_unit;
   bool member = lu && task.state != Task::State::idle;
+  if (task.faults && member && !gate::completion(task, outcome)) [[unlikely]]
+    return;
   if (task.abort_requested.load(std::memory_order_relaxed)) {
     task.status = Status::task_aborted;
     task.data_in.clear();
@@ -418,8 +426,8 @@ void DeviceServer::tell_refusal(Task& task, Sense sense) {
   using enum base::log::Level;
   std::string outcome;
   base::log::Level level = info;
-  if (task.status == Status::reservation_conflict) {
-    outcome = "RESERVATION CONFLICT";
+  if (task.status != Status::good) {
+    outcome = describe(task.status);
   } else {
     task.status = Status::check_condition;
     task.sense = sense;
@@ -478,7 +486,7 @@ void CommandContext::start(Access access, handlers::ByteRange range, Work work, 
     return;
   }
   started = Started::pending;
-  keep_data_out(task);
+  task.keep_data_out();
   lu->work().submit(task, access, range, server.executor(), std::move(work), std::move(then));
 }
 

@@ -112,6 +112,9 @@ class DeviceServer {
   /// that can; parameter lists too short are 05/1A/00.
   void execute(Task& task);
 
+  /// Runs a task whose turn it is: from inside, and when what a rule made it wait for is over (scsi/rule_gates.h).
+  void run(Task& task);
+
   /// Withdraws an admitted task that will get no execute() (its session ended). Not completed.
   void withdraw(Task& task);
 
@@ -132,7 +135,8 @@ class DeviceServer {
   void abort_preempted(LogicalUnit& lu, const std::vector<NexusId>& nexuses, std::move_only_function<void()> done);
 
   /// Completes a task: status, sense, data cut to data_in_length, a line in the log when it was refused, and the
-  /// observer, once. For bodies' work that ended later (scsi/work_queue.h) and for task management.
+  /// observer, once; where a rule wants that, later. For bodies' work that ended later (scsi/work_queue.h) and for task
+  /// management.
   void finish(Task& task, std::expected<void, Sense> outcome);
 
   /// For the journal: a task that a front end answered itself, with the reason in words.
@@ -149,7 +153,7 @@ class DeviceServer {
  private:
   /// Everything that is judged before data-out: logical unit, row, usage bits, gates, lengths, the row's own check.
   std::expected<void, Sense> judge(Task& task);
-  void run(Task& task);
+  std::optional<std::expected<void, Sense>> meet_rules(Task& task);
   /// After a task left: whoever waited for it goes on.
   void wake_dormant(LogicalUnit& lu);
   /// Sets status and sense data; a line in the log, and an event.

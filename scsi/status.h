@@ -4,7 +4,9 @@
 #include <array>
 #include <compare>
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
 
 namespace scsi {
 
@@ -19,6 +21,10 @@ enum class Status : std::uint8_t {
   aca_active = 0x30,
   task_aborted = 0x40,
 };
+/// "TASK SET FULL"; of a value that is none of these, "status 22h".
+std::string describe(Status status);
+/// The other way round, in any case of letters, and "22h"; nothing for anything else.
+std::optional<Status> status_named(std::string_view text);
 
 /// SAM-5 8.6; the values are those of the iSCSI SCSI Command PDU (RFC 7143, 11.3.1).
 /// WINDOWS: classpnp sends the last retry untagged (facts: windows-host 2.4); it is served as SIMPLE.

@@ -2,6 +2,13 @@
 
 namespace scsi {
 
+void Task::keep_data_out() {
+  if (data_out.empty() || data_out_owner) return;
+  auto copy = base::make_ref<base::Buffer>(std::vector<std::uint8_t>(data_out.begin(), data_out.end()));
+  data_out = copy->bytes();
+  data_out_owner = copy;
+}
+
 void Task::reset() {
   nexus = NexusId::none;
   lun = {};
@@ -27,6 +34,7 @@ void Task::reset() {
   older = nullptr;
   younger = nullptr;
   dormant = false;
+  faults.reset();
 }
 
 }  // namespace scsi

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <expected>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -25,6 +26,10 @@ class DeviceServer;
 class LogicalUnit;
 struct CommandDescriptor;
 class Task;
+struct TaskFaults;
+struct ForgetFaults {
+  void operator()(TaskFaults* faults) const;
+};
 
 class TaskObserver {
  public:
@@ -102,8 +107,13 @@ class Task {
   Task* older = nullptr;        ///< neighbours in the logical unit's task set (scsi/task_set.h)
   Task* younger = nullptr;
   bool dormant = false;  ///< has its data-out, waits for its turn in the task set (SAM-5 8.7)
+  /// What rules make of it (scsi/rule_gates.h); null, as it nearly always is: nothing.
+  std::unique_ptr<TaskFaults, ForgetFaults> faults{};
 
   bool has_data_out() const { return data_out_length > 0; }
+
+  /// Gives it its own copy of data-out that was only lent.
+  void keep_data_out();
 
   /// Back to idle, keeping capacity.
   void reset();

@@ -5,12 +5,14 @@
 #include <algorithm>
 #include <iterator>
 #include <map>
+#include <utility>
 
 #include "handlers/memory_budget.h"
 #include "handlers/memory_pool.h"
 #include "scsi/copy_manager.h"
 #include "scsi/logical_unit.h"
 #include "scsi/medium.h"
+#include "scsi/rules.h"
 #include "scsi/task_set.h"
 #include "target/state_file.h"
 #include "tokens/token_manager.h"
@@ -73,6 +75,16 @@ Arrays::Arrays(const Config& config, const base::Clock& array_clock, base::Timer
   }
   refuse_shared_designators(arrays_);
   set_unreachable(config.unreachable);
+  rules().replace_those_of_file(config.rules);
+  rules().on_fill_pool([this](bool full) { fill_pool(full); });
+}
+
+/// As if somebody else had written so much: what is freed can be written again.
+void Arrays::fill_pool(bool full) {
+  handlers::MemoryBudget& budget = pool_->budget();
+  if (!full) return budget.refund(std::exchange(taken_from_pool_, 0));
+  const std::uint64_t left = budget.available().value_or(0);
+  if (budget.try_charge(left)) taken_from_pool_ += left;
 }
 
 Arrays::~Arrays() {

@@ -78,6 +78,9 @@ class Arrays {
   void set_journal(scsi::Journal* journal) { fabric_.set_journal(journal); }
   scsi::Journal* journal() const { return fabric_.journal(); }
 
+  /// Failures on demand, for all arrays.
+  scsi::RuleSet& rules() { return fabric_.rules(); }
+
   handlers::MemoryPool& memory() const { return *pool_; }
   /// Frees a bounded amount of what nobody needs any more, and lets go of what was removed. Returns whether more waits.
   bool reclaim();
@@ -91,8 +94,10 @@ class Arrays {
  private:
   std::shared_ptr<iscsi::TargetNode>* find_node(const std::string& target_name);
   void offer(const iscsi::TargetNode& node);
+  void fill_pool(bool full);
 
   base::Ref<handlers::MemoryPool> pool_;
+  std::uint64_t taken_from_pool_ = 0;  ///< bytes, by scsi::action::FillPool
   scsi::CopyFabric fabric_;
   std::unique_ptr<StateFolder> state_folder_;
   std::vector<std::unique_ptr<Array>> arrays_;

@@ -18,6 +18,7 @@
 #include "target/config_ports.h"
 #include "target/config_profile.h"
 #include "target/config_reader.h"
+#include "target/config_rules.h"
 #include "target/iscsi/name.h"
 
 namespace target {
@@ -591,7 +592,8 @@ Config parse_config(std::string_view document, const std::string& file) {
   toml::table table = parse_toml(document, file);
   TableReader reader(file, table, "",
                      {"id", "log_level", "memory_limit", "state_dir", "profile", "tokens", "copy", "block_limits",
-                      "clock", "journal", "array", "portal", "discovery", "iscsi", "target", "unreachable", "peer"});
+                      "clock", "journal", "array", "portal", "discovery", "iscsi", "target", "unreachable", "peer",
+                      "rule"});
   Config config;
   read_process(reader, config);
   read_clock(reader, config);
@@ -615,6 +617,7 @@ Config parse_config(std::string_view document, const std::string& file) {
   check_secrets(config, file);
   config.unreachable = read_unreachable(reader, config);
   config.peers = read_peers(reader, taken.target_names);
+  config.rules = read_rules(reader);
   return config;
 }
 

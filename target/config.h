@@ -16,6 +16,7 @@
 #include "base/array_clock.h"
 #include "base/log.h"
 #include "scsi/device_profile.h"
+#include "scsi/rules.h"
 #include "scsi/target_port_groups.h"
 #include "target/iscsi/node.h"
 
@@ -141,6 +142,7 @@ struct Config {
   std::optional<std::uint64_t> max_data_in_flight{};  ///< absent: what goes with memory_limit
   std::vector<UnreachablePair> unreachable{};
   std::vector<PeerConfig> peers{};
+  std::vector<scsi::Rule> rules{};
 
   /// The portal groups there are, ascending.
   std::vector<std::uint16_t> portal_groups() const;

@@ -60,6 +60,8 @@ std::string TableReader::name(std::string_view key) const {
   return path_.empty() ? std::string(key) : fmt::format("{}.{}", path_, key);
 }
 
+std::string TableReader::place(const toml::node& node) const { return place_of(*file_, node.source().begin); }
+
 std::string TableReader::place(std::string_view key) const {
   const toml::node* node = find(key);
   const toml::source_position& at = node ? node->source().begin : table_->source().begin;

@@ -64,6 +64,10 @@ class TableReader {
   [[noreturn]] void refuse(std::string_view key, std::string_view expected) const;
   /// "FILE:LINE:COLUMN: PATH.KEY TEXT", at the key's value.
   [[noreturn]] void complain(std::string_view key, std::string_view text) const;
+  /// The value of a key, for what has a reader of its own; null when the key is absent.
+  const toml::node* node(std::string_view key) const { return find(key); }
+  /// Where it stands.
+  std::string place(const toml::node& node) const;
   /// Where the key's value stands, else where the table stands: "FILE:LINE:COLUMN".
   std::string place(std::string_view key) const;
 

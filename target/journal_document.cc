@@ -80,7 +80,7 @@ boost::json::object event_document(const scsi::Event& event) {
   add_number(object, "lba", event.lba);
   add_number(object, "blocks", event.blocks);
   add_number(object, "bytes", event.bytes);
-  if (event.status) object["status"] = scsi::name_of(*event.status);
+  if (event.status) object["status"] = scsi::describe(*event.status);
   if (event.sense) object["sense"] = sense_document(*event.sense);
   if (event.copy_status) {
     object["copy_status"] = copy_status_name(*event.copy_status);

@@ -83,7 +83,7 @@ std::string verdict(const Event& event) {
     return fmt::format("the copy ended with status {:02X}h, transfer count {}",
                        static_cast<unsigned>(event.copy_status.value_or(tokens::CopyStatus::terminated)),
                        event.transfer_count.value_or(0));
-  if (!event.sense) return std::string(scsi::name_of(event.status.value_or(scsi::Status::busy)));
+  if (!event.sense) return scsi::describe(event.status.value_or(scsi::Status::busy));
   return fmt::format("{:02X}/{:02X}/{:02X} {}", static_cast<unsigned>(event.sense->key), event.sense->asc(),
                      event.sense->ascq(), scsi::describe(*event.sense));
 }

@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "scsi/journal.h"
 #include "scsi/logical_unit.h"
+#include "scsi/rules.h"
 #include "target/array_time.h"
 #include "target/arrays.h"
 #include "target/command_line.h"
@@ -196,6 +197,7 @@ ExitCode serve(const CommandLine& line) {
   Arrays arrays(config, array_clock, array_clock.timers(), entropy, loop);
   if (records.journal) arrays.set_journal(&*records.journal);
   if (!config.peers.empty()) arrays.set_remote_rods(&remote);
+  arrays.rules().set_wire_time({&loop.clock(), &loop.timers()});
   iscsi::SessionRegistry sessions(arrays.directory().limits);
   TcpServer server(loop, arrays.directory().limits);
   Housekeeping housekeeping(loop, arrays);

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "handlers/factory.h"
 #include "scsi/logical_unit.h"
+#include "scsi/rules.h"
 #include "target/iscsi/session_registry.h"
 
 namespace target {
@@ -236,6 +237,8 @@ void Reload::change() {
     now.lun->config = kept.config;
   }
   if (arrays_.set_discovery(wanted_.discovery)) changes_.push_back("discovery has another CHAP");
+  if (arrays_.rules().replace_those_of_file(wanted_.rules))
+    changes_.push_back(fmt::format("{} rules of the file, which count from the start", wanted_.rules.size()));
 }
 
 void Reload::add() {

@@ -39,10 +39,11 @@ void TcpConnection::want_settling() {
 
 void TcpConnection::output_ready(iscsi::Connection&) { want_settling(); }
 
-void TcpConnection::finished(iscsi::Connection&, bool flush) {
+void TcpConnection::finished(iscsi::Connection& connection, bool flush) {
   if (state_ != State::open) return;
   state_ = State::finishing;
   flush_ = flush;
+  reset_ = connection.ends_with_reset();
   set_timer(loop_.clock().now() + kFarewell, [this] { close(); });
   want_settling();
 }
@@ -152,7 +153,7 @@ void TcpConnection::settle() {
       if (peer_gone_ || !flush_)
         close();
       else if (connection_->output_size() == 0)
-        linger();
+        reset_ ? reset() : linger();
       break;
     case State::lingering: wait_readable(); break;
     case State::closed: break;
@@ -177,6 +178,12 @@ void TcpConnection::linger() {
   state_ = State::lingering;
   connection_.reset();
   wait_readable();
+}
+
+void TcpConnection::reset() {
+  const struct linger at_once{.l_onoff = 1, .l_linger = 0};
+  ::setsockopt(socket_.native_handle(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+  close();
 }
 
 void TcpConnection::close() {

@@ -65,6 +65,8 @@ class TcpConnection final : public iscsi::ConnectionObserver, public std::enable
   void set_timer(base::TimePoint when, base::TimerQueue::Callback callback);
   void want_settling();
   void linger();
+  /// Closes it with a reset: the peer learns that nobody is there any more.
+  void reset();
   void close();
 
   EventLoop& loop_;
@@ -77,6 +79,7 @@ class TcpConnection final : public iscsi::ConnectionObserver, public std::enable
   bool settling_wanted_ = false;
   bool flush_ = true;
   bool peer_gone_ = false;
+  bool reset_ = false;
   base::TimerQueue::Id timer_ = base::TimerQueue::Id::none;
   base::TimePoint timer_at_{};
 };

@@ -64,6 +64,7 @@ struct Connection::Impl final : Link {
     if (full_feature()) enter(ConnectionState::in_logout);
   }
   void finish(bool flush, std::string why) override;
+  void end_with_reset() override { reset = true; }
   void request_logout(std::chrono::seconds within) override;
   const std::string& peer() const override { return info.peer; }
 
@@ -109,6 +110,7 @@ struct Connection::Impl final : Link {
   bool opening = false;     // the login is agreed on; the session waits for another to end
   bool processing = false;  // output is announced once, at the end
   bool announced = false;
+  bool reset = false;  // the end is a TCP reset
   std::shared_ptr<bool> alive = std::make_shared<bool>(true);
 
   base::TimePoint last_received;
@@ -352,5 +354,6 @@ void Connection::drop(std::string reason) {
 
 const ConnectionInfo& Connection::info() const { return impl_->info; }
 bool Connection::full_feature() const { return impl_->full_feature(); }
+bool Connection::ends_with_reset() const { return impl_->reset; }
 
 }  // namespace iscsi

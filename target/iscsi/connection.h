@@ -81,6 +81,8 @@ class Connection {
 
   const ConnectionInfo& info() const;
   bool full_feature() const;
+  /// Whether it is to end with a TCP reset, when ConnectionObserver::finished() is called.
+  bool ends_with_reset() const;
 
  private:
   struct Impl;

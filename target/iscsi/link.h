@@ -58,6 +58,8 @@ class Link {
   virtual void stop_reading() = 0;
   /// The connection is over; what output is left is sent first if `flush`. The session is not told about it again.
   virtual void finish(bool flush, std::string why) = 0;
+  /// finish(), which follows, ends it with a TCP reset.
+  virtual void end_with_reset() = 0;
   /// The initiator is to be asked to log out, and dropped if it has not `within` the time.
   virtual void request_logout(std::chrono::seconds within) = 0;
   /// For the log: who is at the other end.

@@ -2,15 +2,26 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "target/iscsi/digest.h"
 
 namespace iscsi {
+namespace {
+
+/// The last byte of `digest`, spoiled if that is wanted; it no longer is.
+void spoil_digest(base::MutableBytes digest, bool& wanted) {
+  if (std::exchange(wanted, false)) digest.back() ^= 1;
+}
+
+}  // namespace
 
 void PduWriter::write_header(base::Bytes header) {
   base::MutableBytes to = out_.append(kBhsLength + (header_digest_ ? kDigestLength : 0));
   std::memcpy(to.data(), header.data(), kBhsLength);
-  if (header_digest_) base::store(to.subspan(kBhsLength), digest_of(header));
+  if (!header_digest_) return;
+  base::store(to.subspan(kBhsLength), digest_of(header));
+  spoil_digest(to, spoil_header_);
 }
 
 void PduWriter::write_trailer(std::size_t length, std::uint32_t running_digest) {
@@ -20,7 +31,9 @@ void PduWriter::write_trailer(std::size_t length, std::uint32_t running_digest) 
   if (total == 0) return;
   base::MutableBytes to = out_.append(total);
   std::memset(to.data(), 0, pad);
-  if (data_digest_) base::store(to.subspan(pad), digest_bytes(digest_add(running_digest, base::Bytes(kZeros, pad))));
+  if (!data_digest_) return;
+  base::store(to.subspan(pad), digest_bytes(digest_add(running_digest, base::Bytes(kZeros, pad))));
+  spoil_digest(to, spoil_data_);
 }
 
 void PduWriter::write(base::Bytes header, base::Bytes data) {

@@ -26,6 +26,12 @@ class PduWriter {
     data_digest_ = data;
   }
 
+  /// The next header digest, or the next data digest, is to be wrong, where there are digests. Both false: no more.
+  void spoil(bool header, bool data) {
+    spoil_header_ = header && header_digest_;
+    spoil_data_ = data && data_digest_;
+  }
+
   /// Queues `header` with a copy of `data`.
   template <typename Header>
   void put(Header& header, base::Bytes data = {}) {
@@ -51,6 +57,8 @@ class PduWriter {
   OutputQueue& out_;
   bool header_digest_ = false;
   bool data_digest_ = false;
+  bool spoil_header_ = false;
+  bool spoil_data_ = false;
 };
 
 }  // namespace iscsi

@@ -15,6 +15,7 @@
 
 #include "base/data_buffer.h"
 #include "scsi/device_server.h"
+#include "scsi/rule_gates.h"
 #include "scsi/task.h"
 #include "target/iscsi/command.h"
 #include "target/iscsi/command_window.h"
@@ -192,6 +193,14 @@ class Session final : public scsi::TaskObserver, public std::enable_shared_from_
   void keep(Command& command, std::uint32_t offset, base::Bytes data);
   void discard(Command& command, const DataOutBhs& bhs);
   void retry_deferred();
+
+  // session_faults.cc: what rules want
+  void settle_by_rules(Command& command);
+  static bool reaches_end(const Command& command, scsi::action::EndConnection::At at, std::uint32_t nth = 1);
+  static void spoil_answer(const Command& command);
+  void after_answer(Link& link, const scsi::TaskFaults& faults);
+  bool spoil_data_out(Command& command, const Pdu& pdu);
+  void break_off(Link& link, scsi::action::EndConnection end);
 
   // session_tasks.cc: task management
   void task_management(Link& link, const Pdu& pdu);

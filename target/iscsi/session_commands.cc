@@ -99,7 +99,10 @@ void Session::admit(Command& command, const Pdu& pdu) {
 
 /// The device server has ended the task: answer, or swallow first what is still to come.
 void Session::settle(Command& command) {
-  if (!command.link || command.status == scsi::Status::task_aborted) return forget(command);
+  if (!command.link) return forget(command);
+  if (command.faults) [[unlikely]]
+    return settle_by_rules(command);
+  if (command.status == scsi::Status::task_aborted) return forget(command);
   conclude(command);
 }
 
@@ -131,6 +134,8 @@ void Session::conclude(Command& command) {
 void Session::respond(Command& command) {
   if (fence_up_) [[unlikely]]
     return wait_behind_fence(command);
+  if (command.faults) [[unlikely]]
+    spoil_answer(command);
   // The window opens with this answer, not with the next.
   if (command.immediate) {
     --immediate_in_progress_;
@@ -152,6 +157,7 @@ void Session::respond(Command& command) {
   if (length == 0 || !send_data_in(command, length, flags, residual))
     send_response(command, flags, residual, command.r2t_sn);
   Link& link = *command.link;
+  auto faults = std::move(command.faults);
   in_flight_.remove(command.in_flight);
   reading_bytes_ -= command.reading;
   if (command.charged > 0) {
@@ -162,9 +168,12 @@ void Session::respond(Command& command) {
     commands_.release(command);
   }
   link.output_added();
+  if (faults) [[unlikely]]
+    after_answer(link, *faults);
 }
 
-/// Sends `length` bytes of data-in; GOOD status goes with the last of them (RFC 7143, 4.2.3.3), then true.
+/// Sends `length` bytes of data-in; GOOD status goes with the last of them (RFC 7143, 4.2.3.3), then true. True, too,
+/// where a rule ends the connection before.
 bool Session::send_data_in(Command& command, std::uint32_t length, std::uint8_t residual_flags,
                            std::uint32_t residual) {
   Link& link = *command.link;
@@ -176,6 +185,10 @@ bool Session::send_data_in(Command& command, std::uint32_t length, std::uint8_t 
   for (std::uint32_t offset = 0; offset < length;) {
     std::uint32_t run = std::min({segment, length - offset, burst - in_burst});
     bool last = offset + run == length;
+    using At = scsi::action::EndConnection::At;
+    if (command.faults && (reaches_end(command, At::data_in, command.r2t_sn + 1) ||
+                           (last && collapse && reaches_end(command, At::response)))) [[unlikely]]
+      return true;
     DataInBhs bhs;
     bhs.initiator_task_tag = command.tag;
     bhs.data_sn = command.r2t_sn++;
@@ -202,6 +215,8 @@ bool Session::send_data_in(Command& command, std::uint32_t length, std::uint8_t 
 /// `data_sn` is how many R2T and Data-In PDUs the command had (ExpDataSN, RFC 7143, 11.4.8).
 void Session::send_response(Command& command, std::uint8_t residual_flags, std::uint32_t residual,
                             std::uint32_t data_sn) {
+  if (command.faults && reaches_end(command, scsi::action::EndConnection::At::response)) [[unlikely]]
+    return;
   Link& link = *command.link;
   ScsiResponseBhs bhs;
   bhs.flags |= residual_flags;

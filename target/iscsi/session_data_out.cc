@@ -124,6 +124,8 @@ void Session::send_r2ts(Command& command) {
   std::uint32_t burst = link.parameters().number(Key::max_burst_length);
   std::uint32_t most = link.parameters().number(Key::max_outstanding_r2t);
   while (command.r2ts.size() < most && command.next_offset < command.wanted) {
+    if (command.faults && reaches_end(command, scsi::action::EndConnection::At::r2t, command.r2t_sn + 1)) [[unlikely]]
+      return break_off(link, *scsi::find_fault<scsi::action::EndConnection>(command));
     if (++last_target_transfer_tag_ == kReservedTag) last_target_transfer_tag_ = 1;
     OutstandingR2t& r2t = command.r2ts.emplace_back();
     r2t.target_transfer_tag = last_target_transfer_tag_;
@@ -145,6 +147,8 @@ void Session::send_r2ts(Command& command) {
 }
 
 void Session::retry_deferred() {
+  if (deferred_.empty()) return;
+  auto self = shared_from_this();  // asking for data may be where a rule ends the connection
   while (!deferred_.empty()) {
     Command* command = commands_.find(deferred_.front());
     bool waits = command && command->phase == Command::Phase::gathering;
@@ -164,6 +168,8 @@ void Session::data_out(Link& link, const Pdu& pdu) {
       case Command::Phase::serving:
       case Command::Phase::fenced: break;
       case Command::Phase::gathering:
+        if (command->faults && spoil_data_out(*command, pdu)) [[unlikely]]
+          return;
         return bhs.target_transfer_tag == kReservedTag ? unsolicited_data(*command, pdu)
                                                        : solicited_data(*command, pdu);
     }

@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include "initiator/libiscsi_initiator.h"
+#include "scsi/rules.h"
 #include "test/host/array_of_two_disks.h"
 #include "test/scsi/device_fixture.h"
 
@@ -102,6 +103,43 @@ TEST_CASE("a command that takes longer than its time-out is aborted, and the nex
   CHECK_FALSE(result.good());
   CHECK_FALSE(result.reason.empty());
   CHECK(path.execute(read).good());
+}
+
+TEST_CASE("what rules want of a connection is seen: no answer before the time-out, or a broken one") {
+  namespace action = scsi::action;
+  using At = action::EndConnection::At;
+  struct Row {
+    scsi::Action action;
+    initiator::Transport transport;
+    bool written;
+  };
+  using enum initiator::Transport;
+  const Row rows[] = {
+      {action::DropResponse{}, timed_out, true},
+      {action::DropCommand{}, timed_out, false},
+      {action::EndConnection{At::command}, connection_lost, false},
+      {action::EndConnection{At::r2t}, connection_lost, false},
+      {action::EndConnection{At::data_out}, connection_lost, false},
+      {action::EndConnection{At::response}, connection_lost, true},
+      {action::EndConnection{At::after_response}, delivered, true},
+  };
+  for (const Row& row : rows) {
+    test::Device device;
+    initiator::InProcessInitiator path(device.server, device.nexus, scsi::Lun{0}, device.clock, [&] {
+      device.clock.advance(std::chrono::seconds(1));
+      return true;
+    });
+    scsi::RuleSet& rules = device.copies.fabric().rules();
+    rules.add({.match = {.commands = scsi::commands_named("WRITE")}, .action = row.action});
+    const base::TimePoint start = device.clock.now();
+    Result result = path.execute({block_cdb(kWrite10, 1), std::vector<std::uint8_t>(512, 0x5A)});
+    CHECK(result.transport == row.transport);
+    CHECK((device.clock.now() > start) == (row.transport == timed_out));
+    CHECK(device.lu().idle());
+    rules.clear();
+    Result read = path.execute({block_cdb(kRead10, 1), {}, 512});
+    CHECK(read.data_in == std::vector<std::uint8_t>(512, row.written ? 0x5A : 0));
+  }
 }
 
 TEST_CASE("a CDB of more than 16 bytes is the caller's mistake") {
