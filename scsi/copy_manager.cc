@@ -10,6 +10,7 @@
 #include "scsi/copy_job.h"
 #include "scsi/copy_layouts.h"
 #include "scsi/extended_copy_list.h"
+#include "scsi/journal.h"
 #include "scsi/logical_unit.h"
 #include "scsi/source_watch.h"
 #include "scsi/task_set.h"
@@ -198,9 +199,10 @@ void CopyManager::offer_third_party_copy(bool offered) {
     lu.unit_attentions().establish_for_all(AdditionalSense::inquiry_data_has_changed);
   });
   if (Journal* its_journal = journal())
-    its_journal->record({.kind = EventKind::configuration,
-                         .array = array_name(),
-                         .reason = offered ? "third-party copy is offered again" : "third-party copy is offered no more"});
+    its_journal->record(
+        {.kind = EventKind::configuration,
+         .array = array_name(),
+         .reason = offered ? "third-party copy is offered again" : "third-party copy is offered no more"});
 }
 
 void CopyManager::target_removed(const std::string& target_name) { impl_->targets.erase(target_name); }

@@ -284,13 +284,17 @@ Admission admission(RuleSet& rules, Task& task) {
   task.faults.reset(new TaskFaults{.hits = std::move(hits), .list_awaited = list_awaited});
   TaskFaults& faults = *task.faults;
   Admission result;
+  const bool waits = std::ranges::any_of(
+      faults.hits, [](const auto& rule) { return delay_of(rule->action, Moment::after) != nullptr; });
   for (const auto& rule : faults.hits) {
     // What stands behind a wait happens after it; and so does an end, whatever wait is to follow it.
     if (delay_of(rule->action, Moment::before)) break;
-    const bool waits = std::ranges::any_of(
-        faults.hits, [](const auto& other) { return delay_of(other->action, Moment::after) != nullptr; });
-    if (!waits) result.end = ended_by(task, *rule);
-    if (waits && std::get_if<action::Fail>(&rule->action)) break;
+    result.end = ended_by(task, *rule);
+    if (result.end && waits) {
+      task.status = Status::good;
+      result.end.reset();
+      break;
+    }
     result.judge_again |= change_array(task, rule->action, Moment::before);
     ++faults.admitted;
     if (result.end) break;

@@ -14,8 +14,8 @@
 #include "scsi/copy_layouts.h"
 #include "scsi/copy_manager.h"
 #include "scsi/copy_parameter_list.h"
-#include "scsi/journal.h"
 #include "scsi/device_server.h"
+#include "scsi/journal.h"
 #include "scsi/logical_unit.h"
 
 namespace scsi {
@@ -152,7 +152,8 @@ void RuleSet::Facts::add_from_list(const Task& task) {
   } else if (auto request = parse_write_using_token(task.data_out, lu, profile)) {
     add(request->ranges, lu);
     const CopyManager* creator = task.server->copy_manager().fabric().creator_of(request->token);
-    if (creator) token = creator->tokens().number(tokens::TokenId{request->token.copy_manager_rod_token_identifier.value()});
+    if (creator)
+      token = creator->tokens().number(tokens::TokenId{request->token.copy_manager_rod_token_identifier.value()});
   }
 }
 

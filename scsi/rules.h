@@ -198,8 +198,8 @@ struct RuleMatch {
   std::vector<CommandCode> commands{};  ///< empty: any
   /// It reads, writes or names one of these blocks. A command that names none does not fit.
   std::optional<LbaRange> lba{};
-  std::optional<std::uint64_t> token{};    ///< WRITE USING TOKEN with this one, as the journal numbers it
-  std::string when_state{};                ///< the shared state is this; empty: any
+  std::optional<std::uint64_t> token{};  ///< WRITE USING TOKEN with this one, as the journal numbers it
+  std::string when_state{};              ///< the shared state is this; empty: any
 
   // Of the commands that fit so far, counted from 1, those whose turn it is.
   std::optional<std::uint64_t> nth{};        ///< the first; alone: only this one
@@ -248,6 +248,7 @@ class RuleSet {
 
   bool empty() const { return rules_.empty(); }
 
+  /// A rule and its counters, until the set changes.
   struct Listed {
     const Rule& rule;
     std::uint64_t matches = 0;  ///< commands that fit, but for their turn and chance

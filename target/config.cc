@@ -590,10 +590,10 @@ PortalConfig parse_portal(std::string_view text, const std::string& place, std::
 
 Config parse_config(std::string_view document, const std::string& file) {
   toml::table table = parse_toml(document, file);
-  TableReader reader(file, table, "",
-                     {"id", "log_level", "memory_limit", "state_dir", "profile", "tokens", "copy", "block_limits",
-                      "clock", "journal", "array", "portal", "discovery", "iscsi", "target", "unreachable", "peer",
-                      "rule"});
+  TableReader reader(
+      file, table, "",
+      {"id", "log_level", "memory_limit", "state_dir", "profile", "tokens", "copy", "block_limits", "clock", "journal",
+       "array", "portal", "discovery", "iscsi", "target", "unreachable", "peer", "rule"});
   Config config;
   read_process(reader, config);
   read_clock(reader, config);

@@ -359,8 +359,8 @@ TEST_CASE("the token a command names ends, before or after it") {
     device.rules.clear();
 
     auto fourth = device.token_of({{0, 8}});
-    const auto fourth_id = device.copies.tokens().number(
-        tokens::TokenId{fourth.copy_manager_rod_token_identifier.value()});
+    const auto fourth_id =
+        device.copies.tokens().number(tokens::TokenId{fourth.copy_manager_rod_token_identifier.value()});
     device.on("TEST UNIT READY", action::EndToken{row.how, Moment::before, fourth_id});
     CHECK(device.run({0, 0, 0, 0, 0, 0}).good());
     CHECK(device.write_using(6, fourth, {{0, 8}}).failed_with(SenseKey::illegal_request, row.code));
@@ -446,6 +446,20 @@ TEST_CASE("a command that never came is not executed, and ends as one that a fro
     CHECK(device.write_blocks(0, kMarked).status() == Status::task_aborted);
     device.rules.clear();
     CHECK(device.read_blocks(0, 2).data() == Bytes(1024));
+  }
+}
+
+TEST_CASE("a command that never came is not executed, whatever is to be waited for") {
+  for (Moment moment : {Moment::before, Moment::after}) {
+    Fixture device;
+    device.on("WRITE", action::DropCommand{});
+    device.on("WRITE", action::Delay{1s, moment});
+    Command& command = device.send(test::write_10(0, 2), kMarked, CopyDevice::kSource);
+    device.pass(1s);
+    CHECK(command.completions == 1);
+    CHECK(command.status() == Status::task_aborted);
+    CHECK(device.read(CopyDevice::kSource, {0, 2}) == Bytes(1024));
+    CHECK(device.idle());
   }
 }
 
