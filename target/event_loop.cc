@@ -6,6 +6,7 @@
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/thread_pool.hpp>
+#include <deque>
 #include <mutex>
 #include <optional>
 #include <utility>
@@ -49,6 +50,19 @@ struct EventLoop::Impl {
     }
   }
 
+  /// The loop looks for what is ready, and serves it, before each of them. Not from inside a handler: the I/O context
+  /// counts work wrongly when it is polled there.
+  void run_steps() {
+    while (!steps.empty() && !ended) {
+      for (int i = 0; i < kTurnsBeforeStep && io.poll_one() > 0; ++i) {
+      }
+      if (ended) break;
+      Callback step = std::move(steps.front());
+      steps.pop_front();
+      loop.turn(step);
+    }
+  }
+
   void arm_timer() {
     auto next = timers.next();
     if (next == armed) return;
@@ -74,6 +88,9 @@ struct EventLoop::Impl {
   // Sockets and timers are touched by the loop's thread only; workers only post.
   asio::io_context io{BOOST_ASIO_CONCURRENCY_HINT_UNSAFE_IO};
   asio::steady_timer timer{io};
+  std::deque<Callback> steps;  // that give way
+  bool may_sleep = false;      // nothing looks at them until the I/O context is stopped
+  bool ended = false;
   std::optional<base::TimePoint> armed;
   asio::signal_set signals{io};
   std::vector<std::unique_ptr<RepeatedSignal>> repeated_signals;
@@ -90,11 +107,22 @@ EventLoop::~EventLoop() { impl_->pool.join(); }
 
 void EventLoop::run() {
   auto work = asio::make_work_guard(impl_->io);
+  impl_->ended = false;
   turn([] {});
-  impl_->io.run();
+  while (!impl_->ended) {
+    impl_->io.restart();
+    impl_->run_steps();
+    if (impl_->ended) break;
+    impl_->may_sleep = true;
+    impl_->io.run();  // until stop() or give_way()
+    impl_->may_sleep = false;
+  }
 }
 
-void EventLoop::stop() { impl_->io.stop(); }
+void EventLoop::stop() {
+  impl_->ended = true;
+  impl_->io.stop();
+}
 
 const base::Clock& EventLoop::clock() const { return impl_->clock; }
 base::TimerQueue& EventLoop::timers() { return impl_->timers; }
@@ -129,6 +157,11 @@ void EventLoop::again() {
     impl_->again_posted = false;
     turn([] {});
   });
+}
+
+void EventLoop::give_way(Callback step) {
+  impl_->steps.push_back(std::move(step));
+  if (impl_->may_sleep) impl_->io.stop();
 }
 
 void EventLoop::end_turn() {

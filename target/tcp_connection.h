@@ -55,7 +55,13 @@ class TcpConnection final : public iscsi::ConnectionObserver, public std::enable
     closed,
   };
 
+  /// Its session is served at once; whatever else there is to do for it gives way (EventLoop::give_way()).
+  bool logged_in() const;
+  void readable();
   void receive();
+  void receive_login();
+  /// Whether `buffer` was filled, so that there may be more.
+  bool receive_into(base::MutableBytes buffer, base::TimePoint now);
   void discard();
   void send();
   void wait_readable();
