@@ -6,6 +6,7 @@
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/thread_pool.hpp>
+#include <cstdint>
 #include <deque>
 #include <mutex>
 #include <optional>
@@ -50,17 +51,20 @@ struct EventLoop::Impl {
     }
   }
 
-  /// The loop looks for what is ready, and serves it, before each of them. Not from inside a handler: the I/O context
-  /// counts work wrongly when it is polled there.
-  void run_steps() {
-    while (!steps.empty() && !ended) {
-      for (int i = 0; i < kTurnsBeforeStep && io.poll_one() > 0; ++i) {
-      }
-      if (ended) break;
+  /// Between these two handlers is everything that is ready by now.
+  void look() {
+    asio::post(io, [this] { asio::post(io, [this, before = turns] { looked(before); }); });
+  }
+
+  void looked(std::uint64_t before) {
+    if (turns == before || turns - turns_at_step >= kTurnsBeforeStep) {
       Callback step = std::move(steps.front());
       steps.pop_front();
       loop.turn(step);
+      turns_at_step = turns;
     }
+    looking = !steps.empty();
+    if (looking) look();
   }
 
   void arm_timer() {
@@ -89,8 +93,9 @@ struct EventLoop::Impl {
   asio::io_context io{BOOST_ASIO_CONCURRENCY_HINT_UNSAFE_IO};
   asio::steady_timer timer{io};
   std::deque<Callback> steps;  // that give way
-  bool may_sleep = false;      // nothing looks at them until the I/O context is stopped
-  bool ended = false;
+  bool looking = false;        // for what they give way to
+  std::uint64_t turns = 0;
+  std::uint64_t turns_at_step = 0;
   std::optional<base::TimePoint> armed;
   asio::signal_set signals{io};
   std::vector<std::unique_ptr<RepeatedSignal>> repeated_signals;
@@ -107,22 +112,11 @@ EventLoop::~EventLoop() { impl_->pool.join(); }
 
 void EventLoop::run() {
   auto work = asio::make_work_guard(impl_->io);
-  impl_->ended = false;
   turn([] {});
-  while (!impl_->ended) {
-    impl_->io.restart();
-    impl_->run_steps();
-    if (impl_->ended) break;
-    impl_->may_sleep = true;
-    impl_->io.run();  // until stop() or give_way()
-    impl_->may_sleep = false;
-  }
+  impl_->io.run();
 }
 
-void EventLoop::stop() {
-  impl_->ended = true;
-  impl_->io.stop();
-}
+void EventLoop::stop() { impl_->io.stop(); }
 
 const base::Clock& EventLoop::clock() const { return impl_->clock; }
 base::TimerQueue& EventLoop::timers() { return impl_->timers; }
@@ -161,10 +155,11 @@ void EventLoop::again() {
 
 void EventLoop::give_way(Callback step) {
   impl_->steps.push_back(std::move(step));
-  if (impl_->may_sleep) impl_->io.stop();
+  if (!std::exchange(impl_->looking, true)) impl_->look();
 }
 
 void EventLoop::end_turn() {
+  ++impl_->turns;
   for (auto& callback : impl_->end_of_turn) callback();
   impl_->arm_timer();
 }

@@ -2,8 +2,8 @@
 //
 // Owns the I/O context, the wire clock's timers, the worker threads and the signals. Knows no protocol: target/
 // tcp_server.h brings the sockets. Work is done in turns: whatever woke the loop is served, then everything the turn
-// left behind (output of any connection, the next timer) is settled once. Work that gives way is done step by step, when
-// nothing else is ready. Nothing polls for long; an idle loop sleeps.
+// left behind (output of any connection, the next timer) is settled once. Work that gives way is done step by step,
+// when nothing else is ready. Nothing polls for long; an idle loop sleeps.
 #pragma once
 
 #include <csignal>
@@ -45,8 +45,8 @@ class EventLoop final : public base::Executor {
   /// There is more to do at the end of a turn: another one follows, after what waits already.
   void again();
 
-  /// A turn with `step` in it, once nothing else is ready, or kTurnsBeforeStep turns have gone before it: steps never
-  /// run two in a row while others wait, and never wait for ever. They run in the order of these calls.
+  /// A turn with `step` in it, once nothing else is ready. When there is always something, it comes all the same:
+  /// one such step after everything that is ready, and after kTurnsBeforeStep turns. In the order of these calls.
   void give_way(std::move_only_function<void()> step);
   static constexpr int kTurnsBeforeStep = 16;
 

@@ -2,7 +2,6 @@
 
 #include <sys/socket.h>
 
-#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <climits>
@@ -16,8 +15,6 @@ namespace {
 // What one turn does for one connection, so that a busy one does not hold up the others.
 constexpr int kReceivesPerTurn = 4;
 constexpr int kSendsPerTurn = 4;
-// What one step receives for a connection that is not logged in, in bytes: a usual Login Request, or some short ones.
-constexpr std::size_t kLoginReceive = 2048;
 // How long the last output may take to reach a peer, and the peer to close.
 constexpr std::chrono::seconds kFarewell{5};
 
@@ -45,6 +42,7 @@ void TcpConnection::output_ready(iscsi::Connection&) { want_settling(); }
 void TcpConnection::finished(iscsi::Connection& connection, bool flush) {
   if (state_ != State::open) return;
   state_ = State::finishing;
+  logged_in_ = false;
   flush_ = flush;
   reset_ = connection.ends_with_reset();
   set_timer(loop_.clock().now() + kFarewell, [this] { close(); });
@@ -83,30 +81,29 @@ void TcpConnection::set_timer(base::TimePoint when, base::TimerQueue::Callback c
   });
 }
 
-bool TcpConnection::logged_in() const { return state_ == State::open && connection_->full_feature(); }
-
 void TcpConnection::wait_readable() {
   if (waiting_readable_) return;
   waiting_readable_ = true;
   socket_.async_wait(boost::asio::posix::descriptor_base::wait_read,
                      [self = shared_from_this()](const boost::system::error_code& error) {
-                       if (error || self->state_ == State::closed) return;
-                       if (self->logged_in()) return self->loop_.turn([&] { self->readable(); });
-                       self->loop_.give_way([self] {
-                         if (self->state_ != State::closed) self->readable();
+                       if (error) return;
+                       if (!self->logged_in_) return self->give_way();
+                       self->waiting_readable_ = false;
+                       self->loop_.turn([&] {
+                         self->receive();
+                         self->want_settling();
                        });
                      });
 }
 
-void TcpConnection::readable() {
-  waiting_readable_ = false;
-  if (logged_in())
-    receive();
-  else if (state_ == State::open)
-    receive_login();
-  else if (state_ == State::lingering)
-    discard();
-  want_settling();
+void TcpConnection::give_way() {
+  loop_.give_way([self = shared_from_this()] {
+    self->waiting_readable_ = false;
+    if (self->state_ == State::lingering) self->discard();
+    self->receive();
+    self->logged_in_ = self->state_ == State::open && self->connection_->full_feature();
+    self->want_settling();
+  });
 }
 
 void TcpConnection::wait_writable() {
@@ -124,25 +121,13 @@ void TcpConnection::receive() {
   base::TimePoint now = loop_.clock().now();
   for (int i = 0; i < kReceivesPerTurn && state_ == State::open && !peer_gone_; ++i) {
     base::MutableBytes buffer = connection_->receive_buffer();
-    if (!receive_into(buffer, now)) return;
+    if (buffer.empty()) return;
+    ssize_t count = ::recv(socket_.native_handle(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+    if (count < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    if (count <= 0) return peer_gone();
+    connection_->received(static_cast<std::size_t>(count), now);
+    if (static_cast<std::size_t>(count) < buffer.size()) return;
   }
-}
-
-void TcpConnection::receive_login() {
-  base::MutableBytes buffer = connection_->receive_buffer();
-  receive_into(buffer.first(std::min(buffer.size(), kLoginReceive)), loop_.clock().now());
-}
-
-bool TcpConnection::receive_into(base::MutableBytes buffer, base::TimePoint now) {
-  if (buffer.empty()) return false;
-  ssize_t count = ::recv(socket_.native_handle(), buffer.data(), buffer.size(), MSG_DONTWAIT);
-  if (count < 0 && (errno == EAGAIN || errno == EINTR)) return false;
-  if (count <= 0) {
-    peer_gone();
-    return false;
-  }
-  connection_->received(static_cast<std::size_t>(count), now);
-  return static_cast<std::size_t>(count) == buffer.size();
 }
 
 void TcpConnection::discard() {

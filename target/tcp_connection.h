@@ -55,16 +55,11 @@ class TcpConnection final : public iscsi::ConnectionObserver, public std::enable
     closed,
   };
 
-  /// Its session is served at once; whatever else there is to do for it gives way (EventLoop::give_way()).
-  bool logged_in() const;
-  void readable();
   void receive();
-  void receive_login();
-  /// Whether `buffer` was filled, so that there may be more.
-  bool receive_into(base::MutableBytes buffer, base::TimePoint now);
   void discard();
   void send();
   void wait_readable();
+  void give_way();
   void wait_writable();
   void peer_gone();
   void schedule_tick();
@@ -80,6 +75,9 @@ class TcpConnection final : public iscsi::ConnectionObserver, public std::enable
   boost::asio::posix::stream_descriptor socket_;
   std::unique_ptr<iscsi::Connection> connection_;
   State state_ = State::open;
+  /// What comes is served at once. Otherwise it gives way (EventLoop::give_way()); what ends a login that had to wait
+  /// is noticed with the next bytes.
+  bool logged_in_ = false;
   bool waiting_readable_ = false;
   bool waiting_writable_ = false;
   bool settling_wanted_ = false;

@@ -107,9 +107,7 @@ TEST_CASE("work that gives way is done in its order, each step after everything 
   std::string done;
   int turns = 0;
   loop.at_end_of_turn([&] { ++turns; });
-  auto ready = [&](char name) {
-    boost::asio::post(loop.io(), [&, name] { loop.turn([&] { done += name; }); });
-  };
+  auto ready = [&](char name) { boost::asio::post(loop.io(), [&, name] { loop.turn([&] { done += name; }); }); };
   loop.give_way([&] {
     done += '1';
     loop.give_way([&] {
@@ -141,7 +139,7 @@ TEST_CASE("work that gives way goes on when there is always something ready") {
   loop.give_way(step);
   loop.run();
   CHECK(turns >= 9 * EventLoop::kTurnsBeforeStep);
-  CHECK(turns <= 11 * EventLoop::kTurnsBeforeStep);
+  CHECK(turns <= 10 * (EventLoop::kTurnsBeforeStep + 2));
 }
 
 TEST_CASE("work that gives way and was left when the loop stopped is done when it runs again") {
@@ -155,6 +153,7 @@ TEST_CASE("work that gives way and was left when the loop stopped is done when i
   }
   loop.run();
   CHECK(steps == 1);
+  loop.io().restart();
   loop.run();
   CHECK(steps == 2);
 }
