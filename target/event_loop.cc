@@ -6,6 +6,8 @@
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/thread_pool.hpp>
+#include <cstdint>
+#include <deque>
 #include <mutex>
 #include <optional>
 #include <utility>
@@ -49,6 +51,22 @@ struct EventLoop::Impl {
     }
   }
 
+  /// Between these two handlers is everything that is ready by now.
+  void look() {
+    asio::post(io, [this] { asio::post(io, [this, before = turns] { looked(before); }); });
+  }
+
+  void looked(std::uint64_t before) {
+    if (turns == before || turns - turns_at_step >= kTurnsBeforeStep) {
+      Callback step = std::move(steps.front());
+      steps.pop_front();
+      loop.turn(step);
+      turns_at_step = turns;
+    }
+    looking = !steps.empty();
+    if (looking) look();
+  }
+
   void arm_timer() {
     auto next = timers.next();
     if (next == armed) return;
@@ -74,6 +92,10 @@ struct EventLoop::Impl {
   // Sockets and timers are touched by the loop's thread only; workers only post.
   asio::io_context io{BOOST_ASIO_CONCURRENCY_HINT_UNSAFE_IO};
   asio::steady_timer timer{io};
+  std::deque<Callback> steps;  // that give way
+  bool looking = false;        // for what they give way to
+  std::uint64_t turns = 0;
+  std::uint64_t turns_at_step = 0;
   std::optional<base::TimePoint> armed;
   asio::signal_set signals{io};
   std::vector<std::unique_ptr<RepeatedSignal>> repeated_signals;
@@ -131,7 +153,13 @@ void EventLoop::again() {
   });
 }
 
+void EventLoop::give_way(Callback step) {
+  impl_->steps.push_back(std::move(step));
+  if (!std::exchange(impl_->looking, true)) impl_->look();
+}
+
 void EventLoop::end_turn() {
+  ++impl_->turns;
   for (auto& callback : impl_->end_of_turn) callback();
   impl_->arm_timer();
 }

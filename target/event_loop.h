@@ -2,7 +2,8 @@
 //
 // Owns the I/O context, the wire clock's timers, the worker threads and the signals. Knows no protocol: target/
 // tcp_server.h brings the sockets. Work is done in turns: whatever woke the loop is served, then everything the turn
-// left behind (output of any connection, the next timer) is settled once. Nothing polls; an idle loop sleeps.
+// left behind (output of any connection, the next timer) is settled once. Work that gives way is done step by step,
+// when nothing else is ready. Nothing polls for long; an idle loop sleeps.
 #pragma once
 
 #include <csignal>
@@ -43,6 +44,11 @@ class EventLoop final : public base::Executor {
   void at_end_of_turn(std::function<void()> callback);
   /// There is more to do at the end of a turn: another one follows, after what waits already.
   void again();
+
+  /// A turn with `step` in it, once nothing else is ready. When there is always something, it comes all the same:
+  /// one such step after everything that is ready, and after kTurnsBeforeStep turns. In the order of these calls.
+  void give_way(std::move_only_function<void()> step);
+  static constexpr int kTurnsBeforeStep = 16;
 
   /// One turn: everything that wakes the loop passes through here.
   template <typename Work>

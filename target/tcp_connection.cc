@@ -42,6 +42,7 @@ void TcpConnection::output_ready(iscsi::Connection&) { want_settling(); }
 void TcpConnection::finished(iscsi::Connection& connection, bool flush) {
   if (state_ != State::open) return;
   state_ = State::finishing;
+  logged_in_ = false;
   flush_ = flush;
   reset_ = connection.ends_with_reset();
   set_timer(loop_.clock().now() + kFarewell, [this] { close(); });
@@ -59,13 +60,16 @@ void TcpConnection::drop(const std::string& reason) {
 }
 
 void TcpConnection::abandon() {
-  if (state_ == State::open) peer_gone();
+  if (state_ == State::open) connection_->peer_closed();
   close();
 }
 
 void TcpConnection::peer_gone() {
   peer_gone_ = true;
-  connection_->peer_closed();
+  loop_.give_way([self = shared_from_this()] {
+    if (self->state_ == State::open) self->connection_->peer_closed();
+    self->want_settling();
+  });
 }
 
 void TcpConnection::set_timer(base::TimePoint when, base::TimerQueue::Callback callback) {
@@ -82,13 +86,24 @@ void TcpConnection::wait_readable() {
   waiting_readable_ = true;
   socket_.async_wait(boost::asio::posix::descriptor_base::wait_read,
                      [self = shared_from_this()](const boost::system::error_code& error) {
+                       if (error) return;
+                       if (!self->logged_in_) return self->give_way();
                        self->waiting_readable_ = false;
-                       if (error || self->state_ == State::closed) return;
                        self->loop_.turn([&] {
                          self->receive();
                          self->want_settling();
                        });
                      });
+}
+
+void TcpConnection::give_way() {
+  loop_.give_way([self = shared_from_this()] {
+    self->waiting_readable_ = false;
+    if (self->state_ == State::lingering) self->discard();
+    self->receive();
+    self->logged_in_ = self->state_ == State::open && self->connection_->full_feature();
+    self->want_settling();
+  });
 }
 
 void TcpConnection::wait_writable() {
@@ -103,7 +118,6 @@ void TcpConnection::wait_writable() {
 }
 
 void TcpConnection::receive() {
-  if (state_ == State::lingering) return discard();
   base::TimePoint now = loop_.clock().now();
   for (int i = 0; i < kReceivesPerTurn && state_ == State::open && !peer_gone_; ++i) {
     base::MutableBytes buffer = connection_->receive_buffer();
@@ -118,11 +132,9 @@ void TcpConnection::receive() {
 
 void TcpConnection::discard() {
   std::array<std::uint8_t, 16384> nowhere;
-  for (int i = 0; i < kReceivesPerTurn; ++i) {
-    ssize_t count = ::recv(socket_.native_handle(), nowhere.data(), nowhere.size(), MSG_DONTWAIT);
-    if (count < 0 && (errno == EAGAIN || errno == EINTR)) return;
-    if (count <= 0) return close();
-  }
+  ssize_t count = ::recv(socket_.native_handle(), nowhere.data(), nowhere.size(), MSG_DONTWAIT);
+  if (count < 0 && (errno == EAGAIN || errno == EINTR)) return;
+  if (count <= 0) close();
 }
 
 void TcpConnection::send() {

@@ -59,6 +59,7 @@ class TcpConnection final : public iscsi::ConnectionObserver, public std::enable
   void discard();
   void send();
   void wait_readable();
+  void give_way();
   void wait_writable();
   void peer_gone();
   void schedule_tick();
@@ -74,6 +75,9 @@ class TcpConnection final : public iscsi::ConnectionObserver, public std::enable
   boost::asio::posix::stream_descriptor socket_;
   std::unique_ptr<iscsi::Connection> connection_;
   State state_ = State::open;
+  /// What comes is served at once. Otherwise it gives way (EventLoop::give_way()); what ends a login that had to wait
+  /// is noticed with the next bytes.
+  bool logged_in_ = false;
   bool waiting_readable_ = false;
   bool waiting_writable_ = false;
   bool settling_wanted_ = false;

@@ -28,7 +28,6 @@ namespace {
 
 namespace log = base::log;
 
-constexpr int kAcceptsPerTurn = 16;
 constexpr int kBacklog = 256;
 constexpr std::chrono::milliseconds kLastWords{250};  // for what is sent to peers that are dropped at the end
 constexpr std::chrono::seconds kAcceptRetry{1};       // when the process has no descriptor or memory left
@@ -61,7 +60,7 @@ void set_option(int fd, int level, int name, int value) {
 }
 
 /// On short paths bbr paces what need not be paced: cubic moves 1.3 to 1.7 times as much on loopback. Other choices of
-/// the system are left alone. Accepted sockets inherit it.
+/// the system are left alone.
 void prefer_cubic(int fd) {
   std::array<char, 16> name{};
   socklen_t size = name.size();
@@ -73,10 +72,11 @@ void prefer_cubic(int fd) {
     log::debug("congestion control stays {}: {}", name.data(), std::strerror(errno));
 }
 
-/// Answers are sent in batches of our own, so Nagle's algorithm only delays; a peer that vanished is found out by
-/// the kernel, without a wake-up of ours.
-void set_accepted_options(int fd) {
+/// What accepted sockets inherit. Answers are sent in batches of our own, so Nagle's algorithm only delays; a peer that
+/// vanished is found out by the kernel, without a wake-up of ours.
+void set_inherited_options(int fd) {
   constexpr int kIdleSeconds = 60, kIntervalSeconds = 10, kProbes = 6;
+  prefer_cubic(fd);
   set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
   set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
   set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, kIdleSeconds);
@@ -100,7 +100,7 @@ int open_listener(const PortalConfig& portal) {
   set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
   if (endpoint.address().is_v6())
     set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);  // so that 0.0.0.0 and :: can both be portals
-  prefer_cubic(fd);
+  set_inherited_options(fd);
   if (::bind(fd, endpoint.data(), static_cast<socklen_t>(endpoint.size())) != 0 || ::listen(fd, kBacklog) != 0) {
     int error = errno;
     ::close(fd);
@@ -116,6 +116,7 @@ struct TcpServer::Impl final : TcpConnectionOwner {
   struct Listener {
     Descriptor socket;
     std::uint16_t portal_group_tag;
+    Endpoint bound;
   };
 
   Impl(EventLoop& loop_in, const iscsi::Limits& limits_in) : loop(loop_in), limits(limits_in) {
@@ -142,50 +143,48 @@ struct TcpServer::Impl final : TcpConnectionOwner {
 
   void wait_for_peers(Listener& listener) {
     listener.socket.async_wait(Descriptor::wait_read, [this, &listener](const boost::system::error_code& error) {
-      if (error || !context) return;
-      loop.turn([&] {
-        if (accept(listener)) return wait_for_peers(listener);
-        loop.timers().at(loop.clock().now() + kAcceptRetry, [this, &listener] {
-          if (context) wait_for_peers(listener);
-        });
-      });
+      if (!error) accept_later(listener);
     });
   }
 
-  /// Takes what waits, up to a bound. False when the process cannot take more now.
-  bool accept(Listener& listener) {
-    for (int i = 0; i < kAcceptsPerTurn; ++i) {
-      Endpoint peer;
-      socklen_t size = peer.capacity();
-      int fd = ::accept4(listener.socket.native_handle(), peer.data(), &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
-      if (fd >= 0) {
-        peer.resize(size);
-        take(fd, peer, listener.portal_group_tag);
-        continue;
-      }
-      if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-        if (!std::exchange(full_reported, true))
-          log::warning("connections wait: {} (at {} connections)", std::strerror(errno), connections.size());
-        return false;
-      }
-      if (errno == EAGAIN) return true;  // else the peer was gone before it was taken
-    }
-    return true;
+  /// One peer a step: whoever has a session goes first.
+  void accept_later(Listener& listener) {
+    loop.give_way([this, &listener] {
+      if (context) accept(listener);
+    });
   }
 
-  void take(int fd, const Endpoint& peer, std::uint16_t portal_group_tag) {
+  void accept(Listener& listener) {
+    Endpoint peer;
+    socklen_t size = peer.capacity();
+    int fd = ::accept4(listener.socket.native_handle(), peer.data(), &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd >= 0) {
+      peer.resize(size);
+      take(fd, peer, listener);
+      return accept_later(listener);
+    }
+    if (errno == EAGAIN) return wait_for_peers(listener);
+    if (errno != EMFILE && errno != ENFILE && errno != ENOBUFS && errno != ENOMEM)
+      return accept_later(listener);  // the peer was gone before it was taken
+    if (!std::exchange(full_reported, true))
+      log::warning("connections wait: {} (at {} connections)", std::strerror(errno), connections.size());
+    loop.timers().at(loop.clock().now() + kAcceptRetry, [this, &listener] {
+      if (context) wait_for_peers(listener);
+    });
+  }
+
+  void take(int fd, const Endpoint& peer, const Listener& listener) {
     if (connections.size() >= limits.max_connections) {
       if (!std::exchange(full_reported, true))
         log::warning("{} is turned away: iscsi.max_connections is {}", text_of(peer), limits.max_connections);
       ::close(fd);
       return;
     }
-    set_accepted_options(fd);
-    auto connection = std::make_shared<TcpConnection>(
-        loop, *this, fd, *context,
-        iscsi::ConnectionInfo{text_of(peer), portal_address(local_endpoint(fd), portal_group_tag)});
+    const Endpoint reached = listener.bound.address().is_unspecified() ? local_endpoint(fd) : listener.bound;
+    iscsi::ConnectionInfo info{text_of(peer), portal_address(reached, listener.portal_group_tag)};
+    log::debug("connection from {}", info.peer);
+    auto connection = std::make_shared<TcpConnection>(loop, *this, fd, *context, std::move(info));
     connections.emplace(connection.get(), connection);
-    log::debug("connection from {}", text_of(peer));
     connection->start();
   }
 
@@ -216,8 +215,10 @@ TcpServer::~TcpServer() {
 void TcpServer::listen(const std::vector<PortalConfig>& portals) {
   for (const PortalConfig& portal : portals) {
     int fd = open_listener(portal);
-    impl_->listeners.push_back(std::make_unique<Impl::Listener>(Impl::Descriptor(impl_->loop.io(), fd), portal.group));
-    impl_->bound.push_back(portal_address(local_endpoint(fd), portal.group));
+    const Endpoint bound = local_endpoint(fd);
+    impl_->listeners.push_back(
+        std::make_unique<Impl::Listener>(Impl::Descriptor(impl_->loop.io(), fd), portal.group, bound));
+    impl_->bound.push_back(portal_address(bound, portal.group));
   }
 }
 

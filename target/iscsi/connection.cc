@@ -20,6 +20,8 @@ namespace {
 
 /// Beyond so much unsent output nothing more is read: a peer that does not take its answers gets no new ones.
 constexpr std::uint64_t kMaxUnsentOutput = 16 << 20;
+/// Before the login is done: a usual Login Request, or some short ones, so that none does much at once.
+constexpr std::size_t kLoginReceive = 1024;
 
 }  // namespace
 
@@ -34,6 +36,7 @@ struct Connection::Impl final : Link {
         login(std::in_place, ctx.directory, ctx.entropy, info.local.portal_group_tag),
         last_received(now),
         login_deadline(now + ctx.directory.limits.login_timeout) {
+    decoder.set_receive_limit(kLoginReceive);
     if (!context.sessions.connection_opened()) {
       base::log::warning("{}: refused, {} connections are open", info.peer, context.directory.limits.max_connections);
       surplus = true;
@@ -248,6 +251,7 @@ void Connection::Impl::session_opened(SessionRegistry::Opened opened) {
   const Parameters& agreed = parameters();
   writer.set_digests(agreed.yes(Key::header_digest), agreed.yes(Key::data_digest));
   decoder.set_digests(agreed.yes(Key::header_digest), agreed.yes(Key::data_digest));
+  decoder.set_receive_limit(PduDecoder::kBufferSize);
   decoder.set_max_data_segment_length(context.directory.limits.max_recv_data_segment_length);
   enter(ConnectionState::logged_in);
   const LoginIdentity& identity = session->identity();

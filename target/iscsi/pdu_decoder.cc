@@ -30,7 +30,7 @@ base::MutableBytes PduDecoder::receive_buffer() {
     begin_ = 0;
   }
   std::size_t room = kBufferSize - end_;
-  return {buffer_.get() + end_, expect_large_ ? std::min(room, kHeaderReceive) : room};
+  return {buffer_.get() + end_, std::min(room, at_once_)};
 }
 
 void PduDecoder::received(std::size_t count) {
@@ -72,7 +72,7 @@ PduDecoder::Result PduDecoder::headers(Pdu& pdu) {
     return Result::header_digest_error;
   pdu.ahs = front(covered).subspan(kBhsLength);
   if (too_long) return Result::data_too_long;
-  if (pdu.bhs.data_segment_length < kLargeData) expect_large_ = false;
+  if (pdu.bhs.data_segment_length < kLargeData) at_once_ = receive_limit_;
   if (pdu.bhs.data_segment_length == 0) {
     begin_ += headers_length;
     return Result::pdu;
@@ -125,7 +125,7 @@ PduDecoder::Result PduDecoder::trailer(Pdu& pdu) {
   pdu.placed_in = std::move(placed_owner_);
   base::Bytes rest = front(total);
   begin_ += total;
-  expect_large_ = placed_.size() > kBufferSize / 2;
+  at_once_ = placed_.size() > kBufferSize / 2 ? kHeaderReceive : receive_limit_;
   placed_ = {};
   stage_ = Stage::headers;
   if (!data_digest_) return Result::pdu;

@@ -47,6 +47,8 @@ class PduDecoder {
 
   /// Longest data segment accepted, in bytes, without padding (RFC 7143, 13.12).
   void set_max_data_segment_length(std::uint32_t bytes) { max_data_segment_length_ = bytes; }
+  /// Longest run of bytes asked for at once; a data segment that is received in place is not bounded.
+  void set_receive_limit(std::size_t bytes) { at_once_ = receive_limit_ = bytes; }
   /// From the next PDU on.
   void set_digests(bool header, bool data) {
     header_digest_ = header;
@@ -79,7 +81,8 @@ class PduDecoder {
   std::unique_ptr<std::uint8_t[]> buffer_;
   std::size_t begin_ = 0;
   std::size_t end_ = 0;
-  bool expect_large_ = false;
+  std::size_t receive_limit_ = kBufferSize;
+  std::size_t at_once_ = kBufferSize;  // less when the next data segment is likely to be large
 
   std::uint32_t max_data_segment_length_ = kDefaultMaxRecvDataSegmentLength;
   bool header_digest_ = false;

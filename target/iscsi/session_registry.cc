@@ -64,9 +64,12 @@ std::shared_ptr<Session> SessionRegistry::find_same(const LoginIdentity& identit
   // DEVIATION: discovery sessions do not reinstate each other: they have no tasks, and hosts keep several with one
   // ISID.
   if (identity.discovery) return nullptr;
-  for (const auto& [tsih, session] : sessions_)
-    if (same_session(session->identity(), identity)) return session;
-  return nullptr;
+  auto found = tsih_of_.find(ports_of(identity));
+  return found == tsih_of_.end() ? nullptr : sessions_.at(found->second);
+}
+
+SessionRegistry::Ports SessionRegistry::ports_of(const LoginIdentity& identity) {
+  return {identity.initiator_name, identity.isid, target_name(identity), identity.portal_group_tag};
 }
 
 std::uint16_t SessionRegistry::next_tsih() {
@@ -97,6 +100,7 @@ void SessionRegistry::open(const Directory& directory, const LoginIdentity& iden
   auto session =
       std::make_shared<Session>(Session::Config{directory, *this, buffers_->pool, identity, parameters, tsih});
   sessions_.emplace(tsih, session);
+  if (!identity.discovery) tsih_of_.emplace(ports_of(identity), tsih);
   done(std::move(session));
 }
 
@@ -130,6 +134,7 @@ void SessionRegistry::left(Session& session) {
   if (found == sessions_.end()) return;
   std::shared_ptr<Session> keep = std::move(found->second);
   sessions_.erase(found);
+  if (!session.identity().discovery) tsih_of_.erase(ports_of(session.identity()));
   std::vector<Waiting> due, rest;
   for (Waiting& each : waiting_) (each.session == &session ? due : rest).push_back(std::move(each));
   waiting_ = std::move(rest);

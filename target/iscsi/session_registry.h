@@ -5,6 +5,7 @@
 #pragma once
 
 #include <chrono>
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <expected>
@@ -84,6 +85,16 @@ class SessionRegistry {
     std::move_only_function<void()> proceed;
   };
 
+  /// The names of a session's two ports (RFC 7143, 4.4.3). No two sessions with a target have the same.
+  struct Ports {
+    std::string initiator_name;
+    Isid isid{};
+    std::string target_name;
+    std::uint16_t portal_group_tag = 0;
+    auto operator<=>(const Ports&) const = default;
+  };
+  static Ports ports_of(const LoginIdentity& identity);
+
   std::vector<std::shared_ptr<Session>> with(const std::string& target_name) const;
   void add_connection(const LoginIdentity& identity, std::move_only_function<void(Opened)> done);
   std::shared_ptr<Session> find_same(const LoginIdentity& identity) const;
@@ -92,6 +103,7 @@ class SessionRegistry {
   const Limits& limits_;
   DataInFlight data_in_flight_;                                 // outlives the sessions
   std::map<std::uint16_t, std::shared_ptr<Session>> sessions_;  // by TSIH
+  std::map<Ports, std::uint16_t> tsih_of_;                      // without discovery sessions
   std::vector<Waiting> waiting_;
   std::uint16_t last_tsih_ = 0;
   std::uint32_t connections_ = 0;

@@ -6,7 +6,11 @@
 
 #include <doctest/doctest.h>
 
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
 #include <csignal>
+#include <functional>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -96,6 +100,62 @@ TEST_CASE("a turn that left something to do is followed by one more, however oft
   });
   loop.run();
   CHECK(turns == 3);
+}
+
+TEST_CASE("work that gives way is done in its order, each step after everything that is ready") {
+  EventLoop loop(1);
+  std::string done;
+  int turns = 0;
+  loop.at_end_of_turn([&] { ++turns; });
+  auto ready = [&](char name) { boost::asio::post(loop.io(), [&, name] { loop.turn([&] { done += name; }); }); };
+  loop.give_way([&] {
+    done += '1';
+    loop.give_way([&] {
+      done += '3';
+      loop.stop();
+    });
+    ready('b');
+    ready('c');
+  });
+  loop.give_way([&] { done += '2'; });
+  ready('a');
+  loop.run();
+  CHECK(done == "a1bc23");
+  CHECK(turns == 7);  // run() begins with one of its own
+}
+
+TEST_CASE("work that gives way goes on when there is always something ready") {
+  EventLoop loop(1);
+  int turns = 0, steps = 0;
+  std::function<void()> always = [&] {
+    loop.turn([&] { ++turns; });
+    boost::asio::post(loop.io(), always);
+  };
+  std::function<void()> step = [&] {
+    if (++steps == 10) return loop.stop();
+    loop.give_way(step);
+  };
+  always();
+  loop.give_way(step);
+  loop.run();
+  CHECK(turns >= 9 * EventLoop::kTurnsBeforeStep);
+  CHECK(turns <= 10 * (EventLoop::kTurnsBeforeStep + 2));
+}
+
+TEST_CASE("work that gives way and was left when the loop stopped is done when it runs again") {
+  EventLoop loop(1);
+  int steps = 0;
+  for (int i = 0; i < 2; ++i) {
+    loop.give_way([&] {
+      ++steps;
+      loop.stop();
+    });
+  }
+  loop.run();
+  CHECK(steps == 1);
+  loop.io().restart();
+  loop.run();
+  CHECK(steps == 2);
 }
 
 TEST_CASE("a signal that is asked for again and again is a call in a turn of its own each time") {

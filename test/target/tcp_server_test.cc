@@ -1,0 +1,245 @@
+// Sockets of the server, with sessions of the real protocol: who is served in what order, and what sockets inherit.
+// Server and clients are one process and one thread, so that a client can wait until what it asks has arrived.
+//
+// Not tested, and why: limits of connections and descriptors, shutting down (the system tests do it); how long anything
+// takes (test/bench/run_load measures it).
+#include "target/tcp_server.h"
+
+#include <arpa/inet.h>
+#include <doctest/doctest.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <boost/asio/io_context.hpp>
+#include <cstring>
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/entropy.h"
+#include "target/event_loop.h"
+#include "target/iscsi/pdu.h"
+#include "target/iscsi/session_registry.h"
+
+namespace {
+
+constexpr int kForEver = 5'000;  // milliseconds; only a failure takes them
+
+sockaddr_in loopback(std::uint16_t port) {
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  address.sin_port = htons(port);
+  return address;
+}
+
+class Client {
+ public:
+  explicit Client(std::uint16_t port) : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_in address = loopback(port);
+    REQUIRE(::connect(fd_, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
+  }
+  ~Client() { ::close(fd_); }
+  Client(Client&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  Client(const Client&) = delete;
+
+  template <typename Header>
+  void send(Header header, const std::string& text) {
+    header.data_segment_length = static_cast<std::uint32_t>(text.size());
+    std::string bytes(reinterpret_cast<const char*>(&header), sizeof header);
+    bytes += text;
+    bytes.resize(bytes.size() + iscsi::padding(text.size()));
+    REQUIRE(::send(fd_, bytes.data(), bytes.size(), 0) == static_cast<ssize_t>(bytes.size()));
+  }
+
+  /// A login to a discovery session, which needs no target.
+  void log_in() {
+    iscsi::LoginRequestBhs request;
+    request.flags = 0x87;  // T, from LoginOperationalNegotiation to FullFeaturePhase
+    send(request, std::string("InitiatorName=iqn.2025-01.example:host\0SessionType=Discovery\0", 61));
+  }
+  /// Something that a session answers; the server's end has it already. `end` is other_end().
+  void ask(int end) {
+    iscsi::TextRequestBhs request;
+    request.opcode |= iscsi::kImmediate;  // its place among others does not matter
+    request.flags = 0x80;                 // F
+    send(request, std::string("SendTargets=All\0", 16));
+    pollfd arrived{end, POLLIN, 0};
+    REQUIRE(::poll(&arrived, 1, kForEver) == 1);
+  }
+
+  bool has_answer(int within_ms) const {
+    pollfd waiting{fd_, POLLIN, 0};
+    return ::poll(&waiting, 1, within_ms) == 1;
+  }
+  /// All that has come.
+  void take() {
+    std::vector<char> nowhere(65536);
+    while (::recv(fd_, nowhere.data(), nowhere.size(), MSG_DONTWAIT) > 0) {
+    }
+  }
+
+  /// The server's end, which this process has too.
+  int other_end() const {
+    sockaddr_in mine{}, peer{};
+    socklen_t size = sizeof mine;
+    REQUIRE(::getsockname(fd_, reinterpret_cast<sockaddr*>(&mine), &size) == 0);
+    rlimit limit{};
+    REQUIRE(::getrlimit(RLIMIT_NOFILE, &limit) == 0);
+    for (int fd = 0; fd < static_cast<int>(limit.rlim_cur); ++fd) {
+      size = sizeof peer;
+      if (::getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &size) == 0 && peer.sin_port == mine.sin_port)
+        return fd;
+    }
+    return -1;
+  }
+
+ private:
+  int fd_;
+};
+
+int option(int fd, int level, int name) {
+  int value = -1;
+  socklen_t size = sizeof value;
+  CHECK(::getsockopt(fd, level, name, &value, &size) == 0);
+  return value;
+}
+
+class Server {
+ public:
+  Server() {
+    loop_.at_end_of_turn([this] { after_turn_(); });
+    server_.listen({{.host = "127.0.0.1", .port = 0}});
+    server_.serve(context_);
+  }
+
+  Client connect() { return Client(server_.bound().front().port); }
+  /// As many as have come, and how many of them are logged in.
+  std::size_t connections() const { return server_.connections(); }
+  std::size_t sessions() const { return sessions_.size(); }
+
+  /// Asked when a turn is over.
+  void run_until(std::function<bool()> over) {
+    loop_.io().restart();
+    after_turn_ = [&] {
+      if (over()) loop_.stop();
+    };
+    loop_.run();
+    after_turn_ = [] {};
+  }
+
+  Client log_in() {
+    Client client = connect();
+    client.log_in();
+    run_until([&] { return client.has_answer(0); });
+    client.take();
+    return client;
+  }
+
+ private:
+  target::EventLoop loop_{1};
+  iscsi::Directory directory_{.targets = {}, .discovery = {}, .limits = {}};
+  iscsi::SessionRegistry sessions_{directory_.limits};
+  base::SeededEntropy entropy_{1};
+  iscsi::ConnectionContext context_{directory_, sessions_, entropy_};
+  target::TcpServer server_{loop_, directory_.limits};
+  std::function<void()> after_turn_ = [] {};
+};
+
+std::vector<Client> newcomers(Server& server, std::size_t count) {
+  std::vector<Client> clients;
+  for (std::size_t i = 0; i < count; ++i) {
+    clients.push_back(server.connect());
+    clients.back().log_in();
+  }
+  return clients;
+}
+
+}  // namespace
+
+TEST_SUITE("tcp server") {
+  TEST_CASE("a session is served between any two steps of a hundred peers that connect and log in") {
+    constexpr std::size_t kNewcomers = 100;
+    Server server;
+    Client session = server.log_in();
+    const int end = session.other_end();
+    std::vector<Client> others = newcomers(server, kNewcomers);
+    session.ask(end);
+    std::size_t steps = 0, most = 0;
+    std::size_t before = server.connections() + server.sessions();
+    server.run_until([&] {
+      std::size_t now = server.connections() + server.sessions();
+      if (now == before) return false;
+      most = std::max(most, now - before);
+      before = now;
+      ++steps;
+      REQUIRE(session.has_answer(kForEver));
+      session.take();
+      session.ask(end);
+      return server.sessions() == kNewcomers + 1;
+    });
+    CHECK(most == 1);
+    CHECK(steps == 2 * kNewcomers);
+  }
+
+  TEST_CASE("peers connect and log in while a session has something to do at any time") {
+    constexpr std::size_t kNewcomers = 20;
+    Server server;
+    Client session = server.log_in();
+    const int end = session.other_end();
+    std::vector<Client> others = newcomers(server, kNewcomers);
+    session.ask(end);
+    std::size_t turns = 0;
+    server.run_until([&] {
+      ++turns;
+      session.take();
+      session.ask(end);
+      return server.sessions() == kNewcomers + 1;
+    });
+    // The first of all may come at once; the listener has a last step, which finds nobody.
+    constexpr std::size_t kSteps = 2 * kNewcomers;
+    CHECK(turns >= (kSteps - 1) * target::EventLoop::kTurnsBeforeStep);
+    CHECK(turns <= (kSteps + 2) * (target::EventLoop::kTurnsBeforeStep + 2));
+  }
+
+  TEST_CASE("a hundred sessions whose peers go away end one by one, between answers to another") {
+    constexpr std::size_t kOthers = 100;
+    Server server;
+    Client session = server.log_in();
+    const int end = session.other_end();
+    std::vector<Client> others;
+    for (std::size_t i = 0; i < kOthers; ++i) others.push_back(server.log_in());
+    others.clear();
+    session.ask(end);
+    std::size_t before = server.sessions(), most = 0;
+    server.run_until([&] {
+      std::size_t now = server.sessions();
+      if (now == before) return false;
+      most = std::max(most, before - now);
+      before = now;
+      REQUIRE(session.has_answer(kForEver));
+      session.take();
+      session.ask(end);
+      return now == 1;
+    });
+    CHECK(most == 1);
+  }
+
+  TEST_CASE("accepted sockets send at once and find out that a peer has vanished") {
+    Server server;
+    Client client = server.log_in();
+    int fd = client.other_end();
+    REQUIRE(fd >= 0);
+    CHECK(option(fd, IPPROTO_TCP, TCP_NODELAY) == 1);
+    CHECK(option(fd, SOL_SOCKET, SO_KEEPALIVE) == 1);
+    CHECK(option(fd, IPPROTO_TCP, TCP_KEEPIDLE) == 60);
+    CHECK(option(fd, IPPROTO_TCP, TCP_KEEPINTVL) == 10);
+    CHECK(option(fd, IPPROTO_TCP, TCP_KEEPCNT) == 6);
+  }
+}
