@@ -210,6 +210,18 @@ class Time(RulesTest):
             self.assertEqual(self.write(session).status, GOOD)
             self.assertEqual(self.read(session), MARKED)
 
+    def test_delays_of_array_time(self):
+        fast = '[clock]\nmode = "scaled"\nfactor = 100000\n' + LUNS
+        with self.odxd(rule(act("delay", ms=HOUR_MS), "WRITE"),
+                       rule(act("delay", ms=HOUR_MS, when="after"), "WRITE"),
+                       rule(act("delay", ms=HOUR_MS, clock="wire"), "READ"), text=fast) as odxd:
+            session = self.session(odxd)
+            self.assertEqual(self.write(session).status, GOOD)  # two hours
+            session.send(session.command_pdu(read16(0, 2), data_in=2 * BLOCK))
+            session.send(session.command_pdu(TEST_UNIT_READY))
+            answer = session.receive_pdu()
+            self.assertEqual((answer.opcode, answer.bhs[16:20]), (SCSI_RESPONSE, session.task_tag.to_bytes(4, "big")))
+
     def test_delayed_commands_do_not_keep_odxd_or_a_session(self):
         with self.odxd(rule(act("delay", ms=HOUR_MS), "WRITE")) as odxd:
             gone, staying = self.session(odxd, "gone"), self.session(odxd)
