@@ -82,7 +82,8 @@ TEST_CASE("every action and every key of a match is read, and written as it was 
   }
   const std::string full =
       R"({"name":"all","match":{"initiator":"iqn.2026-11.*","target":"iqn.2026-11.org.example:disks","lun":"source",)"
-      R"x("command":["READ (10)","83h/1Fh","11h","WRITE USING TOKEN"],"lba":[0,2047],"token":17,"when_state":"on","nth":3,)x"
+      R"x("command":["READ (10)","83h/1Fh","11h","WRITE USING TOKEN"],"lba":[0,2047],"token":17,)x"
+      R"("when_state":"on","nth":3,)"
       R"("every_nth":2,"count":5,"probability":5E-1,"seed":7},"action":{"type":"nothing"},"set_state":"off"})";
   CHECK(json::serialize(rule_document(rule_from(json::parse(full)))) == full);
 }

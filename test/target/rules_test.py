@@ -117,8 +117,8 @@ class RulesTest(unittest.TestCase):
 
 class Answers(RulesTest):
     def test_status(self):
-        rules = [rule(act("status", status=status), "WRITE", nth=nth)
-                 for nth, status in enumerate(("BUSY", "TASK SET FULL", "RESERVATION CONFLICT", "TASK ABORTED", "22h"), 1)]
+        statuses = ("BUSY", "TASK SET FULL", "RESERVATION CONFLICT", "TASK ABORTED", "22h")
+        rules = [rule(act("status", status=each), "WRITE", nth=nth) for nth, each in enumerate(statuses, 1)]
         with self.odxd(*rules) as odxd:
             session = self.session(odxd)
             self.assertEqual([self.write(session).status for _ in range(6)], [0x08, 0x28, 0x18, 0x40, 0x22, GOOD])
@@ -188,8 +188,8 @@ class Time(RulesTest):
 
     def test_delay_and_abort(self):
         for when, stored in (("before", bytes(2 * BLOCK)), ("after", MARKED)):
-            with self.subTest(when=when), \
-                    self.odxd(rule(act("delay", ms=HOUR_MS, when=when), "WRITE", initiator="*:host")) as odxd:
+            delay = rule(act("delay", ms=HOUR_MS, when=when), "WRITE", initiator="iqn.2026-11.org.example:host")
+            with self.subTest(when=when), self.odxd(delay) as odxd:
                 session, other = self.session(odxd), self.session(odxd, "other")
                 tag, number = self.send_write(session)
                 session.send(session.command_pdu(TEST_UNIT_READY))  # overtakes it
@@ -209,6 +209,18 @@ class Time(RulesTest):
             session = self.session(odxd)
             self.assertEqual(self.write(session).status, GOOD)
             self.assertEqual(self.read(session), MARKED)
+
+    def test_delays_of_array_time(self):
+        fast = '[clock]\nmode = "scaled"\nfactor = 100000\n' + LUNS
+        with self.odxd(rule(act("delay", ms=HOUR_MS), "WRITE"),
+                       rule(act("delay", ms=HOUR_MS, when="after"), "WRITE"),
+                       rule(act("delay", ms=HOUR_MS, clock="wire"), "READ"), text=fast) as odxd:
+            session = self.session(odxd)
+            self.assertEqual(self.write(session).status, GOOD)  # two hours
+            session.send(session.command_pdu(read16(0, 2), data_in=2 * BLOCK))
+            session.send(session.command_pdu(TEST_UNIT_READY))
+            answer = session.receive_pdu()
+            self.assertEqual((answer.opcode, answer.bhs[16:20]), (SCSI_RESPONSE, session.task_tag.to_bytes(4, "big")))
 
     def test_delayed_commands_do_not_keep_odxd_or_a_session(self):
         with self.odxd(rule(act("delay", ms=HOUR_MS), "WRITE")) as odxd:
@@ -263,9 +275,8 @@ class Copies(RulesTest):
 
     def test_tokens_end(self):
         for action, qualifier in (("expire_token", 7), ("revoke_token", 6), ("cancel_token", 8), ("delete_token", 9)):
-            with self.subTest(action), \
-                    self.odxd(rule(action, "WRITE USING TOKEN", nth=3), rule(act(action, when="after"), "POPULATE TOKEN",
-                                                                            nth=2)) as odxd:
+            with self.subTest(action), self.odxd(rule(action, "WRITE USING TOKEN", nth=3),
+                                                 rule(act(action, when="after"), "POPULATE TOKEN", nth=2)) as odxd:
                 session = self.session(odxd)
                 token = token_of(session, SOURCE, [(0, 8)])
                 ended = (5, 0x23, qualifier)
@@ -338,7 +349,9 @@ class Connections(RulesTest):
             session = self.session(odxd)
             for data, lba in ((MARKED, 0), (b"x" * 2 * BLOCK, 8)):
                 session.send(session.command_pdu(write16(lba, 2), data, immediate=len(data)))
-            self.check_alive(session)  # what comes next is the answer to this
+            session.send(session.command_pdu(TEST_UNIT_READY))
+            answer = session.receive_pdu()  # the first there is
+            self.assertEqual((answer.opcode, answer.bhs[16:20]), (SCSI_RESPONSE, session.task_tag.to_bytes(4, "big")))
             self.assertEqual([self.read(session), self.read(session, lba=8)], [MARKED, bytes(2 * BLOCK)])
 
     def end_of(self, session):
@@ -365,7 +378,7 @@ class Connections(RulesTest):
         for kind, how in (("drop_connection", "closed"), ("reset_connection", "reset")):
             for at, command, sent, done in rows:
                 with self.subTest(kind=kind, at=at, command=command), \
-                        self.odxd(rule(act(kind, at=at), command, initiator="*:host")) as odxd:
+                        self.odxd(rule(act(kind, at=at), command, initiator="iqn.2026-11.org.example:host")) as odxd:
                     session, other = self.session(odxd), self.session(odxd, "other")
                     immediate = 0 if at == "r2t" else len(MARKED)
                     if command == "READ":
@@ -453,7 +466,7 @@ class TheFile(RulesTest):
             self.assertRegex(reload(odxd, check), "^1 changes")
             self.assertIn("1 rules of the file", odxd.log())
             self.assertEqual(statuses(2), [CHECK_CONDITION] * 2)
-            self.assertRegex(reload(odxd, rule("explode")), "^nothing changes: .*array.toml:10:1: rule: action.type is")
+            self.assertRegex(reload(odxd, rule("explode")), "^nothing changes: .*array.toml:9:1: rule: action.type is")
             self.assertEqual(statuses(1), [CHECK_CONDITION])
             self.assertRegex(reload(odxd), "^1 changes")
             self.assertEqual(statuses(1), [GOOD])
@@ -462,7 +475,8 @@ class TheFile(RulesTest):
         self.config.write_text(LUNS + rule(act("delay", ms=1, how="long"), name="slow"))
         status, _, error = odxd_ends("--config", self.config)
         self.assertEqual(status, 2)
-        self.assertRegex(error, 'array.toml:10:1: rule "slow": action.how is not a key here; expected type, ms, when, clock')
+        self.assertRegex(error, 'array.toml:9:1: rule "slow": action.how is not a key here; '
+                                'expected type, ms, when, clock')
 
 
 if __name__ == "__main__":
