@@ -204,7 +204,7 @@ class Threads(unittest.TestCase):
                 (THICK, self.file("thick.img") + '\nprovisioning = "thick"')]
         if changes % 2:
             luns.append((9, self.file("guest.img")))
-        peer = f'[[peer]]\nportal = "{far.host}:{far.port}"\ntarget = "iqn.2026-11.org.example:far"\n'
+        peer = f'[[peer]]\nportal = "{far.host}:{far.port}"\ntarget = "iqn.2026-11.org.example:far"\ntimeout_s = 60\n'
         return config("near", *luns, more=peer)
 
     def change(self, odxd, text, number):
