@@ -173,7 +173,8 @@ def under_tsan(tests):
     os.environ["TSAN_OPTIONS"] = f"halt_on_error=0:exitcode=66:io_sync=0:log_path={reports}/report"
     total = tests()
     for report in sorted(reports.iterdir()):
-        print(f"  {report.relative_to(ROOT)}:\n{report.read_text(errors='replace')}")
+        lines = report.read_text(errors="replace").splitlines()
+        print(f"  {report.relative_to(ROOT)}, {len(lines)} lines:", *lines[:100], sep="\n    ", flush=True)
         total.failed += 1
     return total
 
