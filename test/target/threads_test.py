@@ -3,7 +3,7 @@
 
 Two arrays, the second of which fetches from the first. Several hosts read, write, deallocate and copy between LUNs in
 memory, in files and of the other array, and abort what they sent, each on blocks of its own; meanwhile a LUN in a file
-comes and goes, another grows, and the status is asked for. What was acknowledged is read back.
+comes and goes, another grows, the status is asked for, and a journal is written. What was acknowledged is read back.
 
 Not tested, and why: order between hosts (the simulation has a model of it); each of these things alone (the other
 system tests).
@@ -205,7 +205,7 @@ class Threads(unittest.TestCase):
         if changes % 2:
             luns.append((9, self.file("guest.img")))
         peer = f'[[peer]]\nportal = "{far.host}:{far.port}"\ntarget = "iqn.2026-11.org.example:far"\ntimeout_s = 60\n'
-        return config("near", *luns, more=peer)
+        return config("near", *luns, more=peer + f'[journal]\nfile = "{self.folder / "journal.jsonl"}"\n')
 
     def change(self, odxd, text, number):
         (self.folder / "near.toml").write_text(text)
