@@ -66,7 +66,7 @@ class OnFileSystem:
     def doctest(self, program, *arguments):
         where = {"TMPDIR": str(self.mount), "ODX_SHARES": str(int(self.kind in SHARING))}
         done = subprocess.run([program, *arguments], check=False, text=True, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, timeout=100,
+                              stderr=subprocess.STDOUT, timeout=600,
                               env={**os.environ, **where})
         self.assertEqual(done.returncode, 0, done.stdout)
         self.assertRegex(done.stdout, r"test cases: +[1-9]")
