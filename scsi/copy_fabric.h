@@ -94,6 +94,8 @@ class CopyFabric {
   void set_journal(Journal* journal) { journal_ = journal; }
   Journal* journal() const { return journal_; }
 
+  std::uint64_t next_job_number() { return ++last_job_number_; }
+
   void add(CopyManager& manager) { managers_.push_back(&manager); }
   void remove(CopyManager& manager);
   const std::vector<CopyManager*>& managers() const { return managers_; }
@@ -121,6 +123,7 @@ class CopyFabric {
   Journal* journal_ = nullptr;
   std::vector<CopyManager*> managers_;
   std::map<std::string, Place> units_;
+  std::uint64_t last_job_number_ = 0;
 };
 
 }  // namespace scsi

@@ -80,10 +80,13 @@ class CopyJob final : public Abortable, public std::enable_shared_from_this<Copy
   LogicalUnit& lu() const { return lu_; }
   NexusId nexus() const { return nexus_; }
   const tokens::CopyOperationKey& key() const { return guard_.operation().key(); }
+  /// From start() on: unique among all jobs of the process, in the order they began.
+  std::uint64_t number() const { return number_; }
   /// Says that it reads or writes `lu`: what happens to that concerns it from now on.
   void use(const LogicalUnit& lu) { uses_.insert(&lu); }
   bool uses(const LogicalUnit& lu) const { return uses_.contains(&lu); }
   tokens::CopyOperationGuard& operation() { return guard_; }
+  const tokens::CopyOperation& progress() const { return guard_.operation(); }
 
   /// What rules want of its data (scsi/rule_gates.h).
   gate::Copy& faults() { return faults_; }
@@ -137,6 +140,7 @@ class CopyJob final : public Abortable, public std::enable_shared_from_this<Copy
   const base::Ref<const tokens::InitiatorName> initiator_;
   CopySubject subject_{};
   tokens::CopyOperationGuard guard_;
+  std::uint64_t number_ = 0;
   Task* task_;  ///< null once it is answered
   gate::Copy faults_;
   std::set<const LogicalUnit*> uses_;

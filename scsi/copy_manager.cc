@@ -120,6 +120,7 @@ void CopyManager::exported(LogicalUnit& lu, const std::string& target_name) {
 
 void CopyManager::add(std::shared_ptr<CopyJob> job) {
   CopyJob* key = job.get();
+  job->number_ = impl_->fabric.next_job_number();
   impl_->jobs.emplace(key, std::move(job));
 }
 
@@ -139,6 +140,13 @@ bool ends_by_change(const DeviceProfile& profile, tokens::RodType type) {
 }
 
 std::size_t CopyManager::running_jobs() const { return impl_->jobs.size(); }
+
+std::vector<std::shared_ptr<CopyJob>> CopyManager::jobs() const {
+  std::vector<std::shared_ptr<CopyJob>> all;
+  for (const auto& [job, owned] : impl_->jobs) all.push_back(owned);
+  std::ranges::sort(all, {}, [](const auto& job) { return job->number(); });
+  return all;
+}
 
 void CopyManager::nexus_lost(NexusId nexus) { impl_->operations.nexus_lost(static_cast<std::uint32_t>(nexus)); }
 

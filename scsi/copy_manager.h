@@ -64,6 +64,8 @@ class CopyManager {
   /// The operation of that name that is being processed, or null.
   CopyJob* find_job(const tokens::CopyOperationKey& key) const;
   std::size_t running_jobs() const;
+  /// Those that are being processed, in the order they began.
+  std::vector<std::shared_ptr<CopyJob>> jobs() const;
 
   /// I_T nexus loss: results are dropped; operations being processed in the background go on (SPC-4 5.17.5).
   void nexus_lost(NexusId nexus);

@@ -26,6 +26,7 @@ namespace scsi {
 
 class CopyManager;
 class LogicalUnit;
+class Rendezvous;
 
 /// SAM-5 7; the values are those of RFC 7143, 11.5.1 and RFC 7144.
 enum class TaskManagementFunction : std::uint8_t {
@@ -125,6 +126,12 @@ class DeviceServer {
   /// COMMANDS CLEARED BY ANOTHER INITIATOR (06/2F/00). `tag` only for abort_task.
   void manage(TaskManagementFunction function, NexusId nexus, std::optional<Lun> lun, std::uint32_t tag,
               TaskManagementDone done);
+
+  /// What the loss of power makes of `lu`, one of this server's, while its I_T nexuses stay attached: its tasks are
+  /// aborted, copies that use it stopped and results dropped, mode pages are as saved, registrations and reservations
+  /// gone that need not persist, its medium in. Every I_T nexus is told (06/29/00). Its data and its tokens are the
+  /// caller's. `waiter` is held until nothing moves any more. Not while its medium is being erased.
+  void power_cycle(LogicalUnit& lu, const std::shared_ptr<Rendezvous>& waiter);
 
   /// Aborts everything of a nexus (session end), then calls `done`.
   void abort_all(NexusId nexus, std::move_only_function<void()> done);

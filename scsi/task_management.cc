@@ -115,6 +115,12 @@ void DeviceServer::manage(TaskManagementFunction function, NexusId nexus, std::o
   }
 }
 
+void DeviceServer::power_cycle(LogicalUnit& lu, const std::shared_ptr<Rendezvous>& waiter) {
+  if (!lu.reservations().persist_through_power_loss()) lu.reservations().forget();
+  lu.medium().set_present(true);
+  reset(lu, copy_manager(), AdditionalSense::power_on_reset_or_bus_device_reset_occurred, waiter);
+}
+
 void DeviceServer::abort_preempted(LogicalUnit& lu, const std::vector<NexusId>& nexuses,
                                    std::move_only_function<void()> done) {
   auto rendezvous = std::make_shared<Rendezvous>(std::move(done));

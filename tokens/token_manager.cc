@@ -241,8 +241,31 @@ void TokenManager::for_each(const std::function<void(const Description&)>& visit
   std::ranges::sort(ids);
   for (TokenId id : ids) {
     const Live& live = live_.at(id);
-    visit({id, *live.rod, live.record.created, live.record.expires(), live.record, live.last_user});
+    visit(description(id, live));
   }
+}
+
+TokenManager::Description TokenManager::description(TokenId id, const Live& live) {
+  return {id, *live.rod, live.record.created, live.record.expires(), live.record, live.last_user};
+}
+
+std::optional<TokenManager::Description> TokenManager::find(TokenId id) const {
+  auto live = live_.find(id);
+  if (live == live_.end() || state_of(live->second.record, clock_.now()) != TokenState::valid) return std::nullopt;
+  return description(id, live->second);
+}
+
+void TokenManager::forget_all() {
+  std::vector<TokenId> ids;
+  for (const auto& [id, live] : live_) ids.push_back(id);
+  std::ranges::sort(ids);
+  by_due_.clear();
+  by_forgotten_.clear();
+  tombstones_.clear();
+  live_.clear();
+  if (!observer_) return;
+  for (TokenId id : ids) observer_->forgotten(id);
+  observer_->sweep_changed();
 }
 
 void TokenManager::cancel_if(const std::function<bool(const Rod&)>& lost, TokenEnd cause) {

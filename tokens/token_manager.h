@@ -137,6 +137,9 @@ class TokenManager {
   void expire(TokenId id) { end(id, TokenState::expired, TokenEnd::on_demand); }  ///< before its time
   void cancel(TokenId id, TokenEnd cause = TokenEnd::on_demand) { end(id, TokenState::cancelled, cause); }
 
+  /// All there are, and those that ended, are unknown from now on, as after a restart.
+  void forget_all();
+
   /// A valid token, for whoever wants to know which there are.
   struct Description {
     TokenId id;
@@ -148,6 +151,8 @@ class TokenManager {
   };
   /// Calls `visit` for every valid token, in the order of their creation.
   void for_each(const std::function<void(const Description&)>& visit) const;
+  /// Nothing when it is not valid; state() says why. Until the next call that changes anything.
+  std::optional<Description> find(TokenId id) const;
 
   /// Cancels every token for whose ROD `lost` says true: its source shrank, was removed, or cannot be kept.
   void cancel_if(const std::function<bool(const Rod&)>& lost, TokenEnd cause);
@@ -181,6 +186,7 @@ class TokenManager {
   using Due = std::pair<base::TimePoint, TokenId>;
   using LiveAt = std::unordered_map<TokenId, Live>::iterator;
 
+  static Description description(TokenId id, const Live& live);
   void end(TokenId id, TokenState state, TokenEnd cause);
   void end_use(TokenId id);
   static TokenEnding expiry(const Live& live);

@@ -54,8 +54,8 @@ std::vector<SessionInfo> SessionRegistry::list() const {
     const LoginIdentity& identity = session->identity();
     std::vector<std::string> peers;
     for (const Link* link : session->links()) peers.push_back(link->peer());
-    all.push_back(
-        {identity.initiator_name, target_name(identity), identity.isid, tsih, std::move(peers), session->commands()});
+    all.push_back({identity.initiator_name, target_name(identity), identity.isid, tsih, std::move(peers),
+                   session->commands(), identity.portal_group_tag});
   }
   return all;
 }
@@ -154,6 +154,22 @@ void SessionRegistry::end_sessions(const std::string& name, const std::string& w
 
 void SessionRegistry::request_logout(const std::string& name, std::chrono::seconds within) {
   for (const auto& session : with(name)) session->request_logout(within);
+}
+
+bool SessionRegistry::request_logout(std::uint16_t tsih, std::chrono::seconds within) {
+  auto found = sessions_.find(tsih);
+  if (found == sessions_.end()) return false;
+  const std::shared_ptr<Session> session = found->second;
+  session->request_logout(within);
+  return true;
+}
+
+bool SessionRegistry::drop(std::uint16_t tsih, const std::string& why) {
+  auto found = sessions_.find(tsih);
+  if (found == sessions_.end()) return false;
+  const std::shared_ptr<Session> session = found->second;
+  if (!session->ending()) session->drop(true, why);
+  return true;
 }
 
 }  // namespace iscsi

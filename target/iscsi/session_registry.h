@@ -34,6 +34,7 @@ struct SessionInfo {
   std::uint16_t tsih = 0;
   std::vector<std::string> peers;  ///< of its connections; none while the session is being ended
   std::size_t commands = 0;
+  std::uint16_t portal_group_tag = 1;
 };
 
 class SessionRegistry {
@@ -74,10 +75,14 @@ class SessionRegistry {
   /// Ends every session with the target, with its connection.
   void end_sessions(const std::string& target_name, const std::string& why);
 
-  // For whoever removes a target.
+  // For whoever removes a target, or steers what there is.
 
   /// Asks every session with the target to log out (RFC 7143, 11.9.1) and drops those that are left after `within`.
   void request_logout(const std::string& target_name, std::chrono::seconds within);
+  /// The same for one session. False: there is none.
+  bool request_logout(std::uint16_t tsih, std::chrono::seconds within);
+  /// Ends a session with its connections, and tells its initiator. False: there is none.
+  bool drop(std::uint16_t tsih, const std::string& why);
 
  private:
   struct Waiting {
