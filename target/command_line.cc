@@ -4,8 +4,11 @@
 
 #include <CLI/CLI.hpp>
 
+#include <cstdlib>
+
 #include "scsi/profiles.h"
 #include "target/config_clock.h"
+#include "target/config_control.h"
 #include "target/config_profile.h"
 #include "target/config_reader.h"
 
@@ -26,7 +29,7 @@ Stores:
 
 Output:
   On standard output one line "lun iscsi://ADDR:PORT/IQN/N" for each LUN, then "ready" when logins are served; with
-  --json one object a line instead. The log goes to standard error.
+  --json one object a line instead; with --control also a line "control URL". The log goes to standard error.
 
 Signals:
   SIGTERM, SIGINT and SIGHUP ask the sessions to log out, wait up to 3 seconds, flush the stores and end; a second
@@ -55,6 +58,7 @@ struct Options {
   std::string memory_limit;
   std::string clock;
   std::string log_level;
+  std::vector<std::string> controls;
   bool check = false;
   bool json = false;
 };
@@ -88,6 +92,13 @@ void declare(CLI::App& app, Options& options) {
       ->type_name("MODE");
   app.add_option("--log-level", options.log_level, "debug, info, warning, error or off; default: info")
       ->type_name("LEVEL");
+  app.add_option(
+         "--control", options.controls,
+         "Be steered there (docs/control.md): a Unix socket, or a TCP port with the token in ODX_CONTROL_TOKEN; "
+         "may be given twice; port 0 picks a free one")
+      ->type_name("unix:PATH|ADDR:PORT")
+      ->allow_extra_args(false)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   app.add_flag("--check", options.check, "Judge the command line and the configuration, and end");
   app.add_flag("--json", options.json, "One JSON object a line on standard output");
 }
@@ -97,6 +108,8 @@ void apply(const Options& options, Config& config) {
   constexpr const char* kPlace = "odxd";
   if (!options.portals.empty()) config.portals.clear();
   for (const std::string& portal : options.portals) config.portals.push_back(parse_portal(portal, kPlace, "--portal"));
+  for (const std::string& control : options.controls)
+    add_control(control, std::getenv("ODX_CONTROL_TOKEN"), config.control);
   if (!options.profile.empty()) {
     if (!options.config_file.empty())
       throw ConfigError(kPlace, "both --profile and --config; expected the profile in the file");
@@ -133,6 +146,8 @@ void apply(const Options& options, Config& config) {
 }
 
 }  // namespace
+
+std::string odxd_version() { return ODX_VERSION; }
 
 std::variant<CommandLine, ExitCode> parse_command_line(int argc, const char* const* argv) {
   CLI::App app(kDescription, "odxd");

@@ -26,6 +26,9 @@ struct CommandLine {
   bool json = false;
 };
 
+/// "0.1.0".
+std::string odxd_version();
+
 /// What to do, or the exit code when everything is said already (--help, --version, a usage error). Throws ConfigError.
 std::variant<CommandLine, ExitCode> parse_command_line(int argc, const char* const* argv);
 

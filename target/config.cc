@@ -15,6 +15,7 @@
 #include <sstream>
 
 #include "target/config_clock.h"
+#include "target/config_control.h"
 #include "target/config_ports.h"
 #include "target/config_profile.h"
 #include "target/config_reader.h"
@@ -320,6 +321,10 @@ std::optional<iscsi::Redirection> read_redirection(const TableReader& target) {
   return std::nullopt;
 }
 
+const std::initializer_list<std::string_view> kTargetKeys = {
+    "array",         "name", "alias",  "chap", "allowed_initiators", "redirect", "redirect_permanently",
+    "portal_groups", "alua", "access", "lun"};
+
 TargetConfig read_target(const TableReader& table, std::size_t index, std::size_t count, Taken& taken) {
   TargetConfig target;
   auto name = table.text("name", kIscsiNameRule);
@@ -342,8 +347,6 @@ TargetConfig read_target(const TableReader& table, std::size_t index, std::size_
   read_ports(table, target);
   target.luns =
       read_luns(table, count > 1 ? fmt::format("target{}-", index + 1) : "", target.allowed_initiators, taken);
-  if (target.luns.empty() && !target.redirection)
-    table.complain("lun", "is missing; expected at least one [[target.lun]]");
   bool has_states = std::ranges::any_of(target.luns, [](const LunConfig& lun) { return !lun.access.empty(); });
   if (has_states && target.alua == scsi::AccessChanges::none) table.refuse("alua", kAluaRuleWithStates);
   return target;
@@ -535,8 +538,11 @@ toml::table parse_toml(std::string_view document, const std::string& file) {
 
 }  // namespace
 
-ConfigError::ConfigError(std::string_view place, std::string_view text)
-    : std::runtime_error(fmt::format("{}: {}", place, text)) {}
+ConfigError::ConfigError(std::string_view place, std::string_view text, std::string key, std::string rule)
+    : std::runtime_error(fmt::format("{}: {}", place, text)),
+      text_(text),
+      key_(std::move(key)),
+      rule_(std::move(rule)) {}
 
 std::string PortalConfig::text() const { return fmt::format("{}:{}", with_brackets(host), port); }
 
@@ -593,7 +599,7 @@ Config parse_config(std::string_view document, const std::string& file) {
   TableReader reader(
       file, table, "",
       {"id", "log_level", "memory_limit", "state_dir", "profile", "tokens", "copy", "block_limits", "clock", "journal",
-       "array", "portal", "discovery", "iscsi", "target", "unreachable", "peer", "rule"});
+       "array", "portal", "discovery", "iscsi", "target", "unreachable", "peer", "rule", "control"});
   Config config;
   read_process(reader, config);
   read_clock(reader, config);
@@ -602,13 +608,14 @@ Config parse_config(std::string_view document, const std::string& file) {
   config.portals = read_portals(reader);
   if (auto discovery = reader.table("discovery", {"chap"})) config.discovery = read_chap(*discovery);
   read_iscsi(reader, config);
-  auto targets = reader.tables("target", {"array", "name", "alias", "chap", "allowed_initiators", "redirect",
-                                          "redirect_permanently", "portal_groups", "alua", "access", "lun"});
+  auto targets = reader.tables("target", kTargetKeys);
   if (targets.empty()) reader.complain("target", "is missing; expected at least one [[target]]");
   Taken taken;
   for (const ArrayConfig& array : config.arrays) taken.lun_names.insert(array.name);
   for (std::size_t i = 0; i < targets.size(); ++i) {
     config.targets.push_back(read_target(targets[i], i, targets.size(), taken));
+    if (config.targets.back().luns.empty() && !config.targets.back().redirection)
+      targets[i].complain("lun", "is missing; expected at least one [[target.lun]]");
     config.targets.back().array = read_array_of_target(targets[i], config.arrays);
   }
   for (std::size_t i = 0; i < config.arrays.size(); ++i)
@@ -618,7 +625,15 @@ Config parse_config(std::string_view document, const std::string& file) {
   config.unreachable = read_unreachable(reader, config);
   config.peers = read_peers(reader, taken.target_names);
   config.rules = read_rules(reader);
+  config.control = read_control(reader);
   return config;
+}
+
+TargetConfig parse_target(std::string_view document, const std::string& file) {
+  toml::table table = parse_toml(document, file);
+  TableReader reader(file, table, "", kTargetKeys);
+  Taken taken;
+  return read_target(reader, 0, 1, taken);
 }
 
 Config load_config(const std::string& path) {

@@ -26,7 +26,13 @@ namespace target {
 /// place: "array.toml:12:14: target.lun.block_size is 520; expected 512 or 4096".
 class ConfigError : public std::runtime_error {
  public:
-  ConfigError(std::string_view place, std::string_view text);
+  ConfigError(std::string_view place, std::string_view text, std::string key = {}, std::string rule = {});
+  const std::string& text() const { return text_; }  ///< without the place
+  const std::string& key() const { return key_; }    ///< what is wrong; empty where it is no key
+  const std::string& rule() const { return rule_; }  ///< what is expected of it; may be empty
+
+ private:
+  std::string text_, key_, rule_;
 };
 
 /// RFC 7143, 4.4.2; 0 is no relative target port identifier (SPC-4).
@@ -128,6 +134,14 @@ struct JournalConfig {
   bool operator==(const JournalConfig&) const = default;
 };
 
+/// Where odxd is steered (target/control/).
+struct ControlConfig {
+  std::string unix_path{};               ///< empty: no Unix socket
+  std::optional<PortalConfig> listen{};  ///< absent: no TCP
+  std::string token{};                   ///< what TCP asks for
+  bool operator==(const ControlConfig&) const = default;
+};
+
 struct Config {
   std::optional<std::uint64_t> memory_limit{};  ///< bytes for all memory LUNs; absent: a share of what there is
   base::log::Level log_level = base::log::Level::info;
@@ -143,6 +157,7 @@ struct Config {
   std::vector<UnreachablePair> unreachable{};
   std::vector<PeerConfig> peers{};
   std::vector<scsi::Rule> rules{};
+  ControlConfig control{};
 
   /// The portal groups there are, ascending.
   std::vector<std::uint16_t> portal_groups() const;
@@ -150,6 +165,10 @@ struct Config {
 
 /// Reads a TOML document; `file` is what errors call it. Throws ConfigError.
 Config parse_config(std::string_view document, const std::string& file);
+
+/// Reads the keys of one [[target]], which stand at the top of the document, for a process that serves others: it may
+/// have no LUN, and what names are taken is not known. Throws ConfigError.
+TargetConfig parse_target(std::string_view document, const std::string& file);
 
 /// Reads a file. Throws ConfigError, also when it cannot be opened.
 Config load_config(const std::string& path);

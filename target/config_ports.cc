@@ -83,6 +83,15 @@ std::string_view access_state_word(scsi::AccessState state) {
   return std::ranges::find(kStateWords, state, &StateWord::state)->word;
 }
 
+std::string_view alua_word(scsi::AccessChanges changes) {
+  return std::ranges::find(kAluaWords, changes, &AluaWord::changes)->word;
+}
+
+std::optional<scsi::AccessState> find_access_state(std::string_view word) {
+  const auto* found = std::ranges::find(kStateWords, word, &StateWord::word);
+  return found == std::end(kStateWords) ? std::nullopt : std::optional(found->state);
+}
+
 AccessConfig access_through(const std::vector<AccessConfig>& access, std::uint16_t group) {
   auto found = std::ranges::find(access, group, &AccessConfig::group);
   return found == access.end() ? AccessConfig{.group = group} : *found;

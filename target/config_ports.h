@@ -21,6 +21,11 @@ inline constexpr std::string_view kAluaRuleWithStates =
 /// What the configuration calls an access state: "active/optimized".
 std::string_view access_state_word(scsi::AccessState state);
 
+/// What it calls who changes them: "implicit".
+std::string_view alua_word(scsi::AccessChanges changes);
+/// The access state of that name, or nothing.
+std::optional<scsi::AccessState> find_access_state(std::string_view word);
+
 /// The access states of a LUN: what the [[target]] says of all its LUNs, and what the [[target.lun]] says instead.
 /// Throws ConfigError.
 std::vector<AccessConfig> read_access(const TableReader& target, const TableReader& lun);

@@ -238,6 +238,12 @@ std::string_view rod_type_word(RodType type) {
   return found == std::end(kRodTypes) ? "?" : found->word;
 }
 
+std::string_view refusal_word(scsi::UnreachableRefusal refusal) {
+  return std::ranges::find(kRefusals, refusal, &Word<scsi::UnreachableRefusal>::value)->word;
+}
+
+std::optional<scsi::UnreachableRefusal> find_refusal(std::string_view word) { return find_word(kRefusals, word); }
+
 std::optional<scsi::UnreachableRefusal> read_refusal(const TableReader& table, std::string_view key) {
   return read_word(table, key, kRefusals);
 }

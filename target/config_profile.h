@@ -21,6 +21,11 @@ std::string profile_rule();
 /// What the configuration calls a ROD type: "point-in-time-default".
 std::string_view rod_type_word(tokens::RodType type);
 
+/// What it calls a refusal: "unreachable-copy-target".
+std::string_view refusal_word(scsi::UnreachableRefusal refusal);
+/// The refusal of that name, or nothing.
+std::optional<scsi::UnreachableRefusal> find_refusal(std::string_view word);
+
 /// One of scsi::UnreachableRefusal by its name; nothing when the key is absent. Throws ConfigError.
 std::optional<scsi::UnreachableRefusal> read_refusal(const TableReader& table, std::string_view key);
 

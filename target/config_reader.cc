@@ -70,12 +70,14 @@ std::string TableReader::place(std::string_view key) const {
 
 void TableReader::refuse(std::string_view key, std::string_view expected) const {
   const toml::node* node = find(key);
-  throw ConfigError(place(key), node ? fmt::format("{} is {}; expected {}", name(key), shown(*node), expected)
-                                     : fmt::format("{} is missing; expected {}", name(key), expected));
+  throw ConfigError(place(key),
+                    node ? fmt::format("{} is {}; expected {}", name(key), shown(*node), expected)
+                         : fmt::format("{} is missing; expected {}", name(key), expected),
+                    name(key), std::string(expected));
 }
 
 void TableReader::complain(std::string_view key, std::string_view text) const {
-  throw ConfigError(place(key), fmt::format("{} {}", name(key), text));
+  throw ConfigError(place(key), fmt::format("{} {}", name(key), text), name(key));
 }
 
 std::optional<std::string> TableReader::text(std::string_view key, std::string_view expected) const {

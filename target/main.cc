@@ -22,6 +22,8 @@
 #include "target/arrays.h"
 #include "target/command_line.h"
 #include "target/config_clock.h"
+#include "target/control/control_server.h"
+#include "target/control/steered.h"
 #include "target/event_loop.h"
 #include "target/iscsi/session_registry.h"
 #include "target/journal_file.h"
@@ -56,14 +58,10 @@ void map_large_buffers() {
 
 std::string naa_text(const std::array<std::uint8_t, 16>& naa) { return fmt::format("{:02x}", fmt::join(naa, "")); }
 
-/// Where logical units are reached in a portal group.
-struct PortalUrl {
-  std::uint16_t group;
-  std::string url;  ///< "ADDR:PORT"
-};
+using control::ServedPortal;
 
-void announce_lun(const Array& array, const Array::ExportedLun& lun, const PortalUrl& portal, bool json) {
-  std::string url = fmt::format("iscsi://{}/{}/{}", portal.url, lun.target_name, lun.config.number);
+void announce_lun(const Array& array, const Array::ExportedLun& lun, const ServedPortal& portal, bool json) {
+  std::string url = fmt::format("iscsi://{}/{}/{}", portal.address, lun.target_name, lun.config.number);
   if (!json) {
     fmt::print("lun {}\n", url);
     return;
@@ -99,8 +97,8 @@ std::string ready_line(const Arrays& arrays) {
 }
 
 /// One for each portal group: its first portal.
-std::vector<PortalUrl> portal_urls(const Config& config, const TcpServer& server) {
-  std::vector<PortalUrl> portals;
+std::vector<ServedPortal> portal_urls(const Config& config, const TcpServer& server) {
+  std::vector<ServedPortal> portals;
   for (std::uint16_t group : config.portal_groups()) {
     auto first = std::ranges::find(config.portals, group, &PortalConfig::group) - config.portals.begin();
     auto at = static_cast<std::size_t>(first);
@@ -109,9 +107,16 @@ std::vector<PortalUrl> portal_urls(const Config& config, const TcpServer& server
   return portals;
 }
 
+void announce_control(const std::string& url, bool json) {
+  if (json)
+    fmt::print("{}\n", boost::json::serialize(boost::json::object{{"event", "control"}, {"url", url}}));
+  else
+    fmt::print("control {}\n", url);
+}
+
 /// What scripts wait for, on standard output: the logical units through each portal group, group by group.
-void announce(const Arrays& arrays, const std::vector<PortalUrl>& portals, bool json) {
-  for (const PortalUrl& portal : portals)
+void announce(const Arrays& arrays, const std::vector<ServedPortal>& portals, bool json) {
+  for (const ServedPortal& portal : portals)
     for (const auto& array : arrays.all())
       for (const Array::ExportedLun& lun : array->luns())
         if (arrays.directory().find(lun.target_name)->is_offered_in(portal.group))
@@ -158,7 +163,7 @@ void report_status(const Arrays& arrays, const base::Clock& array_clock, bool js
 
 /// SIGUSR2: what the file says by now. A file that is not good, or wants what cannot be, changes nothing.
 void read_again(Arrays& arrays, iscsi::SessionRegistry& sessions, const CommandLine& line,
-                const std::vector<PortalUrl>& portals) {
+                const std::vector<ServedPortal>& portals) {
   if (!line.read_again) return log::warning("SIGUSR2: there is no configuration file to read again");
   try {
     const Config wanted = line.read_again();
@@ -171,7 +176,7 @@ void read_again(Arrays& arrays, iscsi::SessionRegistry& sessions, const CommandL
       if (scsi::Journal* journal = arrays.journal())
         journal->record({.kind = scsi::EventKind::configuration, .reason = change});
     }
-    for (const PortalUrl& portal : portals) {
+    for (const ServedPortal& portal : portals) {
       for (const Reload::Place& place : reload.added()) {
         auto added = arrays.find_lun(place.target, place.number);
         if (arrays.directory().find(place.target)->is_offered_in(portal.group))
@@ -184,6 +189,17 @@ void read_again(Arrays& arrays, iscsi::SessionRegistry& sessions, const CommandL
   } catch (const std::runtime_error& error) {
     log::error("SIGUSR2: nothing changes: {}", error.what());
   }
+}
+
+/// What is known when logins are served.
+void describe(const Arrays& arrays, const std::vector<ServedPortal>& portals, const base::Clock& wire_clock,
+              control::Steered& steered) {
+  steered.portals = portals;
+  steered.version = odxd_version();
+  steered.started_at = wire_clock.now();
+  for (const auto& array : arrays.all())
+    for (const Array::ExportedLun& lun : array->luns()) steered.luns_at_start.insert(lun.logical_unit->identity().naa);
+  steered.ready = true;
 }
 
 ExitCode serve(const CommandLine& line) {
@@ -204,6 +220,10 @@ ExitCode serve(const CommandLine& line) {
   ArrayTime array_time(loop, array_clock);
   if (records.file) loop.at_end_of_turn([&] { records.file->settle(); });  // behind whatever else records
 
+  Snapshots snapshots(arrays, array_clock, loop);
+  control::Steered steered{arrays, sessions, snapshots, array_clock, loop.clock(), config, {}};
+  control::ControlServer control(loop, config.control, steered);
+
   server.listen(config.portals);
   arrays.advertise(advertised_portals(config.portals, server.bound()));
   for (const std::string& warning : warnings(config)) log::warning("{}", warning);
@@ -217,11 +237,14 @@ ExitCode serve(const CommandLine& line) {
   server.serve(context);
   loop.on_signal([&](int signal) {
     log::info("signal {}: {} connections are asked to end", signal, server.connections());
+    steered.ready = false;
     server.shut_down(kLogoutGrace, [&] { loop.stop(); });
   });
   loop.on_each_signal(SIGUSR1, [&] { report_status(arrays, array_clock, line.json); });
-  const std::vector<PortalUrl> portals = portal_urls(config, server);
+  const std::vector<ServedPortal> portals = portal_urls(config, server);
   loop.on_each_signal(SIGUSR2, [&] { read_again(arrays, sessions, line, portals); });
+  describe(arrays, portals, loop.clock(), steered);
+  for (const std::string& url : control.urls()) announce_control(url, line.json);
   announce(arrays, portals, line.json);
   loop.run();
 

@@ -66,6 +66,7 @@ void Reload::judge_process(const Config& started) {
   fixed(wanted_.arrays == started.arrays, "id, profile, [tokens], [copy], [block_limits] or [[array]]");
   fixed(wanted_.limits == started.limits && wanted_.max_data_in_flight == started.max_data_in_flight, "[iscsi]");
   fixed(wanted_.peers == started.peers, "[[peer]]");
+  fixed(wanted_.control == started.control, "[control]");
 }
 
 void Reload::judge_targets() {

@@ -1,0 +1,210 @@
+#include "target/control/route.h"
+
+#include <fmt/format.h>
+#include <openssl/crypto.h>
+
+#include <algorithm>
+#include <boost/json.hpp>
+#include <charconv>
+#include <new>
+
+#include "base/log.h"
+#include "target/array.h"
+#include "target/config.h"
+#include "target/control/problem.h"
+
+namespace target::control {
+namespace {
+
+namespace json = boost::json;
+
+constexpr Method kMethods[] = {Method::get, Method::post, Method::put, Method::patch, Method::remove};
+constexpr Shape kNothing{};
+
+std::vector<std::string_view> split(std::string_view text, char separator) {
+  std::vector<std::string_view> parts;
+  for (;;) {
+    const std::size_t end = text.find(separator);
+    parts.push_back(text.substr(0, end));
+    if (end == std::string_view::npos) return parts;
+    text.remove_prefix(end + 1);
+  }
+}
+
+/// Percent-encoding (RFC 3986, 2.1); `plus`: a plus sign is a blank, as in queries.
+std::string decoded(std::string_view text, std::string_view what, bool plus) {
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '%') {
+      out += plus && text[i] == '+' ? ' ' : text[i];
+      continue;
+    }
+    unsigned char byte = 0;
+    const std::string_view digits = text.substr(i + 1, 2);
+    auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), byte, 16);
+    if (digits.size() != 2 || error != std::errc{} || end != digits.data() + 2 || byte == 0) {
+      const json::value given(text);
+      throw not_as_expected(400, std::string(what), "two hexadecimal digits, not 00, behind each %", &given);
+    }
+    out += static_cast<char>(byte);
+    i += 2;
+  }
+  return out;
+}
+
+bool is_parameter(std::string_view segment) { return segment.starts_with('{'); }
+
+/// The parameters of `path` when it is one of the template.
+std::optional<std::vector<std::string>> match(std::string_view path_template, std::span<const std::string_view> path) {
+  const auto segments = split(path_template, '/');
+  if (segments.size() != path.size()) return std::nullopt;
+  std::vector<std::string> parameters;
+  for (std::size_t i = 0; i < segments.size(); ++i)
+    if (is_parameter(segments[i]) ? path[i].empty() : segments[i] != path[i]) return std::nullopt;
+  for (std::size_t i = 0; i < segments.size(); ++i)
+    if (is_parameter(segments[i])) parameters.push_back(decoded(path[i], segments[i], false));
+  return parameters;
+}
+
+std::vector<QueryParameter> query_parameters(std::string_view query) {
+  std::vector<QueryParameter> parameters;
+  if (query.empty()) return parameters;
+  for (std::string_view each : split(query, '&')) {
+    const std::size_t equals = each.find('=');
+    parameters.push_back({decoded(each.substr(0, equals), "the query", true),
+                          equals == std::string_view::npos ? "" : decoded(each.substr(equals + 1), "the query", true)});
+  }
+  return parameters;
+}
+
+bool is_json(std::string_view content_type) {
+  const std::string_view type = content_type.substr(0, content_type.find_first_of("; "));
+  return std::ranges::equal(type, std::string_view("application/json"),
+                            [](unsigned char a, unsigned char b) { return std::tolower(a) == b; });
+}
+
+json::object read_body(const Route& route, const Request& request) {
+  if (request.body.empty() && (!route.body || route.body_optional)) return {};
+  if (!route.body)
+    throw Refusal(
+        {.status = 400, .detail = "this request has no body", .name = "the body", .rule = "none", .value = {}});
+  const json::value type(request.content_type);
+  if (!request.body.empty() && !is_json(request.content_type))
+    throw not_as_expected(415, "Content-Type", "application/json", request.content_type.empty() ? nullptr : &type);
+  boost::system::error_code error;
+  json::value value = json::parse(request.body, error);
+  if (error)
+    throw Refusal({.status = 400,
+                   .detail = fmt::format("the body is no JSON: {}", error.message()),
+                   .name = "the body",
+                   .rule = "a JSON document (RFC 8259)",
+                   .value = {}});
+  judge(*route.body, value);
+  return std::move(value.get_object());
+}
+
+/// What arrays and configuration say of what cannot be.
+Problem problem_of(const std::exception_ptr& thrown) {
+  try {
+    std::rethrow_exception(thrown);
+  } catch (const Refusal& refusal) {
+    return refusal.problem();
+  } catch (const ConfigError& error) {
+    return {.status = 422, .detail = error.text(), .name = error.key(), .rule = error.rule(), .value = {}};
+  } catch (const ChangeError& error) {
+    return {.status = 409, .detail = error.what(), .value = {}};
+  } catch (const StoreError& error) {
+    return {.status = 409, .detail = error.what(), .name = "store", .value = {}};
+  } catch (const std::bad_alloc&) {
+    return {.status = 503, .detail = "out of memory", .value = {}};
+  } catch (const std::exception& error) {
+    base::log::error("control: {}", error.what());
+    return {.status = 500, .detail = error.what(), .value = {}};
+  }
+}
+
+}  // namespace
+
+std::string_view method_name(Method method) {
+  switch (method) {
+    case Method::get: return "GET";
+    case Method::post: return "POST";
+    case Method::put: return "PUT";
+    case Method::patch: return "PATCH";
+    case Method::remove: return "DELETE";
+  }
+  return "";
+}
+
+Answer document(const json::value& value, unsigned status) {
+  return {.response = {.status = status, .body = json::serialize(value) + "\n"}};
+}
+
+Answer nothing_to_say() { return {.response = {.status = 204, .content_type = ""}}; }
+
+Response problem_response(const Problem& problem) {
+  return {.status = problem.status,
+          .body = json::serialize(to_json(problem)) + "\n",
+          .content_type = "application/problem+json"};
+}
+
+Answer Dispatcher::answer(const Request& request) const {
+  std::string allowed;
+  try {
+    const std::size_t question = request.target.find('?');
+    const std::string_view target = request.target;
+    const auto path = split(target.substr(0, question), '/');
+    const Route* found = nullptr;
+    Call call{.last_event_id = request.last_event_id};
+    for (const Route& route : routes_) {
+      auto parameters = match(route.path, path);
+      if (!parameters) continue;
+      const std::string_view name = method_name(route.method);
+      allowed += fmt::format("{}{}{}", allowed.empty() ? "" : ", ", name, route.method == Method::get ? ", HEAD" : "");
+      if (request.method != name && !(route.method == Method::get && request.method == "HEAD")) continue;
+      found = &route;
+      call.parameters = std::move(*parameters);
+    }
+    if (allowed.empty()) throw no_such("resource", target.substr(0, question));
+    if (!found) {
+      const json::value method(request.method);
+      throw not_as_expected(405, "the method", fmt::format("one of {}", allowed), &method);
+    }
+    const auto query = question == std::string::npos ? std::string_view{} : target.substr(question + 1);
+    call.query = read_query(found->query ? *found->query : kNothing, query_parameters(query));
+    call.body = read_body(*found, request);
+    return found->handle(steered_, call);
+  } catch (...) {
+    Problem problem = problem_of(std::current_exception());
+    Answer answer{.response = problem_response(problem)};
+    if (problem.status == 405) answer.response.headers.emplace_back("Allow", allowed);
+    return answer;
+  }
+}
+
+std::optional<Response> Dispatcher::unauthorized(const Request& request, const std::string& token) const {
+  if (token.empty()) return std::nullopt;
+  const std::string_view target = request.target;
+  const std::string_view path = target.substr(0, target.find('?'));
+  for (const Route& route : routes_)
+    if (route.open_to_all && route.path == path) return std::nullopt;
+  constexpr std::string_view kScheme = "Bearer ";
+  const std::string_view given = request.authorization;
+  const bool is_bearer =
+      given.size() > kScheme.size() &&
+      std::ranges::equal(given.substr(0, kScheme.size()), kScheme,
+                         [](unsigned char a, unsigned char b) { return std::tolower(a) == std::tolower(b); });
+  const std::string_view shown = is_bearer ? given.substr(kScheme.size()) : std::string_view{};
+  // Its length may be found out, nothing else.
+  if (shown.size() == token.size() && CRYPTO_memcmp(shown.data(), token.data(), token.size()) == 0) return std::nullopt;
+  Response response = problem_response({.status = 401,
+                                        .detail = is_bearer ? "the bearer token is not the one of [control]"
+                                                            : "Authorization is missing; expected Bearer TOKEN",
+                                        .name = "Authorization",
+                                        .rule = "Bearer and the token of [control] (RFC 6750)",
+                                        .value = {}});
+  response.headers.emplace_back("WWW-Authenticate", "Bearer realm=\"odxd\"");
+  return response;
+}
+
+}  // namespace target::control

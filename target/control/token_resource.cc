@@ -1,0 +1,158 @@
+// ROD tokens: which there are, how long they have, and their end.
+#include <fmt/format.h>
+
+#include <boost/json.hpp>
+#include <charconv>
+
+#include "scsi/copy_manager.h"
+#include "target/config_profile.h"
+#include "target/control/problem.h"
+#include "target/control/resources.h"
+#include "target/control/steered.h"
+#include "tokens/token_manager.h"
+
+namespace target::control {
+namespace {
+
+namespace json = boost::json;
+using tokens::TokenId;
+using tokens::TokenManager;
+using tokens::TokenState;
+
+constexpr std::uint64_t kUsualLimit = 1000;
+constexpr std::uint64_t kHighestLimit = 100'000;
+
+constexpr Field kTokenFields[] = {
+    {.name = "id", .about = "COPY MANAGER ROD TOKEN IDENTIFIER; text, as it has 64 bits"},
+    {.name = "array", .about = "the array that made it"},
+    {.name = "source", .about = "the LUN its data is of"},
+    {.name = "type", .about = "its ROD type"},
+    {.name = "bytes", .kind = Kind::whole, .about = "that it represents"},
+    {.name = "age_s", .kind = Kind::number, .about = "since it was made, by the array clock"},
+    {.name = "lifetime_s", .kind = Kind::number, .about = "from its making"},
+    {.name = "inactivity_timeout_s", .kind = Kind::number, .about = "0: none"},
+    {.name = "idle_s", .kind = Kind::number, .about = "since it was made or last used"},
+    {.name = "in_use", .kind = Kind::whole, .about = "commands that use it now"},
+    {.name = "ends_in_s", .kind = Kind::number, .about = "while nobody uses it"},
+};
+constexpr Shape kToken{.name = "Token", .about = "A valid ROD token", .fields = kTokenFields};
+constexpr Field kListFields[] = {
+    {.name = "tokens", .kind = Kind::objects, .about = "in the order they were made", .shape = &kToken},
+    {.name = "total", .kind = Kind::whole, .about = "how many there are, those left out included"},
+};
+constexpr Shape kTokens{.name = "Tokens", .about = "", .fields = kListFields};
+constexpr Field kQueryFields[] = {
+    {.name = "array", .about = "only those of this array", .required = false},
+    {.name = "source", .about = "only those of the LUN of this name", .required = false},
+    {.name = "limit",
+     .kind = Kind::whole,
+     .about = "at most so many; 1000",
+     .required = false,
+     .low = 1,
+     .high = kHighestLimit},
+};
+constexpr Shape kQuery{.name = "", .about = "", .fields = kQueryFields};
+constexpr std::string_view kStates[] = {"valid", "expired", "cancelled", "revoked", "deleted", "unknown"};
+constexpr Field kStateFields[] = {
+    {.name = "id", .about = "COPY MANAGER ROD TOKEN IDENTIFIER"},
+    {.name = "state", .about = "what it is now, named as the sense data it is refused with", .words = kStates},
+    {.name = "token", .kind = Kind::object, .about = "null once it has ended", .nullable = true, .shape = &kToken},
+};
+constexpr Shape kState{.name = "TokenState", .about = "A token, valid or not", .fields = kStateFields};
+
+std::string_view state_word(TokenState state) { return kStates[static_cast<std::size_t>(state)]; }
+
+json::object token_document(const Steered& steered, const Array& array, const TokenManager::Description& token) {
+  const base::TimePoint now = steered.array_clock.now();
+  return {{"id", fmt::format("{}", static_cast<std::uint64_t>(token.id))},
+          {"array", shown_name(array)},
+          {"source", token.rod.source().name},
+          {"type", rod_type_word(token.rod.type())},
+          {"bytes", token.rod.size_bytes()},
+          {"age_s", seconds(now - token.created)},
+          {"lifetime_s", seconds(token.record.lifetime)},
+          {"inactivity_timeout_s", seconds(token.record.inactivity_timeout)},
+          {"idle_s", seconds(now - token.record.last_used)},
+          {"in_use", token.record.commands_in_progress},
+          {"ends_in_s", seconds(token.expires - now)}};
+}
+
+Answer list_tokens(Steered& steered, const Call& call) {
+  const json::value* only = call.query.if_contains("array");
+  const json::value* source = call.query.if_contains("source");
+  const json::value* limit = call.query.if_contains("limit");
+  const std::uint64_t most = limit ? limit->to_number<std::uint64_t>() : kUsualLimit;
+  const Array* wanted = only ? &find_array(steered, std::string(only->get_string())) : nullptr;
+  json::array items;
+  std::uint64_t total = 0;
+  for (const auto& array : steered.arrays.all()) {
+    if (wanted && wanted != array.get()) continue;
+    array->copy_manager().tokens().for_each([&](const TokenManager::Description& token) {
+      if (source && token.rod.source().name != std::string_view(source->get_string())) return;
+      if (++total <= most) items.push_back(token_document(steered, *array, token));
+    });
+  }
+  json::object list = list_of("tokens", std::move(items));
+  list["total"] = total;
+  return document(list);
+}
+
+struct Found {
+  Array& array;
+  TokenId id;
+  TokenState state;
+};
+
+/// The array that knows the token; 404 when none does.
+Found find_token(const Steered& steered, const std::string& text) {
+  const TokenId id{number_of(text, "id", UINT64_MAX)};
+  for (const auto& array : steered.arrays.all())
+    if (auto state = array->copy_manager().tokens().state(id); state != TokenState::unknown) return {*array, id, state};
+  throw no_such("token", text);
+}
+
+Answer token_state(const Steered& steered, const Found& found) {
+  const TokenManager& tokens = found.array.copy_manager().tokens();
+  json::object object{{"id", fmt::format("{}", static_cast<std::uint64_t>(found.id))},
+                      {"state", state_word(tokens.state(found.id))},
+                      {"token", nullptr}};
+  if (auto token = tokens.find(found.id)) object["token"] = token_document(steered, found.array, *token);
+  return document(object);
+}
+
+Answer get_token(Steered& steered, const Call& call) {
+  return token_state(steered, find_token(steered, call.parameter(0)));
+}
+
+template <void (TokenManager::*kEnd)(TokenId)>
+Answer end_token(Steered& steered, const Call& call) {
+  const Found found = find_token(steered, call.parameter(0));
+  if (found.state != TokenState::valid)
+    throw conflict(fmt::format("token {} is {} already", call.parameter(0), state_word(found.state)), "id",
+                   "a valid token");
+  (found.array.copy_manager().tokens().*kEnd)(found.id);
+  return token_state(steered, found);
+}
+
+constexpr Route ending(std::string_view path, std::string_view summary, Answer (*handle)(Steered&, const Call&)) {
+  return {.method = Method::post, .path = path, .summary = summary, .handle = handle, .result = &kState};
+}
+
+constexpr Route kRoutes[] = {
+    {.path = "/v1/tokens", .summary = "Valid tokens", .handle = list_tokens, .query = &kQuery, .result = &kTokens},
+    {.path = "/v1/tokens/{id}",
+     .summary = "A token, also one that ended, as long as its end is remembered",
+     .handle = get_token,
+     .result = &kState},
+    ending("/v1/tokens/{id}/expire", "Its time is over: 05/23/07", end_token<&TokenManager::expire>),
+    ending("/v1/tokens/{id}/revoke", "Revoke it, as an administrator does: 05/23/06", end_token<&TokenManager::revoke>),
+    ending("/v1/tokens/{id}/cancel", "Its data could not be kept: 05/23/08", end_token<&TokenManager::cancel>),
+    ending("/v1/tokens/{id}/delete", "Delete it, as a host does with DEL_TKN: 05/23/09",
+           end_token<&TokenManager::delete_by_client>),
+};
+
+}  // namespace
+
+std::span<const Route> token_routes() { return kRoutes; }
+
+}  // namespace target::control

@@ -1,0 +1,394 @@
+// The control interface without a socket: routes, what they judge, what they do to the arrays, and authorisation.
+//
+// Not tested, and why: HTTP itself, its limits and the Unix socket (control_test.py); sessions, which need an initiator
+// (the same); that the answers are as the OpenAPI document says (the same, with a validator of its own).
+#include <doctest/doctest.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <boost/json.hpp>
+#include <set>
+
+#include "base/clock.h"
+#include "scsi/copy_manager.h"
+#include "scsi/logical_unit.h"
+#include "target/control/resources.h"
+#include "target/control/route.h"
+#include "target/control/steered.h"
+#include "test/scsi/device_fixture.h"
+#include "tokens/token_manager.h"
+
+namespace {
+
+namespace json = boost::json;
+using target::control::Answer;
+using target::control::Request;
+using target::control::Response;
+using target::control::Route;
+
+constexpr const char* kOne = "iqn.2026-11.org.example:one";
+const std::string kConfig = fmt::format(
+    "id = \"lab\"\n[[target]]\nname = \"{}\"\n[[target.lun]]\nstore = \"memory:1G\"\n[[target.lun]]\nstore = "
+    "\"memory:1M\"\n",
+    kOne);
+
+struct World {
+  explicit World(const std::string& text = kConfig)
+      : started(target::parse_config(text, "a.toml")),
+        arrays(started, clock, timers, entropy, executor),
+        sessions(started.limits),
+        snapshots(arrays, clock, executor) {
+    for (const auto& array : arrays.all())
+      for (const auto& lun : array->luns()) steered.luns_at_start.insert(lun.logical_unit->identity().naa);
+  }
+
+  Response ask(Request request) {
+    if (!request.body.empty() && request.content_type.empty()) request.content_type = "application/json";
+    Answer answer = dispatcher.answer(request);
+    if (!answer.begin) return answer.response;
+    std::optional<Response> response;
+    answer.begin([&](Response given) { response = std::move(given); });
+    executor.run_all();
+    REQUIRE(response);
+    return std::move(*response);
+  }
+  Response ask(const std::string& method, const std::string& path, const std::string& body = {}) {
+    return ask(Request{.method = method, .target = path, .body = body});
+  }
+  json::object get(const std::string& path) {
+    Response response = ask("GET", path);
+    CHECK_MESSAGE(response.status == 200, response.body);
+    return json::parse(response.body).get_object();
+  }
+  /// "STATUS NAME: RULE".
+  std::string refusal(const std::string& method, const std::string& path, const std::string& body = {}) {
+    Response response = ask(method, path, body);
+    if (response.status < 400) return fmt::format("{}", response.status);
+    CHECK(response.content_type == "application/problem+json");
+    const json::object problem = json::parse(response.body).get_object();
+    CHECK(problem.at("status").to_number<unsigned>() == response.status);
+    CHECK(!problem.at("detail").get_string().empty());
+    return fmt::format("{} {}: {}", response.status, problem.at("name").get_string().c_str(),
+                       problem.at("rule").get_string().c_str());
+  }
+  scsi::LogicalUnit& lun(std::uint16_t number) { return *arrays.find_lun(kOne, number).lun->logical_unit; }
+  void write(std::uint16_t number, std::uint8_t value) {
+    const std::vector<std::uint8_t> block(4096, value);
+    REQUIRE(lun(number).store().write(8192, block));
+  }
+  std::uint8_t read(std::uint16_t number) {
+    base::Segments out;
+    REQUIRE(lun(number).store().read({8192, 1}, out));
+    std::uint8_t byte = 0;
+    out.copy_to(0, {&byte, 1});
+    return byte;
+  }
+  tokens::TokenManager& tokens() { return arrays.all().front()->copy_manager().tokens(); }
+  std::string make_token() {
+    scsi::LogicalUnit& unit = lun(0);
+    const handlers::ByteRange range{0, 4096};
+    auto data = unit.store().capture({&range, 1});
+    auto rod =
+        base::make_ref<const tokens::Rod>(tokens::RodType::point_in_time_default, *data,
+                                          tokens::RodSource{unit.config().name, 512, unit.identity().naa, {range}});
+    auto token = tokens().create({.rod = rod, .inactivity_timeout = std::chrono::seconds(60)});
+    return fmt::format("{}", token->copy_manager_rod_token_identifier.value());
+  }
+
+  base::VirtualClock clock;
+  base::TimerQueue timers;
+  base::SeededEntropy entropy{7};
+  test::HeldExecutor executor;
+  target::Config started;
+  target::Arrays arrays;
+  iscsi::SessionRegistry sessions;
+  target::Snapshots snapshots;
+  target::control::Steered steered{arrays, sessions, snapshots, clock, clock, started, {{1, "127.0.0.1:3260"}}};
+  target::control::Dispatcher dispatcher{target::control::routes(), steered};
+};
+
+std::string luns_path(const std::string& rest = {}) { return fmt::format("/v1/targets/{}/luns{}", kOne, rest); }
+
+}  // namespace
+
+TEST_CASE("control: each route has a path, a summary and a handler of its own, and shapes are told apart by name") {
+  std::set<std::pair<std::string_view, std::string_view>> seen;
+  std::map<std::string_view, const target::control::Shape*> shapes;
+  for (const Route& route : target::control::routes()) {
+    CHECK(seen.insert({method_name(route.method), route.path}).second);
+    CHECK(!route.summary.empty());
+    CHECK(route.handle != nullptr);
+    CHECK((route.method != target::control::Method::get || route.body == nullptr));
+    for (const auto* shape : {route.body, route.result})
+      if (shape && !shape->name.empty()) CHECK(shapes.try_emplace(shape->name, shape).first->second == shape);
+  }
+}
+
+TEST_CASE("control: the OpenAPI document has every route, and every reference leads somewhere") {
+  const json::object document = target::control::openapi_document(target::control::routes());
+  const json::object& paths = document.at("paths").get_object();
+  std::size_t operations = 0;
+  for (const auto& [path, methods] : paths) operations += methods.get_object().size();
+  CHECK(operations == target::control::routes().size());
+  const std::string text = json::serialize(document);
+  const json::object& schemas = document.at("components").at("schemas").get_object();
+  const std::string_view prefix = "#/components/schemas/";
+  for (std::size_t at = text.find(prefix); at != std::string::npos; at = text.find(prefix, at + 1)) {
+    const std::size_t begin = at + prefix.size();
+    CHECK(schemas.contains(text.substr(begin, text.find('"', begin) - begin)));
+  }
+}
+
+TEST_CASE("control: what there is not is 404, another method 405 with Allow") {
+  World world;
+  CHECK(world.refusal("GET", "/") == "404 resource: one that there is");
+  CHECK(world.refusal("GET", "/v1/arrays/") == "404 resource: one that there is");
+  CHECK(world.refusal("GET", "/v1/arrays/none") == "404 array: one that there is");
+  CHECK(world.refusal("GET", "/v1/targets/none/luns") == "404 target: one that there is");
+  CHECK(world.refusal("GET", luns_path("/7")) == "404 LUN: one that there is");
+  CHECK(world.refusal("GET", luns_path("/x")) == "400 number: a whole number from 0 to 16383");
+  CHECK(world.refusal("GET", luns_path("/16384")) == "400 number: a whole number from 0 to 16383");
+  CHECK(world.refusal("GET", "/v1/tokens/1") == "404 token: one that there is");
+  CHECK(world.refusal("GET", "/v1/tokens/-1") == "400 id: a whole number from 0 to 18446744073709551615");
+  CHECK(world.refusal("GET", "/v1/arrays/%zz") == "400 {array}: two hexadecimal digits, not 00, behind each %");
+  Response response = world.ask("PUT", luns_path("/0"));
+  CHECK(response.status == 405);
+  CHECK(response.headers == decltype(response.headers){{"Allow", "GET, HEAD, PATCH, DELETE"}});
+  CHECK(world.ask("HEAD", "/healthz").status == 200);
+}
+
+TEST_CASE("control: a body that is not as its shape says is refused with the key, the rule and the value") {
+  World world;
+  CHECK(world.refusal("POST", "/v1/snapshots", "{") == "400 the body: a JSON document (RFC 8259)");
+  CHECK(world.refusal("POST", "/v1/snapshots", "[]") == "422 the body: an object");
+  CHECK(world.refusal("POST", "/v1/snapshots", "{}") == "422 name: text of a length from 1 to 64");
+  CHECK(world.refusal("POST", "/v1/snapshots", R"({"name": 5})") == "422 name: text of a length from 1 to 64");
+  CHECK(world.refusal("POST", "/v1/snapshots", R"({"name": "a", "b": 1})") == "422 b: one of name");
+  CHECK(world.refusal("GET", "/v1/snapshots", R"({"name": "a"})") == "400 the body: none");
+  CHECK(world.ask({.method = "POST", .target = "/v1/snapshots", .content_type = "text/plain", .body = "{}"}).status ==
+        415);
+  CHECK(world.refusal("PATCH", luns_path("/0"), R"({"size": "many"})") ==
+        "422 size: a size in bytes, or text such as \"64G\", of at least 1");
+  CHECK(world.refusal("PATCH", luns_path("/0"), R"({"size": -512})") ==
+        "422 size: a size in bytes, or text such as \"64G\", of at least 1");
+  CHECK(world.refusal("PATCH", luns_path("/0"), R"({"access": [{"group": 1, "state": "odd"}]})")
+            .starts_with("422 access[0].state: one of \"active/optimized\""));
+  CHECK(world.refusal("GET", "/v1/tokens?limit=0") == "400 limit: a whole number from 1 to 100000");
+  CHECK(world.refusal("GET", "/v1/tokens?limit=1&limit=2") == "400 limit: it once");
+  CHECK(world.refusal("GET", "/v1/tokens?colour=red") == "400 colour: one of array, source, limit");
+  CHECK(world.refusal("GET", "/v1/luns?a") == "400 a: no query");
+  const std::string secret = "a-secret-that-nobody-may-see";
+  Response response =
+      world.ask("POST", "/v1/targets",
+                R"({"name": "iqn.2026-11.org.example:t", "chap": {"name": "", "secret": ")" + secret + "\"}}");
+  CHECK(response.status == 422);
+  CHECK(!response.body.contains(secret));
+}
+
+TEST_CASE("control: the bearer token is asked for, but by what tells nothing") {
+  World world;
+  const std::string token = "0123456789abcdef";
+  auto status = [&](const std::string& path, const std::string& authorization) {
+    auto refused =
+        world.dispatcher.unauthorized({.method = "GET", .target = path, .authorization = authorization}, token);
+    return refused ? refused->status : 200;
+  };
+  CHECK(status("/v1/luns", "Bearer " + token) == 200);
+  CHECK(status("/v1/luns", "bearer " + token) == 200);
+  CHECK(status("/healthz", "") == 200);
+  CHECK(status("/readyz?x", "") == 200);
+  CHECK(status("/openapi.json", "") == 200);
+  for (const char* wrong : {"", "Bearer", "Bearer ", "Basic 0123456789abcdef", "Bearer 0123456789abcdeF",
+                            "Bearer 0123456789abcde", "Bearer 0123456789abcdef0"})
+    CHECK(status("/v1/luns", wrong) == 401);
+  CHECK(status("/metrics", "") == 401);
+  CHECK(status("/healthz/../v1/luns", "") == 401);
+  CHECK(!world.dispatcher.unauthorized({.method = "GET", .target = "/v1/luns"}, "").has_value());
+}
+
+TEST_CASE("control: LUNs are added by the rules of the configuration, changed and removed") {
+  World world;
+  CHECK(world.ask("POST", luns_path(), R"({"store": "memory:2M", "block_size": 4096, "serial": "S1"})").status == 201);
+  CHECK(world.lun(2).block_length() == 4096);
+  CHECK(world.lun(2).config().name == "lun2");
+  CHECK(world.refusal("POST", luns_path(), R"({"store": "memory:2M", "block_size": 520})") ==
+        "422 block_size: 512 or 4096");
+  CHECK(world.refusal("POST", luns_path(), R"({"store": "disk"})").starts_with("422 store: a store such as"));
+  CHECK(world.refusal("POST", luns_path(), R"({"store": "memory:2M", "serial": "S1"})") ==
+        "409 serial: a serial that no other LUN has");
+  CHECK(world.refusal("POST", luns_path(), R"({"store": "memory:2M", "name": "lun0"})") ==
+        "409 name: a name that no LUN has");
+  CHECK(world.refusal("POST", luns_path(), R"({"store": "memory:2M", "number": 0})").starts_with("409 "));
+  CHECK(world.refusal("POST", luns_path(), R"({"store": "file:/nowhere/x"})").starts_with("409 store: "));
+  CHECK(world.refusal("POST", luns_path(), R"({"store": "memory:2M", "access": [{"group": 1}]})")
+            .starts_with("422 alua"));
+  CHECK(world.ask("PATCH", luns_path("/2"), R"({"size": "8K", "read_only": true})").status == 200);
+  CHECK(world.lun(2).size_bytes() == 8192);
+  CHECK(world.lun(2).read_only());
+  CHECK(world.refusal("PATCH", luns_path("/2"), R"({"size": 100, "read_only": false})").starts_with("409 "));
+  CHECK(world.lun(2).read_only());
+  CHECK(world.refusal("PATCH", luns_path("/2"), R"({"access": []})") ==
+        "409 access: a target with alua implicit or both");
+  CHECK(world.ask("DELETE", luns_path("/2")).status == 204);
+  CHECK(world.refusal("GET", luns_path("/2")) == "404 LUN: one that there is");
+}
+
+TEST_CASE("control: every key of a LUN that is asked for means what it means in odxd.toml") {
+  World world;
+  REQUIRE(world
+              .ask("POST", "/v1/targets",
+                   R"({"name": "iqn.2026-11.org.example:two", "alua": "both", "luns": [{"store": "memory:1G",
+                        "number": 3, "name": "all", "block_size": 512, "physical_block_exponent": 3, "read_only": true,
+                        "removable": true, "provisioning": "thin", "self_encrypting": true, "soft_threshold": "1M",
+                        "allowed_initiators": ["iqn.2026-11.org.example:host"], "serial": "S", "naa":
+                        "naa.60000000000000000000000000000001", "access": [{"group": 1, "state": "standby",
+                        "preferred": true}]}]})")
+              .status == 201);
+  const auto lun = world.arrays.find_lun("iqn.2026-11.org.example:two", 3);
+  REQUIRE(lun.lun);
+  const scsi::LogicalUnitConfig& config = lun.lun->logical_unit->config();
+  CHECK(config.name == "all");
+  CHECK(config.blocks_per_physical_exponent == 3);
+  CHECK(config.read_only);
+  CHECK(config.removable);
+  CHECK(config.thin);
+  CHECK(config.self_encrypting);
+  CHECK(config.soft_threshold_bytes == 1 << 20);
+  CHECK(config.allowed_initiators == std::vector<std::string>{"iqn.2026-11.org.example:host"});
+  CHECK(config.identity.serial == "S");
+  CHECK(config.identity.naa.back() == 1);
+  CHECK(config.target_port_groups.find(1)->state == scsi::AccessState::standby);
+  CHECK(config.target_port_groups.find(1)->preferred);
+  CHECK(target::control::kNewLunShape.fields.size() == 14);  // a new one belongs into this test
+  const std::string path = "/v1/targets/iqn.2026-11.org.example:two/luns/3";
+  CHECK(world.ask("PATCH", path, R"({"access": []})").status == 200);
+  CHECK(config.target_port_groups.find(1)->state == scsi::AccessState::active_optimized);
+  CHECK(world.refusal("PATCH", path, R"({"access": [{"group": 2}]})") ==
+        "422 access.group: a portal group of the target");
+}
+
+TEST_CASE("control: targets come and go, and what cannot be leaves nothing behind") {
+  World world;
+  const std::string two = "/v1/targets/iqn.2026-11.org.example:two";
+  CHECK(world.ask("POST", "/v1/targets", R"({"name": "IQN.2026-11.org.example:two", "alias": "a"})").status == 201);
+  CHECK(world.get(two).at("alias") == "a");
+  CHECK(world.ask("PATCH", two, R"({"allowed_initiators": ["iqn.2026-11.org.example:host"]})").status == 200);
+  CHECK(world.get(two).at("alias") == "a");
+  CHECK(world.get(two).at("allowed_initiators").get_array().size() == 1);
+  CHECK(world.ask("PATCH", two, R"({"allowed_initiators": []})").status == 200);
+  CHECK(world.get(two).at("allowed_initiators").get_array().empty());
+  CHECK(world.refusal("PATCH", two, R"({"allowed_initiators": ["host"]})").starts_with("422 allowed_initiators"));
+  CHECK(world.refusal("POST", "/v1/targets", R"({"name": "iqn.2026-11.org.example:two"})") ==
+        "409 name: a name that no target has");
+  CHECK(world.refusal("POST", "/v1/targets", R"({"name": "two"})").starts_with("422 name: an iSCSI name"));
+  CHECK(world.refusal("POST", "/v1/targets", R"({"name": "iqn.2026-11.org.example:three", "portal_groups": [2]})")
+            .starts_with("422 "));
+  CHECK(world.refusal("POST", "/v1/targets",
+                      R"({"name": "iqn.2026-11.org.example:three", "luns": [{"store": "memory:1M", "name": "x"},
+                          {"store": "memory:1M", "name": "lun0"}]})") == "409 name: a name that no LUN has");
+  CHECK(world.refusal("GET", "/v1/targets/iqn.2026-11.org.example:three") == "404 target: one that there is");
+  CHECK(world.ask("DELETE", two).status == 204);
+  CHECK(world.refusal("GET", two) == "404 target: one that there is");
+}
+
+TEST_CASE("control: tokens are listed with what is left of their life, and end as they are told") {
+  World world;
+  const std::string token = world.make_token();
+  world.clock.advance(std::chrono::seconds(10));
+  const json::object listed = world.get("/v1/tokens");
+  REQUIRE(listed.at("tokens").get_array().size() == 1);
+  const json::object& shown = listed.at("tokens").at(0).get_object();
+  CHECK(shown.at("id") == token);
+  CHECK(shown.at("source") == "lun0");
+  CHECK(shown.at("age_s") == 10.0);
+  CHECK(shown.at("ends_in_s") == 50.0);
+  CHECK(world.get("/v1/tokens?source=lun1").at("total") == 0);
+  const std::vector<std::pair<const char*, const char*>> ends{
+      {"expire", "expired"}, {"revoke", "revoked"}, {"cancel", "cancelled"}, {"delete", "deleted"}};
+  for (const auto& [verb, state] : ends) {
+    const std::string path = "/v1/tokens/" + world.make_token();
+    Response response = world.ask("POST", fmt::format("{}/{}", path, verb));
+    CHECK(response.status == 200);
+    CHECK(json::parse(response.body).at("state") == state);
+    CHECK(world.get(path).at("token").is_null());
+    CHECK(world.refusal("POST", path + "/revoke") == "409 id: a valid token");
+  }
+  CHECK(world.get("/v1/tokens").at("total") == 1);
+}
+
+TEST_CASE("control: pairs are cut and mended") {
+  World world;
+  CHECK(world.refusal("POST", "/v1/reachability/cut", R"({"a": "lun0", "b": "lun9"})") == "422 b: one of lun0, lun1");
+  CHECK(world.ask("POST", "/v1/reachability/cut", R"({"a": "lun0", "b": "lun1"})").status == 200);
+  CHECK(world
+            .ask("POST", "/v1/reachability/cut",
+                 R"({"a": "lun1", "b": "lun0", "refusal": "remote-token-usage-not-supported"})")
+            .status == 200);
+  const auto& reachability = world.arrays.all().front()->copy_manager().reachability();
+  REQUIRE(reachability.cuts().size() == 1);
+  CHECK(reachability.cuts().front().refusal == scsi::UnreachableRefusal::remote_token_usage_not_supported);
+  CHECK(world.ask("POST", "/v1/reachability/mend", R"({"a": "lun0", "b": "lun1"})").status == 200);
+  CHECK(reachability.cuts().empty());
+  CHECK(world.refusal("POST", "/v1/reachability/mend", R"({"a": "lun0", "b": "lun1"})") ==
+        "409 a: a pair that is unreachable");
+  CHECK(world.ask("PUT", "/v1/reachability", R"({"unreachable": [{"a": "lun0", "b": "lun0"}]})").status == 200);
+  CHECK(world.get("/v1/reachability").at("unreachable").get_array().size() == 1);
+}
+
+TEST_CASE("control: a snapshot gives back data, size and nothing else, and tokens are unknown afterwards") {
+  World world;
+  world.write(0, 0xA1);
+  CHECK(world.ask("POST", "/v1/snapshots", R"({"name": "before"})").status == 201);
+  CHECK(world.refusal("POST", "/v1/snapshots", R"({"name": "before"})").starts_with("409 "));
+  world.write(0, 0xB2);
+  const std::string token = world.make_token();
+  CHECK(world.ask("PATCH", luns_path("/1"), R"({"size": "4K"})").status == 200);
+  CHECK(world.ask("POST", "/v1/snapshots/before/restore").status == 200);
+  CHECK(world.read(0) == 0xA1);
+  CHECK(world.lun(1).size_bytes() == 1 << 20);
+  CHECK(world.refusal("GET", "/v1/tokens/" + token) == "404 token: one that there is");
+  world.write(0, 0xC3);
+  CHECK(world.ask("POST", "/v1/snapshots/before/restore").status == 200);
+  CHECK(world.read(0) == 0xA1);
+  CHECK(world.ask("DELETE", luns_path("/1")).status == 204);
+  CHECK(world.refusal("POST", "/v1/snapshots/before/restore").starts_with("409 "));
+  CHECK(world.ask("DELETE", "/v1/snapshots/before").status == 204);
+  CHECK(world.refusal("DELETE", "/v1/snapshots/before") == "404 snapshot: one that there is");
+}
+
+TEST_CASE("control: reset puts back the configuration, empties memory and forgets tokens") {
+  World world;
+  world.write(0, 0xA1);
+  const std::string token = world.make_token();
+  const auto naa = world.lun(0).identity().naa;
+  CHECK(world.ask("DELETE", luns_path("/1")).status == 204);
+  CHECK(world.ask("POST", luns_path(), R"({"store": "memory:2M", "number": 1, "block_size": 4096})").status == 201);
+  CHECK(world.ask("POST", "/v1/targets", R"({"name": "iqn.2026-11.org.example:two"})").status == 201);
+  CHECK(world.ask("PATCH", luns_path("/0"), R"({"size": "1M", "read_only": true})").status == 200);
+  CHECK(world.ask("POST", "/v1/reachability/cut", R"({"a": "lun0", "b": "lun1"})").status == 200);
+  CHECK(world.ask("POST", "/v1/reset").status == 200);
+  CHECK(world.read(0) == 0);
+  CHECK(world.lun(0).identity().naa == naa);
+  CHECK(world.lun(0).size_bytes() == 1u << 30);
+  CHECK(!world.lun(0).read_only());
+  CHECK(world.lun(1).block_length() == 512);
+  CHECK(world.arrays.directory().targets.size() == 1);
+  CHECK(world.arrays.all().front()->copy_manager().reachability().cuts().empty());
+  CHECK(world.refusal("GET", "/v1/tokens/" + token) == "404 token: one that there is");
+}
+
+TEST_CASE("control: ready and not ready") {
+  World world;
+  CHECK(world.refusal("GET", "/readyz") == "503 : ");
+  world.steered.ready = true;
+  CHECK(world.ask("GET", "/readyz").status == 200);
+}
+
+TEST_CASE("control: metrics name what people look for") {
+  World world;
+  const std::string text = world.ask("GET", "/metrics").body;
+  for (const char* line :
+       {"odx_sessions 0\n", "odx_tokens{array=\"lab\"} 0\n", "odx_lun_size_bytes{lun=\"lun1\"} 1048576\n",
+        "# TYPE odx_bytes_total counter\n", "odx_memory_used_bytes "})
+    CHECK_MESSAGE(text.contains(line), line);
+}
