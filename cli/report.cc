@@ -258,6 +258,8 @@ std::string render_text(const Report& report) {
   return text;
 }
 
+std::string render_table(const json::array& rows) { return rows.empty() ? std::string() : object_table(rows, ""); }
+
 std::string render_json(const Report& report) {
   std::string text;
   indent_json(text, report.body, 0);

@@ -34,6 +34,9 @@ boost::json::array hex_rows(base::Bytes bytes);
 /// Text for people. Objects become sections, arrays of objects tables; an empty string is left out.
 std::string render_text(const Report& report);
 
+/// A table with the keys of the first row as its head; nothing when there are no rows.
+std::string render_table(const boost::json::array& rows);
+
 /// The JSON document, indented.
 std::string render_json(const Report& report);
 

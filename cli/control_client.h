@@ -1,0 +1,50 @@
+// A client of odxd's control interface (docs/control.md): one request, one document; or a response that goes on. Waits
+// for each answer. Thread: main's.
+#pragma once
+
+#include <boost/json/value.hpp>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+
+namespace cli {
+
+/// There is no answer: nobody listens, or what came is none.
+class NoControl : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+class ControlClient {
+ public:
+  /// `url`: "unix:PATH" or "http://HOST:PORT". `token` empty: none is sent. Connects. Throws std::invalid_argument for
+  /// a URL that is none, NoControl.
+  ControlClient(const std::string& url, std::string token);
+  ~ControlClient();
+
+  struct Reply {
+    unsigned status = 0;
+    std::string text{};         ///< as it came
+    boost::json::value body{};  ///< null where it is no JSON
+    bool good() const { return status >= 200 && status < 300; }
+  };
+  /// Throws NoControl.
+  Reply request(const std::string& method, const std::string& target,
+                const std::optional<boost::json::value>& body = std::nullopt);
+
+  /// GET of a response that goes on: `each` gets its text piece by piece, until it says false or the other end closes.
+  /// What is not 200 is returned as of request(). Throws NoControl.
+  Reply follow(const std::string& target, const std::function<bool(std::string_view)>& each);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// Percent-encoded for a path or a query.
+std::string percent_encoded(std::string_view text);
+
+}  // namespace cli
