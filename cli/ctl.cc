@@ -5,10 +5,12 @@
 #include <algorithm>
 #include <boost/json.hpp>
 #include <charconv>
+#include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -31,19 +33,28 @@ struct Connection {
 };
 
 /// What was written for each argument of a command.
-using Values = std::map<std::string_view, std::vector<std::string>>;
+struct Values {
+  std::map<std::string_view, std::vector<std::string>> words{};
+  bool follow = false;
+};
 
 class WrongUsage : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
 
-std::uint64_t number(const CtlArgument& argument, std::string_view text) {
-  std::uint64_t value = 0;
+template <typename Number>
+std::optional<Number> parsed(std::string_view text) {
+  Number value{};
   auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc{} || end != text.data() + text.size() || text.empty())
-    throw WrongUsage(fmt::format("{} is \"{}\"; expected a whole number", argument.name, text));
+  if (error != std::errc{} || end != text.data() + text.size() || text.empty()) return std::nullopt;
   return value;
+}
+
+json::value number(const CtlArgument& argument, std::string_view text) {
+  if (auto whole = parsed<std::uint64_t>(text)) return *whole;
+  if (auto real = parsed<double>(text)) return *real;
+  throw WrongUsage(fmt::format("{} is \"{}\"; expected a number", argument.name, text));
 }
 
 /// "GROUP=STATE[,preferred]" for access states, "A=B" for unreachable ones.
@@ -86,11 +97,13 @@ json::value value_of(const CtlArgument& argument, const std::vector<std::string>
 
 /// The path with what stands for its parameters, and the query.
 std::string target_of(const CtlCommand& command, const Values& values) {
-  std::string target(command.path);
+  constexpr std::string_view kOursToDo[] = {"limit", "wait_s"};  // where events are followed
+  std::string target(values.follow ? command.stream : command.path);
   std::string query;
   for (const CtlArgument& argument : command.arguments) {
-    auto given = values.find(argument.name);
-    if (given == values.end() || given->second.empty()) continue;
+    auto given = values.words.find(argument.name);
+    if (given == values.words.end() || given->second.empty()) continue;
+    if (values.follow && std::ranges::find(kOursToDo, argument.name) != std::end(kOursToDo)) continue;
     const std::string text = percent_encoded(given->second.front());
     const std::string placeholder = fmt::format("{{{}}}", argument.name);
     if (argument.place == Place::path) target.replace(target.find(placeholder), placeholder.size(), text);
@@ -105,10 +118,10 @@ std::optional<json::value> body_of(const CtlCommand& command, const Values& valu
   for (const CtlArgument& argument : command.arguments) {
     if (argument.place != Place::body) continue;
     has_body = true;
-    auto given = values.find(argument.name);
-    if (given != values.end() && !given->second.empty())
+    auto given = values.words.find(argument.name);
+    if (given != values.words.end() && !given->second.empty())
       body[argument.name] = value_of(argument, given->second);
-    else if (command.method == "PUT")
+    else if (command.method == "PUT" && argument.kind == Kind::pair)
       body[argument.name] = json::array{};  // all there is
   }
   if (!has_body) return std::nullopt;
@@ -135,6 +148,8 @@ std::string text_of(const CtlCommand& command, const ControlClient::Reply& reply
   const json::object* body = reply.body.if_object();
   if (!body) return reply.text;
   const json::value* list = command.list.empty() ? nullptr : body->if_contains(command.list);
+  if (list && list->is_string())
+    return std::string(list->get_string()) + (list->get_string().ends_with('\n') ? "" : "\n");
   if (list && list->is_array()) return render_table(with_columns(list->get_array(), command.columns));
   return render_text({.body = *body});
 }
@@ -152,6 +167,58 @@ std::string token_of(const Connection& connection) {
   return token;
 }
 
+/// What a problem says, on standard error.
+int refused(const ControlClient::Reply& reply) {
+  const json::object* problem = reply.body.if_object();
+  const json::value* detail = problem ? problem->if_contains("detail") : nullptr;
+  fmt::print(stderr, "odx ctl: {}\n",
+             detail ? std::string(detail->get_string()) : fmt::format("odxd answered with status {}", reply.status));
+  return kFailed;
+}
+
+/// One line for people: "12.5 s  refusal  WRITE USING TOKEN of iqn...: token 17 expired 12 s ago".
+std::string event_text(const json::object& event) {
+  constexpr double kMicroseconds = 1e6;
+  auto text = [&](std::string_view key) {
+    const json::value* value = event.if_contains(key);
+    return value && value->is_string() ? std::string(value->get_string()) : std::string();
+  };
+  const json::value* time = event.if_contains("time_us");
+  const json::value* lost = event.if_contains("lost");
+  if (lost) return fmt::format("{} events were lost\n", json::serialize(*lost));
+  return fmt::format("{:>14.6f} s  {:<15}  {}\n", time ? time->to_number<double>() / kMicroseconds : 0.0, text("kind"),
+                     text("reason"));
+}
+
+/// Shows events as they come, until there were as many as --limit says, or odxd ends.
+int follow(const CtlCommand& command, const Connection& connection, const Values& values, bool as_json) {
+  auto limit = values.words.find("limit");
+  std::uint64_t left = UINT64_MAX;
+  if (limit != values.words.end() && !limit->second.empty())
+    left = parsed<std::uint64_t>(limit->second.front()).value_or(UINT64_MAX);
+  std::string pending;
+  ControlClient client(connection.url, token_of(connection));
+  const ControlClient::Reply reply = client.follow(target_of(command, values), [&](std::string_view piece) {
+    pending += piece;
+    for (std::size_t end; left > 0 && (end = pending.find('\n')) != std::string::npos; pending.erase(0, end + 1)) {
+      constexpr std::string_view kData = "data: ";
+      const std::string_view line = std::string_view(pending).substr(0, end);
+      if (!line.starts_with(kData)) continue;
+      const std::string_view document = line.substr(kData.size());
+      --left;
+      if (as_json)
+        fmt::print("{}\n", document);
+      else
+        fmt::print("{}", event_text(json::parse(document).get_object()));
+    }
+    std::fflush(stdout);
+    return left > 0;
+  });
+  if (!reply.good()) return refused(reply);
+  if (left == 0) return kOk;
+  throw NoControl("odxd has ended");
+}
+
 int ask(const CtlCommand& command, const Connection& connection, const Values& values, bool as_json) {
   const std::string target = target_of(command, values);
   const auto body = body_of(command, values);
@@ -159,11 +226,7 @@ int ask(const CtlCommand& command, const Connection& connection, const Values& v
   const ControlClient::Reply reply = client.request(std::string(command.method), target, body);
   if (reply.good() || as_json) fmt::print("{}", as_json ? json_of(reply) : text_of(command, reply));
   if (reply.good()) return kOk;
-  const json::object* problem = reply.body.if_object();
-  const json::value* detail = problem ? problem->if_contains("detail") : nullptr;
-  fmt::print(stderr, "odx ctl: {}\n",
-             detail ? std::string(detail->get_string()) : fmt::format("odxd answered with status {}", reply.status));
-  return kFailed;
+  return refused(reply);
 }
 
 /// What went wrong before there was an answer, as an exit code.
@@ -194,7 +257,7 @@ std::string option_name(std::string_view name) {
 
 void add_arguments(CLI::App& app, const CtlCommand& command, Values& values) {
   for (const CtlArgument& argument : command.arguments) {
-    std::vector<std::string>& words = values[argument.name];
+    std::vector<std::string>& words = values.words[argument.name];
     const bool positional = argument.required;
     CLI::Option* option = app.add_option(positional ? std::string(argument.name) : option_name(argument.name), words,
                                          std::string(argument.about));

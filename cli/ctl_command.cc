@@ -86,8 +86,31 @@ constexpr Argument kMatrix[] = {
      .about = "A=B; these pairs and no others are unreachable",
      .required = false},
 };
+constexpr Argument kClockMode[] = {
+    {.name = "mode", .place = body, .about = "real, manual or scaled"},
+    {.name = "factor", .place = body, .kind = number, .about = "of scaled", .required = false},
+};
+constexpr Argument kClockStep[] = {
+    {.name = "duration_s", .place = body, .kind = number, .about = "seconds", .required = false},
+    {.name = "to", .place = body, .about = "next: to what is due", .required = false},
+};
+constexpr Argument kEventQuery[] = {
+    {.name = "kind", .place = query, .about = "only these kinds, with commas between", .required = false},
+    {.name = "initiator", .place = query, .about = "only those of this iSCSI name", .required = false},
+    {.name = "logical_unit", .place = query, .about = "only those of the LUN of this name", .required = false},
+    {.name = "since", .place = query, .kind = number, .about = "only those behind this number", .required = false},
+    {.name = "limit", .place = query, .kind = number, .about = "at most so many", .required = false},
+    {.name = "wait_s", .place = query, .kind = number, .about = "wait for the first", .required = false},
+};
+constexpr Argument kExplainQuery[] = {
+    {.name = "initiator", .place = query, .about = "whose copies: its iSCSI name", .required = false},
+    {.name = "target", .place = query, .about = "through this target", .required = false},
+    {.name = "lun", .place = query, .kind = number, .about = "its LUN of this number", .required = false},
+    {.name = "logical_unit", .place = query, .about = "the LUN of this name", .required = false},
+};
 constexpr Argument kNewSnapshot[] = {{.name = "name", .place = body, .about = "a name that no snapshot has"}};
 
+constexpr std::string_view kEventColumns = "sequence time_us kind reason";
 constexpr std::string_view kLunColumns = "target number name size_bytes read_only store";
 
 constexpr CtlCommand kCommands[] = {
@@ -97,6 +120,13 @@ constexpr CtlCommand kCommands[] = {
     {"", "metrics", "GET", "/metrics", "Prometheus' text"},
     {"", "openapi", "GET", "/openapi.json", "The interface's own description"},
     {"", "reset", "POST", "/v1/reset", "Back to the start: configuration, empty memory, no tokens"},
+    {"", "explain", "GET", "/v1/explain", "Why copies were not offloaded", kExplainQuery, "text"},
+    {"clock", "show", "GET", "/v1/clock", "How the array clock runs, and what it shows"},
+    {"clock", "set", "PUT", "/v1/clock", "Have it run otherwise", kClockMode},
+    {"clock", "advance", "POST", "/v1/clock/advance", "Move it on; what is due happens", kClockStep},
+    {"events", "", "GET", "/v1/events", "The last events of the journal, or those that come", kEventQuery, "events",
+     kEventColumns, "/v1/events/stream"},
+    {"events", "clear", "DELETE", "/v1/events", "Forget them"},
     {"memory", "show", "GET", "/v1/memory", "How much LUNs in memory, tokens and snapshots hold"},
     {"memory", "usage", "GET", "/v1/memory/usage", "Who holds it; odxd does nothing else meanwhile", {}, "tokens"},
     {"arrays", "ls", "GET", "/v1/arrays", "All arrays", {}, "arrays", "id name luns tokens operations results odx"},
@@ -121,7 +151,7 @@ constexpr CtlCommand kCommands[] = {
     {"sessions", "drop", "DELETE", "/v1/sessions/{tsih}", "Close its connections and abort its tasks", kSession},
     {"sessions", "logout", "POST", "/v1/sessions/{tsih}/logout", "Ask it to log out", kLogout},
     {"tokens", "ls", "GET", "/v1/tokens", "Valid tokens", kTokenQuery, "tokens",
-     "id array source type bytes age_s ends_in_s in_use"},
+     "id number source type bytes age_s ends_in_s in_use"},
     {"tokens", "show", "GET", "/v1/tokens/{id}", "One token, also one that ended", kToken},
     {"tokens", "expire", "POST", "/v1/tokens/{id}/expire", "Its time is over (05/23/07)", kToken},
     {"tokens", "revoke", "POST", "/v1/tokens/{id}/revoke", "Revoke it (05/23/06)", kToken},
@@ -142,6 +172,8 @@ constexpr CtlCommand kCommands[] = {
 };
 
 constexpr CtlGroup kGroups[] = {
+    {"clock", "The time that tokens, copies and delays go by"},
+    {"events", "What happened, with reasons"},
     {"memory", "Memory of LUNs in memory, tokens and snapshots"},
     {"arrays", "Arrays and their limits"},
     {"profiles", "Ready-made profiles"},

@@ -21,13 +21,14 @@ struct CtlArgument {
 
 struct CtlCommand {
   std::string_view group;  ///< "tokens"
-  std::string_view name;   ///< "expire"
+  std::string_view name;   ///< "expire"; empty: the group itself
   std::string_view method;
   std::string_view path;  ///< "/v1/tokens/{id}/expire"
   std::string_view about;
   std::span<const CtlArgument> arguments{};
-  std::string_view list{};     ///< the key of the answer that is shown as a table
+  std::string_view list{};     ///< the key of the answer that is shown: as a table, or as text
   std::string_view columns{};  ///< of it, with blanks between; empty: all
+  std::string_view stream{};   ///< where --follow gets what comes
 };
 
 std::span<const CtlCommand> ctl_commands();

@@ -221,7 +221,7 @@ ExitCode serve(const CommandLine& line) {
   if (records.file) loop.at_end_of_turn([&] { records.file->settle(); });  // behind whatever else records
 
   Snapshots snapshots(arrays, array_clock, loop);
-  control::Steered steered{arrays, sessions, snapshots, array_clock, loop.clock(), config, {}};
+  control::Steered steered{arrays, sessions, snapshots, array_clock, loop, config, {}};
   control::ControlServer control(loop, config.control, steered);
 
   server.listen(config.portals);

@@ -164,6 +164,7 @@ Answer add_lun(Steered& steered, const Call& call) {
   LunConfig lun = lun_config(steered, *node, call.body);
   tell_apart(steered, lun);
   steered.arrays.add_lun(node->name, lun);
+  note(steered, fmt::format("LUN {} of {} is added: {}", lun.number, node->name, lun.store));
   return document(lun_document(steered, steered.arrays.find_lun(node->name, lun.number)), 201);
 }
 
@@ -199,12 +200,16 @@ Answer change_lun(Steered& steered, const Call& call) {
   if (access) change_access(steered, lun, access->get_array());
   if (size) steered.arrays.resize_lun(target, number, size_bytes(*size));
   if (read_only) steered.arrays.set_read_only(target, number, read_only->get_bool());
+  note(steered, fmt::format("LUN {} of {} is changed: {}", number, target, json::serialize(call.body)));
   return document(lun_document(steered, steered.arrays.find_lun(target, number)));
 }
 
 Answer remove_lun(Steered& steered, const Call& call) {
   const Arrays::OfferedLun lun = find_lun(steered, call.parameter(0), call.parameter(1));
-  steered.arrays.remove_lun(std::string(lun.lun->target_name), lun.lun->config.number);
+  const std::string target = lun.lun->target_name;
+  const std::uint16_t number = lun.lun->config.number;
+  steered.arrays.remove_lun(target, number);
+  note(steered, fmt::format("LUN {} of {} is removed", number, target));
   return nothing_to_say();
 }
 

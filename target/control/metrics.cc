@@ -4,11 +4,14 @@
 
 #include <string_view>
 
+#include "base/array_clock.h"
 #include "handlers/memory_pool.h"
 #include "scsi/copy_manager.h"
+#include "scsi/journal.h"
 #include "scsi/logical_unit.h"
 #include "target/control/resources.h"
 #include "target/control/steered.h"
+#include "target/event_loop.h"
 #include "tokens/copy_operation.h"
 
 namespace target::control {
@@ -98,7 +101,7 @@ std::string metrics_text(const Steered& steered) {
   text.family("odx_build_info", "gauge", "Always 1; the label is the version.");
   text.value(1, fmt::format("version=\"{}\"", escaped(steered.version)));
   text.family("odx_uptime_seconds", "gauge", "Real time since the start.");
-  text.value(seconds(steered.wire_clock.now() - steered.started_at));
+  text.value(seconds(steered.loop.clock().now() - steered.started_at));
   text.family("odx_ready", "gauge", "1: logins are served.");
   text.value(steered.ready ? 1 : 0);
   const auto sessions = steered.sessions.list();
@@ -120,6 +123,12 @@ std::string metrics_text(const Steered& steered) {
   text.value(budget.used());
   text.family("odx_memory_limit_bytes", "gauge", "What they may hold.");
   text.value(budget.limit());
+  text.family("odx_array_clock_seconds", "counter", "What the array clock shows.");
+  text.value(seconds(base::ArrayClock::since_start(steered.array_clock.now())));
+  if (const scsi::Journal* journal = steered.arrays.journal()) {
+    text.family("odx_events_total", "counter", "Events of the journal.");
+    text.value(journal->last());
+  }
   text.family("odx_snapshots", "gauge", "Snapshots of the array.");
   text.value(steered.snapshots.all().size());
   return text.take();

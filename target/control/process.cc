@@ -12,6 +12,7 @@
 #include "target/control/problem.h"
 #include "target/control/resources.h"
 #include "target/control/steered.h"
+#include "target/event_loop.h"
 #include "target/reload.h"
 #include "target/status_report.h"
 
@@ -70,7 +71,7 @@ Answer status(Steered& steered, const Call&) {
   for (const auto& array : steered.arrays.all()) luns += array->luns().size();
   const handlers::MemoryBudget& budget = steered.arrays.memory().budget();
   return document(json::object{{"version", steered.version},
-                               {"uptime_s", seconds(steered.wire_clock.now() - steered.started_at)},
+                               {"uptime_s", seconds(steered.loop.clock().now() - steered.started_at)},
                                {"ready", steered.ready},
                                {"arrays", steered.arrays.all().size()},
                                {"targets", steered.arrays.directory().targets.size()},
@@ -91,7 +92,7 @@ Answer memory_usage(Steered& steered, const Call&) {
   for (const ArrayReport& array : report.arrays)
     for (const TokenReport& token : array.tokens)
       tokens.push_back(
-          json::object{{"id", fmt::format("{}", token.id)}, {"source", token.source}, {"memory", token.memory}});
+          json::object{{"id", fmt::format("{:016x}", token.id)}, {"source", token.source}, {"memory", token.memory}});
   return document(json::object{{"used", report.memory_used},
                                {"limit", report.memory_limit},
                                {"of_tokens", report.memory_of_tokens},
@@ -120,6 +121,7 @@ Answer reset(Steered& steered, const Call&) {
   }
   Reload reload(steered.started, steered.started, steered.arrays);
   for (std::string& change : reload.apply(steered.sessions, kGrace)) changes.push_back(std::move(change));
+  note(steered, "reset: everything is as it was at the start");
   auto later = std::make_shared<Answer::Respond>();
   steered.snapshots.clear([later, changes](const std::vector<std::string>& failures) {
     if (!failures.empty()) return (*later)(not_all_done(failures));

@@ -21,6 +21,11 @@ std::span<const Route> token_routes();         ///< token_resource.cc
 std::span<const Route> operation_routes();     ///< operation_resource.cc
 std::span<const Route> reachability_routes();  ///< reachability_resource.cc
 std::span<const Route> snapshot_routes();      ///< snapshot_resource.cc
+std::span<const Route> clock_routes();         ///< clock_resource.cc
+std::span<const Route> event_routes();         ///< event_resource.cc
+
+/// Has the journal know of a change of the configuration.
+void note(const Steered& steered, std::string change);
 
 /// 507: what could not be put back, as memory has run out.
 Response not_all_done(const std::vector<std::string>& failures);

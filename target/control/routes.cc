@@ -6,6 +6,7 @@
 #include <boost/json.hpp>
 #include <charconv>
 
+#include "scsi/journal.h"
 #include "target/control/problem.h"
 #include "target/control/resources.h"
 #include "target/control/steered.h"
@@ -43,11 +44,16 @@ std::span<const Route> routes() {
   static const std::vector<Route> kAll = [] {
     std::vector<Route> all;
     for (auto rows : {process_routes(), array_routes(), target_routes(), lun_routes(), session_routes(), token_routes(),
-                      operation_routes(), reachability_routes(), snapshot_routes()})
+                      operation_routes(), reachability_routes(), snapshot_routes(), clock_routes(), event_routes()})
       all.insert(all.end(), rows.begin(), rows.end());
     return all;
   }();
   return kAll;
+}
+
+void note(const Steered& steered, std::string change) {
+  if (scsi::Journal* journal = steered.arrays.journal())
+    journal->record({.kind = scsi::EventKind::configuration, .reason = std::move(change)});
 }
 
 json::object list_of(std::string_view name, json::array items) {

@@ -88,6 +88,7 @@ Answer restore_snapshot(Steered& steered, const Call& call) {
   const Snapshots::Snapshot& snapshot = find_snapshot(steered, call.parameter(0));
   Response good = document(snapshot_document(steered, snapshot)).response;
   auto later = std::make_shared<Answer::Respond>();
+  note(steered, fmt::format("the disks go back to the snapshot \"{}\"", snapshot.name));
   steered.snapshots.restore(snapshot.name, [later, good](const std::vector<std::string>& failures) mutable {
     (*later)(failures.empty() ? std::move(good) : not_all_done(failures));
   });

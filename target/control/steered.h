@@ -9,11 +9,15 @@
 #include <utility>
 #include <vector>
 
-#include "base/clock.h"
+#include "base/array_clock.h"
 #include "target/arrays.h"
 #include "target/config.h"
 #include "target/iscsi/session_registry.h"
 #include "target/snapshots.h"
+
+namespace target {
+class EventLoop;
+}
 
 namespace target::control {
 
@@ -27,8 +31,8 @@ struct Steered {
   Arrays& arrays;
   iscsi::SessionRegistry& sessions;
   Snapshots& snapshots;
-  const base::Clock& array_clock;
-  const base::Clock& wire_clock;
+  base::ArrayClock& array_clock;
+  EventLoop& loop;                                         ///< its clock is the wire clock
   const Config& started;                                   ///< the configuration at the start
   std::vector<ServedPortal> portals;                       ///< one of each portal group
   bool ready = false;                                      ///< logins are served

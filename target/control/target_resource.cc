@@ -146,6 +146,7 @@ Answer add_target(Steered& steered, const Call& call) {
   }
   steered.arrays.add_target(config);
   for (Array::OpenLun& lun : opened) steered.arrays.add_lun(config.name, std::move(lun));
+  note(steered, fmt::format("{} is added with {} LUNs", config.name, config.luns.size()));
   return document(target_document(steered, *find_target(steered, config.name)), 201);
 }
 
@@ -165,7 +166,7 @@ Answer change_target(Steered& steered, const Call& call) {
   const TargetConfig wanted = target_config(keys);
   if (keys.contains("alias")) config.alias = wanted.alias;
   if (keys.contains("allowed_initiators")) config.allowed_initiators = wanted.allowed_initiators;
-  steered.arrays.set_login(config);
+  if (steered.arrays.set_login(config)) note(steered, fmt::format("who may log in to {} is changed", node->name));
   return document(target_document(steered, *find_target(steered, node->name)));
 }
 
@@ -174,6 +175,7 @@ Answer remove_target(Steered& steered, const Call& call) {
   const std::string name = find_target(steered, call.parameter(0))->name;
   const json::value* grace = call.query.if_contains("grace_s");
   steered.arrays.remove_target(name);
+  note(steered, fmt::format("{} is removed", name));
   steered.sessions.request_logout(name, std::chrono::seconds(grace ? grace->to_number<std::uint64_t>() : kGrace));
   return nothing_to_say();
 }

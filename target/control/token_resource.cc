@@ -3,6 +3,7 @@
 
 #include <boost/json.hpp>
 #include <charconv>
+#include <optional>
 
 #include "scsi/copy_manager.h"
 #include "target/config_profile.h"
@@ -23,7 +24,8 @@ constexpr std::uint64_t kUsualLimit = 1000;
 constexpr std::uint64_t kHighestLimit = 100'000;
 
 constexpr Field kTokenFields[] = {
-    {.name = "id", .about = "COPY MANAGER ROD TOKEN IDENTIFIER; text, as it has 64 bits"},
+    {.name = "id", .about = "COPY MANAGER ROD TOKEN IDENTIFIER, 16 hexadecimal digits"},
+    {.name = "number", .kind = Kind::whole, .about = "of those its array made, from 1; what the journal calls it"},
     {.name = "array", .about = "the array that made it"},
     {.name = "source", .about = "the LUN its data is of"},
     {.name = "type", .about = "its ROD type"},
@@ -34,6 +36,7 @@ constexpr Field kTokenFields[] = {
     {.name = "idle_s", .kind = Kind::number, .about = "since it was made or last used"},
     {.name = "in_use", .kind = Kind::whole, .about = "commands that use it now"},
     {.name = "ends_in_s", .kind = Kind::number, .about = "while nobody uses it"},
+    {.name = "last_user", .about = "the initiator that made or last used it; null: not known", .nullable = true},
 };
 constexpr Shape kToken{.name = "Token", .about = "A valid ROD token", .fields = kTokenFields};
 constexpr Field kListFields[] = {
@@ -54,27 +57,33 @@ constexpr Field kQueryFields[] = {
 constexpr Shape kQuery{.name = "", .about = "", .fields = kQueryFields};
 constexpr std::string_view kStates[] = {"valid", "expired", "cancelled", "revoked", "deleted", "unknown"};
 constexpr Field kStateFields[] = {
-    {.name = "id", .about = "COPY MANAGER ROD TOKEN IDENTIFIER"},
+    {.name = "id", .about = "COPY MANAGER ROD TOKEN IDENTIFIER, 16 hexadecimal digits"},
     {.name = "state", .about = "what it is now, named as the sense data it is refused with", .words = kStates},
     {.name = "token", .kind = Kind::object, .about = "null once it has ended", .nullable = true, .shape = &kToken},
 };
 constexpr Shape kState{.name = "TokenState", .about = "A token, valid or not", .fields = kStateFields};
 
+std::string id_text(TokenId id) { return fmt::format("{:016x}", static_cast<std::uint64_t>(id)); }
+
 std::string_view state_word(TokenState state) { return kStates[static_cast<std::size_t>(state)]; }
 
 json::object token_document(const Steered& steered, const Array& array, const TokenManager::Description& token) {
   const base::TimePoint now = steered.array_clock.now();
-  return {{"id", fmt::format("{}", static_cast<std::uint64_t>(token.id))},
-          {"array", shown_name(array)},
-          {"source", token.rod.source().name},
-          {"type", rod_type_word(token.rod.type())},
-          {"bytes", token.rod.size_bytes()},
-          {"age_s", seconds(now - token.created)},
-          {"lifetime_s", seconds(token.record.lifetime)},
-          {"inactivity_timeout_s", seconds(token.record.inactivity_timeout)},
-          {"idle_s", seconds(now - token.record.last_used)},
-          {"in_use", token.record.commands_in_progress},
-          {"ends_in_s", seconds(token.expires - now)}};
+  json::object object{{"id", id_text(token.id)},
+                      {"number", array.copy_manager().tokens().number(token.id)},
+                      {"array", shown_name(array)},
+                      {"source", token.rod.source().name},
+                      {"type", rod_type_word(token.rod.type())},
+                      {"bytes", token.rod.size_bytes()},
+                      {"age_s", seconds(now - token.created)},
+                      {"lifetime_s", seconds(token.record.lifetime)},
+                      {"inactivity_timeout_s", seconds(token.record.inactivity_timeout)},
+                      {"idle_s", seconds(now - token.record.last_used)},
+                      {"in_use", token.record.commands_in_progress},
+                      {"ends_in_s", seconds(token.expires - now)},
+                      {"last_user", nullptr}};
+  if (token.last_user.initiator) object["last_user"] = token.last_user.initiator->text();
+  return object;
 }
 
 Answer list_tokens(Steered& steered, const Call& call) {
@@ -103,19 +112,36 @@ struct Found {
   TokenState state;
 };
 
-/// The array that knows the token; 404 when none does.
+std::optional<std::uint64_t> parsed(const std::string& text, int base) {
+  std::uint64_t value = 0;
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, base);
+  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+/// The array that knows the token, by its identifier or, where there is one array only, its number. Throws Refusal:
+/// 400, and 404 when none does.
 Found find_token(const Steered& steered, const std::string& text) {
-  const TokenId id{number_of(text, "id", UINT64_MAX)};
-  for (const auto& array : steered.arrays.all())
-    if (auto state = array->copy_manager().tokens().state(id); state != TokenState::unknown) return {*array, id, state};
+  constexpr std::size_t kIdentifier = 16;  // digits
+  const bool is_number = text.size() < kIdentifier;
+  const auto value = parsed(text, is_number ? 10 : 16);
+  const auto& arrays = steered.arrays.all();
+  if (!value || text.size() > kIdentifier || (is_number && arrays.size() > 1)) {
+    const json::value given(text);
+    throw not_as_expected(400, "id", "a token's identifier, 16 hexadecimal digits, or, with one array, its number",
+                          &given);
+  }
+  for (const auto& array : arrays) {
+    const TokenManager& tokens = array->copy_manager().tokens();
+    const TokenId id = is_number ? tokens.id_of(*value) : TokenId{*value};
+    if (auto state = tokens.state(id); state != TokenState::unknown) return {*array, id, state};
+  }
   throw no_such("token", text);
 }
 
 Answer token_state(const Steered& steered, const Found& found) {
   const TokenManager& tokens = found.array.copy_manager().tokens();
-  json::object object{{"id", fmt::format("{}", static_cast<std::uint64_t>(found.id))},
-                      {"state", state_word(tokens.state(found.id))},
-                      {"token", nullptr}};
+  json::object object{{"id", id_text(found.id)}, {"state", state_word(tokens.state(found.id))}, {"token", nullptr}};
   if (auto token = tokens.find(found.id)) object["token"] = token_document(steered, found.array, *token);
   return document(object);
 }
@@ -124,15 +150,20 @@ Answer get_token(Steered& steered, const Call& call) {
   return token_state(steered, find_token(steered, call.parameter(0)));
 }
 
-template <void (TokenManager::*kEnd)(TokenId)>
+template <auto kEnd>
 Answer end_token(Steered& steered, const Call& call) {
   const Found found = find_token(steered, call.parameter(0));
   if (found.state != TokenState::valid)
     throw conflict(fmt::format("token {} is {} already", call.parameter(0), state_word(found.state)), "id",
                    "a valid token");
-  (found.array.copy_manager().tokens().*kEnd)(found.id);
+  kEnd(found.array.copy_manager().tokens(), found.id);
   return token_state(steered, found);
 }
+
+void expire(TokenManager& tokens, TokenId id) { tokens.expire(id); }
+void revoke(TokenManager& tokens, TokenId id) { tokens.revoke(id); }
+void cancel(TokenManager& tokens, TokenId id) { tokens.cancel(id); }
+void delete_by_client(TokenManager& tokens, TokenId id) { tokens.delete_by_client(id); }
 
 constexpr Route ending(std::string_view path, std::string_view summary, Answer (*handle)(Steered&, const Call&)) {
   return {.method = Method::post, .path = path, .summary = summary, .handle = handle, .result = &kState};
@@ -144,11 +175,10 @@ constexpr Route kRoutes[] = {
      .summary = "A token, also one that ended, as long as its end is remembered",
      .handle = get_token,
      .result = &kState},
-    ending("/v1/tokens/{id}/expire", "Its time is over: 05/23/07", end_token<&TokenManager::expire>),
-    ending("/v1/tokens/{id}/revoke", "Revoke it, as an administrator does: 05/23/06", end_token<&TokenManager::revoke>),
-    ending("/v1/tokens/{id}/cancel", "Its data could not be kept: 05/23/08", end_token<&TokenManager::cancel>),
-    ending("/v1/tokens/{id}/delete", "Delete it, as a host does with DEL_TKN: 05/23/09",
-           end_token<&TokenManager::delete_by_client>),
+    ending("/v1/tokens/{id}/expire", "Its time is over: 05/23/07", end_token<expire>),
+    ending("/v1/tokens/{id}/revoke", "Revoke it, as an administrator does: 05/23/06", end_token<revoke>),
+    ending("/v1/tokens/{id}/cancel", "Its data could not be kept: 05/23/08", end_token<cancel>),
+    ending("/v1/tokens/{id}/delete", "Delete it, as a host does with DEL_TKN: 05/23/09", end_token<delete_by_client>),
 };
 
 }  // namespace

@@ -9,12 +9,14 @@
 #include <boost/json.hpp>
 #include <set>
 
-#include "base/clock.h"
+#include "base/array_clock.h"
 #include "scsi/copy_manager.h"
+#include "scsi/journal.h"
 #include "scsi/logical_unit.h"
 #include "target/control/resources.h"
 #include "target/control/route.h"
 #include "target/control/steered.h"
+#include "target/event_loop.h"
 #include "test/scsi/device_fixture.h"
 #include "tokens/token_manager.h"
 
@@ -35,9 +37,10 @@ const std::string kConfig = fmt::format(
 struct World {
   explicit World(const std::string& text = kConfig)
       : started(target::parse_config(text, "a.toml")),
-        arrays(started, clock, timers, entropy, executor),
+        arrays(started, clock, clock.timers(), entropy, executor),
         sessions(started.limits),
         snapshots(arrays, clock, executor) {
+    arrays.set_journal(&journal);
     for (const auto& array : arrays.all())
       for (const auto& lun : array->luns()) steered.luns_at_start.insert(lun.logical_unit->identity().naa);
   }
@@ -92,18 +95,20 @@ struct World {
         base::make_ref<const tokens::Rod>(tokens::RodType::point_in_time_default, *data,
                                           tokens::RodSource{unit.config().name, 512, unit.identity().naa, {range}});
     auto token = tokens().create({.rod = rod, .inactivity_timeout = std::chrono::seconds(60)});
-    return fmt::format("{}", token->copy_manager_rod_token_identifier.value());
+    return fmt::format("{:016x}", token->copy_manager_rod_token_identifier.value());
   }
 
-  base::VirtualClock clock;
-  base::TimerQueue timers;
+  base::VirtualClock wire;
+  base::ArrayClock clock{wire};
+  target::EventLoop loop{1};
+  scsi::Journal journal{clock};
   base::SeededEntropy entropy{7};
   test::HeldExecutor executor;
   target::Config started;
   target::Arrays arrays;
   iscsi::SessionRegistry sessions;
   target::Snapshots snapshots;
-  target::control::Steered steered{arrays, sessions, snapshots, clock, clock, started, {{1, "127.0.0.1:3260"}}};
+  target::control::Steered steered{arrays, sessions, snapshots, clock, loop, started, {{1, "127.0.0.1:3260"}}};
   target::control::Dispatcher dispatcher{target::control::routes(), steered};
 };
 
@@ -149,7 +154,8 @@ TEST_CASE("control: what there is not is 404, another method 405 with Allow") {
   CHECK(world.refusal("GET", luns_path("/x")) == "400 number: a whole number from 0 to 16383");
   CHECK(world.refusal("GET", luns_path("/16384")) == "400 number: a whole number from 0 to 16383");
   CHECK(world.refusal("GET", "/v1/tokens/1") == "404 token: one that there is");
-  CHECK(world.refusal("GET", "/v1/tokens/-1") == "400 id: a whole number from 0 to 18446744073709551615");
+  CHECK(world.refusal("GET", "/v1/tokens/-1").starts_with("400 id: a token's identifier"));
+  CHECK(world.refusal("GET", "/v1/tokens/0123456789abcdef0").starts_with("400 id: a token's identifier"));
   CHECK(world.refusal("GET", "/v1/arrays/%zz") == "400 {array}: two hexadecimal digits, not 00, behind each %");
   Response response = world.ask("PUT", luns_path("/0"));
   CHECK(response.status == 405);
@@ -375,6 +381,87 @@ TEST_CASE("control: reset puts back the configuration, empties memory and forget
   CHECK(world.arrays.directory().targets.size() == 1);
   CHECK(world.arrays.all().front()->copy_manager().reachability().cuts().empty());
   CHECK(world.refusal("GET", "/v1/tokens/" + token) == "404 token: one that there is");
+}
+
+TEST_CASE("control: the array clock is stopped, moved, and moved to what is due") {
+  World world;
+  CHECK(world.get("/v1/clock").at("mode") == "real");
+  CHECK(world.refusal("PUT", "/v1/clock", R"({"mode": "scaled"})") == "422 factor: a number from 0.001 to 100000");
+  CHECK(world.refusal("PUT", "/v1/clock", R"({"mode": "scaled", "factor": 0})").starts_with("422 factor"));
+  CHECK(world.refusal("PUT", "/v1/clock", R"({"mode": "manual", "factor": 2})").starts_with("422 factor"));
+  CHECK(world.ask("PUT", "/v1/clock", R"({"mode": "scaled", "factor": 2.5})").status == 200);
+  CHECK(world.get("/v1/clock").at("factor") == 2.5);
+  CHECK(world.ask("PUT", "/v1/clock", R"({"mode": "manual"})").status == 200);
+  CHECK(world.refusal("POST", "/v1/clock/advance", "{}").starts_with("422 duration_s: either"));
+  CHECK(world.refusal("POST", "/v1/clock/advance", R"({"duration_s": 1, "to": "next"})").starts_with("422 duration_s"));
+  CHECK(world.refusal("POST", "/v1/clock/advance", R"({"duration_s": -1})").starts_with("422 duration_s"));
+  CHECK(world.refusal("POST", "/v1/clock/advance", R"({"to": "next"})").starts_with("409 to"));
+  const std::string token = world.make_token();
+  const json::object moved = json::parse(world.ask("POST", "/v1/clock/advance", R"({"to": "next"})").body).get_object();
+  CHECK(moved.at("advanced_s") == 60.0);
+  CHECK(world.get("/v1/tokens/" + token).at("state") == "expired");
+  CHECK(world.ask("POST", "/v1/clock/advance", R"({"duration_s": 7200})").status == 200);
+  CHECK(world.refusal("GET", "/v1/tokens/" + token) == "404 token: one that there is");
+}
+
+TEST_CASE("control: events are told from a number on, by kind, and those that are to come waited for") {
+  World world;
+  world.make_token();
+  world.ask("POST", "/v1/reachability/cut", R"({"a": "lun0", "b": "lun1"})");
+  const json::object all = world.get("/v1/events");
+  const std::uint64_t last = all.at("last").to_number<std::uint64_t>();
+  CHECK(all.at("events").get_array().size() == last);
+  CHECK(all.at("next") == last);
+  const json::object cuts = world.get("/v1/events?kind=reachability,clock&since=0");
+  REQUIRE(cuts.at("events").get_array().size() == 1);
+  CHECK(cuts.at("events").at(0).at("kind") == "reachability");
+  CHECK(world.get("/v1/events?since=0&limit=1").at("next") == 1);
+  CHECK(world.get(fmt::format("/v1/events?since={}", last)).at("events").get_array().empty());
+  CHECK(world.refusal("GET", "/v1/events?kind=party").starts_with("400 kind: "));
+  Answer waiting = world.dispatcher.answer({.method = "GET", .target = "/v1/events?wait_s=60&kind=token_created"});
+  std::optional<Response> response;
+  waiting.begin([&](Response given) { response = std::move(given); });
+  world.ask("POST", "/v1/reachability/mend", R"({"a": "lun0", "b": "lun1"})");
+  CHECK(!response);
+  world.make_token();
+  REQUIRE(response);
+  CHECK(json::parse(response->body).at("events").at(0).at("kind") == "token_created");
+  CHECK(world.loop.timers().size() == 0);
+  CHECK(world.ask("DELETE", "/v1/events").status == 204);
+  CHECK(world.get("/v1/events?since=0").at("lost").to_number<std::uint64_t>() > last);
+}
+
+TEST_CASE("control: a stream has what was asked for, its numbers, and what was lost of it") {
+  World world;
+  auto stream = [&](const std::string& path, const std::string& last_event = {}) {
+    return world.dispatcher.answer({.method = "GET", .target = path, .last_event_id = last_event}).feed;
+  };
+  world.make_token();
+  auto feed = stream("/v1/events/stream?kind=token_created");
+  CHECK(feed->take().empty());
+  int woken = 0;
+  feed->on_more([&] { ++woken; });
+  world.ask("POST", "/v1/reachability/cut", R"({"a": "lun0", "b": "lun1"})");
+  CHECK(woken == 0);
+  world.make_token();
+  CHECK(woken == 1);
+  const std::string text = feed->take();
+  CHECK(text.starts_with("id: "));
+  CHECK(text.contains("\nevent: token_created\ndata: {\"sequence\":"));
+  CHECK(text.ends_with("}\n\n"));
+  CHECK(feed->take().empty());
+  CHECK(stream("/v1/events/stream?since=0")->take().starts_with("id: 1\n"));
+  CHECK(stream("/v1/events/stream", "1")->take().starts_with("id: 2\n"));
+  for (std::size_t i = 0; i < scsi::Journal::kDefaultEvents + 10; ++i) world.journal.record({});
+  CHECK(stream("/v1/events/stream?since=1")->take().starts_with("event: lost\ndata: {\"lost\":"));
+}
+
+TEST_CASE("control: explain answers, and without a journal says so") {
+  World world;
+  CHECK(!world.get("/v1/explain").at("text").get_string().empty());
+  world.arrays.set_journal(nullptr);
+  CHECK(world.refusal("GET", "/v1/events").starts_with("409 journal.events"));
+  CHECK(world.refusal("GET", "/v1/explain").starts_with("409 journal.events"));
 }
 
 TEST_CASE("control: ready and not ready") {

@@ -283,7 +283,8 @@ class Contract(ControlTest):
                 fill["{id}"] = self.some_id(session, path)
                 concrete = re.sub(r"\{\w+\}", lambda match: fill[match[0]], path)
                 self.judge(document, method, path, concrete, body)
-                tested.add((method, path))
+                tested.add((method, path.partition("?")[0]))
+            tested.add(("GET", "/v1/events/stream"))  # has no end: Journal
             served = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
             self.assertEqual(served - tested, set())
 
@@ -295,7 +296,8 @@ class Contract(ControlTest):
                "/v1/profiles/{profile}", "/v1/targets", "/v1/targets/{target}", "/v1/luns",
                "/v1/targets/{target}/luns", "/v1/targets/{target}/luns/{number}", "/v1/sessions",
                "/v1/sessions/{tsih}", "/v1/tokens", "/v1/tokens/{id}", "/v1/operations", "/v1/operations/{id}",
-               "/v1/reachability", "/v1/snapshots", "/v1/snapshots/{snapshot}"]
+               "/v1/reachability", "/v1/snapshots", "/v1/snapshots/{snapshot}", "/v1/clock", "/v1/events",
+               "/v1/events?since=0&limit=3&kind=command,token_created", "/v1/explain", "/v1/explain?logical_unit=lun0"]
         yield from (("GET", path, None) for path in get)
         yield from (("POST", f"/v1/tokens/{{id}}/{end}", None) for end in ("expire", "revoke", "cancel", "delete"))
         yield from [
@@ -308,6 +310,9 @@ class Contract(ControlTest):
             ("POST", "/v1/reachability/cut", {"a": "lun0", "b": "lun0"}),
             ("POST", "/v1/reachability/mend", {"a": "lun0", "b": "lun0"}),
             ("POST", "/v1/snapshots", {"name": "new"}),
+            ("PUT", "/v1/clock", {"mode": "manual"}),
+            ("POST", "/v1/clock/advance", {"duration_s": 1.5}),
+            ("DELETE", "/v1/events", None),
             ("POST", "/v1/snapshots/{snapshot}/restore", None),
             ("DELETE", "/v1/snapshots/{snapshot}", None),
             ("POST", "/v1/operations/{id}/abort", None),
@@ -325,7 +330,7 @@ class Contract(ControlTest):
         return self.do("GET", "/v1/tokens")["tokens"][-1]["id"]
 
     def judge(self, document, method, path, concrete, body):
-        operation = document["paths"][path][method.lower()]
+        operation = document["paths"][path.partition("?")[0]][method.lower()]
         status, answer, headers = self.once(method, concrete, body)
         expected = operation["responses"].get(str(status))
         if expected is None:
@@ -399,7 +404,7 @@ class Steering(ControlTest):
             session = self.session(odxd)
             for number, (end, qualifier) in enumerate(ends.items()):
                 token = token_of(session, 0, [(0, 8)], list_identifier=100 + number)
-                self.do("POST", f"/v1/tokens/{int.from_bytes(token[8:16], 'big')}/{end}")
+                self.do("POST", f"/v1/tokens/{token[8:16].hex()}/{end}")
                 cdb, data = write_using_token(200 + number, token, [(0, 8)])
                 self.assertEqual(session.command(cdb, data_out=data, lun=1).key, (5, 0x23, qualifier))
 
@@ -499,6 +504,88 @@ class Steering(ControlTest):
             self.assertGreater(len(rounds), 100)
 
 
+class Journal(ControlTest):
+    """Events as they come, over the time of a host's copies."""
+
+    def stream(self, path="/v1/events/stream", headers=None):
+        connection = self.unix()
+        connection.request("GET", path, headers=headers or {})
+        answer = connection.getresponse()
+        self.assertEqual((answer.status, answer.getheader("Content-Type")), (200, "text/event-stream"))
+        return answer
+
+    @staticmethod
+    def next_event(answer):
+        """Its number, kind and document."""
+        fields = {}
+        while line := answer.readline().decode().rstrip("\n"):
+            key, _, value = line.partition(": ")
+            fields[key] = value
+        return fields.get("id"), fields.get("event"), json.loads(fields["data"])
+
+    def test_a_stream_says_what_the_list_says_and_goes_on_where_it_was_left(self):
+        with self.odxd() as odxd:
+            streams = [self.stream("/v1/events/stream?kind=token_created,token_ended"), self.stream()]
+            session = self.session(odxd)
+            token = token_of(session, 0, [(0, 8)])
+            self.do("POST", f"/v1/tokens/{token[8:16].hex()}/revoke")
+            first, second = self.next_event(streams[0]), self.next_event(streams[0])
+            self.assertEqual((first[1], second[1]), ("token_created", "token_ended"))
+            self.assertIn("revoked", second[2]["reason"])
+            listed = self.do("GET", "/v1/events?kind=token_created,token_ended")["events"]
+            self.assertEqual([first[2], second[2]], listed)
+            again = self.stream("/v1/events/stream?kind=token_created,token_ended", {"Last-Event-ID": first[0]})
+            self.assertEqual(self.next_event(again), second)
+            self.assertEqual(self.next_event(streams[1])[1], "login")
+            waiting = threading.Thread(target=lambda: found.append(
+                self.do("GET", "/v1/events?kind=reachability&wait_s=60")["events"]))
+            found = []
+            waiting.start()
+            while waiting.is_alive():
+                self.do("POST", "/v1/reachability/cut", {"a": "lun0", "b": "lun1"})
+                self.do("POST", "/v1/reachability/mend", {"a": "lun0", "b": "lun1"})
+            self.assertEqual(found[0][0]["kind"], "reachability")
+
+    def test_a_stream_that_nobody_reads_costs_nothing_and_says_what_it_lost(self):
+        with self.odxd(text=CONFIG + "[journal]\nevents = 16\n") as odxd:
+            stalled = self.stream()
+            self.session(odxd)
+            for _ in range(3000):
+                self.do("POST", "/v1/reachability/cut", {"a": "lun0", "b": "lun1"})
+                self.do("POST", "/v1/reachability/mend", {"a": "lun0", "b": "lun1"})
+            last = self.do("GET", "/v1/events")["last"]
+            numbers, lost = [], 0
+            while not numbers or numbers[-1] < last:
+                number, kind, document = self.next_event(stalled)
+                if kind == "lost":
+                    lost += document["lost"]
+                else:
+                    numbers.append(int(number))
+            self.assertEqual(len(numbers) + lost, last)
+            self.assertEqual(numbers, sorted(set(numbers)))
+
+    def test_the_clock_is_moved_and_tokens_end(self):
+        with self.odxd("--clock", "manual") as odxd:
+            session = self.session(odxd)
+            token = token_of(session, 0, [(0, 8)])
+            self.assertEqual(self.odx("clock", "advance", "--to", "next")[0], 0)
+            cdb, data = write_using_token(5, token, [(0, 8)])
+            self.assertEqual(session.command(cdb, data_out=data, lun=1).key, (5, 0x23, 0x07))
+            status, text = self.odx("explain")
+            self.assertEqual(status, 0)
+            self.assertIn("inactivity timeout", text)
+            self.assertEqual(self.odx("clock", "set", "scaled", "--factor", "2.5")[0], 0)
+            self.assertEqual(json.loads(self.odx("clock", "show", "--json")[1])["factor"], 2.5)
+            status, text = self.odx("events", "--kind", "refusal")
+            self.assertEqual((status, len(text.splitlines())), (0, 2), text)
+            status, text = self.odx("events", "--follow", "--since", "0", "--limit", 2, "--kind", "token_created,refusal")
+            self.assertEqual((status, [line.split()[2] for line in text.splitlines()]), (0, ["token_created", "refusal"]))
+            status, text = self.odx("events", "--follow", "--since", "0", "--limit", 1, "--json")
+            self.assertEqual((status, json.loads(text)["sequence"]), (0, 1))
+            self.assertEqual(self.odx("events", "clear"), (0, ""))
+            self.assertEqual(self.odx("events"), (0, ""))
+
+
 class Ctl(ControlTest):
     def test_tables_documents_and_exit_codes(self):
         with self.odxd() as odxd:
@@ -535,7 +622,7 @@ class Ctl(ControlTest):
                       for method in methods}
         source = (Path(__file__).resolve().parents[2] / "cli" / "ctl_command.cc").read_text()
         commands = set(re.findall(r'"(GET|POST|PUT|PATCH|DELETE)",\s*"([^"]+)"', source))
-        self.assertEqual(served, commands)
+        self.assertEqual(served - {("GET", "/v1/events/stream")}, commands)  # events --follow
 
     def test_bash_completes(self):
         script = self.folder / "odx.bash"

@@ -1,0 +1,124 @@
+// The array clock: how it runs, and that it is moved.
+#include <fmt/format.h>
+
+#include <boost/json.hpp>
+#include <cmath>
+
+#include "base/array_clock.h"
+#include "target/clock_changes.h"
+#include "target/control/problem.h"
+#include "target/control/resources.h"
+#include "target/control/steered.h"
+
+namespace target::control {
+namespace {
+
+namespace json = boost::json;
+using base::ClockMode;
+
+constexpr std::string_view kModes[] = {"real", "manual", "scaled"};
+constexpr double kLongestStep = 1e9;  // some 30 years
+
+constexpr Field kClockFields[] = {
+    {.name = "mode", .about = "real, manual or scaled", .words = kModes},
+    {.name = "factor", .kind = Kind::number, .about = "how fast it runs; 0: it stands"},
+    {.name = "now_s", .kind = Kind::number, .about = "what it shows: seconds since odxd started, by this clock"},
+    {.name = "next_in_s",
+     .kind = Kind::number,
+     .about = "until something is due on it; null: nothing is",
+     .nullable = true},
+    {.name = "timers", .kind = Kind::whole, .about = "what is still to be due"},
+};
+constexpr Shape kClock{
+    .name = "Clock", .about = "The time that tokens, copies and delays go by", .fields = kClockFields};
+constexpr Field kModeFields[] = {
+    {.name = "mode", .about = "real, manual or scaled", .words = kModes},
+    {.name = "factor", .kind = Kind::number, .about = "of scaled: 0.001 to 100000", .required = false},
+};
+constexpr Shape kMode{.name = "ClockMode", .about = "How the array clock is to run", .fields = kModeFields};
+constexpr std::string_view kNext[] = {"next"};
+constexpr Field kStepFields[] = {
+    {.name = "duration_s", .kind = Kind::number, .about = "seconds it moves on by", .required = false},
+    {.name = "to", .about = "next: on to when something is due", .required = false, .words = kNext},
+};
+constexpr Shape kStep{.name = "ClockStep", .about = "One of the two", .fields = kStepFields};
+constexpr Field kMovedFields[] = {
+    {.name = "advanced_s", .kind = Kind::number, .about = "what it moved on by"},
+    {.name = "clock", .kind = Kind::object, .about = "what it shows now", .shape = &kClock},
+};
+constexpr Shape kMoved{.name = "ClockMoved", .about = "What a step did", .fields = kMovedFields};
+
+json::object clock_document(const base::ArrayClock& clock) {
+  const ClockMode mode = clock.mode();
+  const bool runs = mode.kind != ClockMode::Kind::manual;
+  json::object object{{"mode", kModes[static_cast<std::size_t>(mode.kind)]},
+                      {"factor", runs ? (mode.kind == ClockMode::Kind::scaled ? mode.factor : 1.0) : 0.0},
+                      {"now_s", seconds(base::ArrayClock::since_start(clock.now()))},
+                      {"next_in_s", nullptr},
+                      {"timers", clock.timers().size()}};
+  if (auto next = clock.timers().next()) object["next_in_s"] = seconds(*next - clock.now());
+  return object;
+}
+
+Answer get_clock(Steered& steered, const Call&) { return document(clock_document(steered.array_clock)); }
+
+Answer put_clock(Steered& steered, const Call& call) {
+  const std::string_view word = call.body.at("mode").get_string();
+  const json::value* factor = call.body.if_contains("factor");
+  ClockMode mode;
+  if (word == "manual") mode.kind = ClockMode::Kind::manual;
+  if (word == "scaled") mode.kind = ClockMode::Kind::scaled;
+  const std::string rule = fmt::format("a number from {} to {}", ClockMode::kMinimumFactor, ClockMode::kMaximumFactor);
+  if (mode.kind != ClockMode::Kind::scaled && factor)
+    throw not_as_expected(422, "factor", "none, but with mode scaled", factor);
+  if (mode.kind == ClockMode::Kind::scaled) {
+    if (!factor) throw not_as_expected(422, "factor", rule, nullptr);
+    mode.factor = factor->to_number<double>();
+    if (!(mode.factor >= ClockMode::kMinimumFactor && mode.factor <= ClockMode::kMaximumFactor))
+      throw not_as_expected(422, "factor", rule, factor);
+  }
+  set_clock_mode(steered.array_clock, mode, steered.arrays.journal());
+  return document(clock_document(steered.array_clock));
+}
+
+Answer advance(Steered& steered, const Call& call) {
+  base::ArrayClock& clock = steered.array_clock;
+  const json::value* duration = call.body.if_contains("duration_s");
+  if ((duration != nullptr) == call.body.contains("to"))
+    throw not_as_expected(422, "duration_s", "either a number of seconds, or to, which is \"next\"", duration);
+  const base::TimePoint before = clock.now();
+  if (duration) {
+    const auto by = duration->to_number<double>();
+    if (!(by >= 0 && by <= kLongestStep))
+      throw not_as_expected(422, "duration_s", fmt::format("a number from 0 to {}", kLongestStep), duration);
+    advance_clock(clock, base::Duration(std::llround(by * 1e6)), steered.arrays.journal());
+  } else if (!advance_clock_to_next(clock, steered.arrays.journal())) {
+    throw conflict("nothing is due on the array clock, ever", "to", "a timer that is set");
+  }
+  return document(json::object{{"advanced_s", seconds(clock.now() - before)}, {"clock", clock_document(clock)}});
+}
+
+constexpr Route kRoutes[] = {
+    {.path = "/v1/clock",
+     .summary = "How the array clock runs, and what it shows",
+     .handle = get_clock,
+     .result = &kClock},
+    {.method = Method::put,
+     .path = "/v1/clock",
+     .summary = "Have it run otherwise",
+     .handle = put_clock,
+     .body = &kMode,
+     .result = &kClock},
+    {.method = Method::post,
+     .path = "/v1/clock/advance",
+     .summary = "Move it on: what is due until then happens, in order, each at its own time",
+     .handle = advance,
+     .body = &kStep,
+     .result = &kMoved},
+};
+
+}  // namespace
+
+std::span<const Route> clock_routes() { return kRoutes; }
+
+}  // namespace target::control

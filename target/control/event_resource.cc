@@ -1,0 +1,292 @@
+// The journal: events that were, events as they come, and why a copy was not offloaded.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <boost/json.hpp>
+#include <charconv>
+#include <memory>
+
+#include "scsi/journal.h"
+#include "target/control/problem.h"
+#include "target/control/resources.h"
+#include "target/control/steered.h"
+#include "target/event_loop.h"
+#include "target/journal_document.h"
+#include "target/journal_explain.h"
+
+namespace target::control {
+namespace {
+
+namespace json = boost::json;
+
+constexpr std::uint64_t kUsualLimit = 100;
+constexpr std::size_t kPieceBytes = 64 << 10;  // of a stream, at once
+
+constexpr Field kEventFields[] = {
+    {.name = "sequence", .kind = Kind::whole, .about = "from 1, without gaps"},
+    {.name = "time_us", .kind = Kind::whole, .about = "of the array clock, since odxd started"},
+    {.name = "kind", .about = "what kind of event"},
+    {.name = "reason", .about = "in words", .required = false},
+};
+constexpr Shape kEvent{.name = "Event",
+                       .about = "An event; docs/journal.md has every key, which stand in a fixed order",
+                       .fields = kEventFields,
+                       .open = true};
+constexpr Field kListFields[] = {
+    {.name = "events", .kind = Kind::objects, .about = "oldest first", .shape = &kEvent},
+    {.name = "next", .kind = Kind::whole, .about = "what \"since\" is to be to go on from here"},
+    {.name = "last", .kind = Kind::whole, .about = "the number of the last event there was"},
+    {.name = "lost", .kind = Kind::whole, .about = "events behind \"since\" that are not kept any more"},
+};
+constexpr Shape kEvents{.name = "Events", .about = "", .fields = kListFields};
+
+constexpr Field kKindField{.name = "kind", .about = "only these kinds, with commas between", .required = false};
+constexpr Field kInitiatorField{.name = "initiator", .about = "only those of this iSCSI name", .required = false};
+constexpr Field kUnitField{.name = "logical_unit", .about = "only those of the LUN of this name", .required = false};
+constexpr Field kQueryFields[] = {
+    kKindField,
+    kInitiatorField,
+    kUnitField,
+    {.name = "since",
+     .kind = Kind::whole,
+     .about = "only those behind this number; without, the last",
+     .required = false},
+    {.name = "limit",
+     .kind = Kind::whole,
+     .about = "at most so many; 100",
+     .required = false,
+     .low = 1,
+     .high = 100000},
+    {.name = "wait_s",
+     .kind = Kind::whole,
+     .about = "where there are none, wait so many seconds of real time for the first",
+     .required = false,
+     .high = 600},
+};
+constexpr Shape kQuery{.name = "", .about = "", .fields = kQueryFields};
+constexpr Field kStreamFields[] = {
+    kKindField,
+    kInitiatorField,
+    kUnitField,
+    {.name = "since",
+     .kind = Kind::whole,
+     .about = "begin behind this number; without, with what comes; the header Last-Event-ID says the same",
+     .required = false},
+};
+constexpr Shape kStream{.name = "", .about = "", .fields = kStreamFields};
+constexpr Field kExplainFields[] = {
+    kInitiatorField,
+    {.name = "target", .about = "only copies through this target", .required = false},
+    {.name = "lun", .kind = Kind::whole, .about = "its LUN of this number", .required = false, .high = 16383},
+    kUnitField,
+};
+constexpr Shape kExplain{.name = "", .about = "", .fields = kExplainFields};
+constexpr Field kExplanationFields[] = {{.name = "text", .about = "several lines"}};
+constexpr Shape kExplanation{.name = "Explanation",
+                             .about = "Why copies were not offloaded, from the last events",
+                             .fields = kExplanationFields};
+
+scsi::Journal& journal(const Steered& steered) {
+  if (scsi::Journal* found = steered.arrays.journal()) return *found;
+  throw conflict("there is no journal", "journal.events", "a number of events to keep, not 0");
+}
+
+/// Which events somebody wants to see.
+struct Filter {
+  std::vector<scsi::EventKind> kinds{};
+  std::string initiator{};
+  std::string logical_unit{};
+
+  explicit Filter(const json::object& query) {
+    if (const json::value* text = query.if_contains("kind")) read_kinds(text->get_string(), *text);
+    if (const json::value* text = query.if_contains("initiator")) initiator = text->get_string();
+    if (const json::value* text = query.if_contains("logical_unit")) logical_unit = text->get_string();
+  }
+  void read_kinds(std::string_view words, const json::value& given) {
+    for (;;) {
+      const std::size_t comma = words.find(',');
+      auto kind = scsi::find_event_kind(words.substr(0, comma));
+      if (!kind) throw not_as_expected(400, "kind", "kinds of events, with commas between", &given);
+      kinds.push_back(*kind);
+      if (comma == std::string_view::npos) return;
+      words.remove_prefix(comma + 1);
+    }
+  }
+  bool operator()(const scsi::Event& event) const {
+    return (kinds.empty() || std::ranges::find(kinds, event.kind) != kinds.end()) &&
+           (initiator.empty() || event.initiator == initiator) &&
+           (logical_unit.empty() || event.logical_unit == logical_unit);
+  }
+};
+
+/// Where the kept events behind `sequence` begin.
+auto first_behind(const std::deque<scsi::Event>& events, std::uint64_t sequence) {
+  return std::ranges::upper_bound(events, sequence, {}, &scsi::Event::sequence);
+}
+
+std::uint64_t lost_behind(const scsi::Journal& journal, std::uint64_t sequence) {
+  if (journal.events().empty()) return journal.last() - std::min(journal.last(), sequence);
+  const std::uint64_t first = journal.events().front().sequence;
+  return first > sequence + 1 ? first - sequence - 1 : 0;
+}
+
+/// The events behind `since`, or, without it, the last ones.
+json::object events_document(const scsi::Journal& journal, const Filter& wanted, std::optional<std::uint64_t> since,
+                             std::uint64_t limit) {
+  const std::deque<scsi::Event>& kept = journal.events();
+  std::vector<const scsi::Event*> chosen;
+  std::uint64_t next = journal.last();
+  if (since) {
+    for (auto at = first_behind(kept, *since); at != kept.end() && chosen.size() < limit; ++at)
+      if (wanted(*at)) chosen.push_back(&*at);
+    if (chosen.size() == limit) next = chosen.back()->sequence;
+  } else {
+    for (auto at = kept.rbegin(); at != kept.rend() && chosen.size() < limit; ++at)
+      if (wanted(*at)) chosen.push_back(&*at);
+    std::ranges::reverse(chosen);
+  }
+  json::array items;
+  for (const scsi::Event* event : chosen) items.push_back(event_document(*event));
+  json::object list = list_of("events", std::move(items));
+  list["next"] = next;
+  list["last"] = journal.last();
+  list["lost"] = since ? lost_behind(journal, *since) : 0;
+  return list;
+}
+
+/// A request that waits for its first event.
+struct Waiting {
+  Answer::Respond respond;
+  std::shared_ptr<void> subscription;
+  base::TimerQueue::Id timer = base::TimerQueue::Id::none;
+};
+
+Answer wait_for_events(Steered& steered, Filter wanted, std::uint64_t since, std::uint64_t limit,
+                       std::chrono::seconds most) {
+  scsi::Journal& events = journal(steered);
+  return {.begin = [&steered, &events, wanted = std::move(wanted), since, limit, most](Answer::Respond respond) {
+    auto waiting = std::make_shared<Waiting>();
+    waiting->respond = std::move(respond);
+    auto answer = [&steered, &events, wanted, since, limit](const std::shared_ptr<Waiting>& whose) {
+      steered.loop.timers().cancel(whose->timer);
+      auto ended = std::move(whose->subscription);  // perhaps called from inside it
+      whose->respond(document(events_document(events, wanted, since, limit)).response);
+    };
+    // The timer keeps it; whichever comes first ends both.
+    waiting->timer = steered.loop.timers().at(steered.loop.clock().now() + most, [=] { answer(waiting); });
+    waiting->subscription = events.subscribe([wanted, answer, weak = std::weak_ptr(waiting)](const scsi::Event& event) {
+      if (!wanted(event)) return;
+      if (auto whose = weak.lock()) answer(whose);
+    });
+  }};
+}
+
+Answer list_events(Steered& steered, const Call& call) {
+  const scsi::Journal& events = journal(steered);
+  Filter wanted(call.query);
+  auto number = [&](const char* key, std::uint64_t otherwise) {
+    const json::value* value = call.query.if_contains(key);
+    return value ? value->to_number<std::uint64_t>() : otherwise;
+  };
+  const std::uint64_t limit = number("limit", kUsualLimit);
+  const std::uint64_t wait = number("wait_s", 0);
+  std::optional<std::uint64_t> since;
+  if (call.query.contains("since")) since = number("since", 0);
+  if (!since && wait > 0) since = events.last();
+  json::object list = events_document(events, wanted, since, limit);
+  if (wait == 0 || !list.at("events").get_array().empty()) return document(list);
+  return wait_for_events(steered, std::move(wanted), *since, limit, std::chrono::seconds(wait));
+}
+
+/// Events as they come. It keeps the number of the last one only: a client that is slower than the journal forgets is
+/// told what it missed.
+class EventFeed final : public Feed {
+ public:
+  EventFeed(scsi::Journal& journal, Filter wanted, std::uint64_t since)
+      : journal_(journal), wanted_(std::move(wanted)), last_(since) {}
+
+  std::string take() override {
+    std::string text;
+    if (const std::uint64_t lost = lost_behind(journal_, last_); lost > 0) {
+      text += fmt::format("event: lost\ndata: {{\"lost\":{}}}\n\n", lost);
+      last_ += lost;
+    }
+    const std::deque<scsi::Event>& kept = journal_.events();
+    for (auto at = first_behind(kept, last_); at != kept.end() && text.size() < kPieceBytes; ++at) {
+      last_ = at->sequence;
+      if (wanted_(*at))
+        text += fmt::format("id: {}\nevent: {}\ndata: {}\n\n", at->sequence, scsi::name_of(at->kind),
+                            json::serialize(event_document(*at)));
+    }
+    return text;
+  }
+
+  void on_more(std::function<void()> wake) override {
+    subscription_ = journal_.subscribe([this, wake = std::move(wake)](const scsi::Event& event) {
+      if (wanted_(event)) wake();
+    });
+  }
+
+ private:
+  scsi::Journal& journal_;
+  const Filter wanted_;
+  std::uint64_t last_;
+  std::shared_ptr<void> subscription_;
+};
+
+Answer stream_events(Steered& steered, const Call& call) {
+  scsi::Journal& events = journal(steered);
+  std::uint64_t since = events.last();
+  if (!call.last_event_id.empty()) since = number_of(call.last_event_id, "Last-Event-ID", UINT64_MAX);
+  if (const json::value* value = call.query.if_contains("since")) since = value->to_number<std::uint64_t>();
+  return {.response = {.content_type = "text/event-stream"},
+          .feed = std::make_unique<EventFeed>(events, Filter(call.query), std::min(since, events.last()))};
+}
+
+Answer clear_events(Steered& steered, const Call&) {
+  journal(steered).clear();
+  return nothing_to_say();
+}
+
+Answer explain_copies(Steered& steered, const Call& call) {
+  ExplainQuestion question;
+  auto text = [&](const char* key) {
+    const json::value* value = call.query.if_contains(key);
+    return value ? std::string(value->get_string()) : std::string();
+  };
+  question.initiator = text("initiator");
+  question.target = text("target");
+  question.logical_unit = text("logical_unit");
+  if (const json::value* lun = call.query.if_contains("lun"))
+    question.lun = static_cast<scsi::Lun>(lun->to_number<std::uint16_t>());
+  return document(json::object{{"text", explain(journal(steered), question, steered.array_clock.now())}});
+}
+
+constexpr Route kRoutes[] = {
+    {.path = "/v1/events",
+     .summary = "Events of the journal: the last ones, those behind a number, or the next to come",
+     .handle = list_events,
+     .query = &kQuery,
+     .result = &kEvents},
+    {.method = Method::remove,
+     .path = "/v1/events",
+     .summary = "Forget all events; numbers go on",
+     .handle = clear_events,
+     .success = 204},
+    {.path = "/v1/events/stream",
+     .summary = "Events as they come, as server-sent events: their number, kind and document",
+     .handle = stream_events,
+     .query = &kStream,
+     .content_type = "text/event-stream"},
+    {.path = "/v1/explain",
+     .summary = "Why copies were not offloaded",
+     .handle = explain_copies,
+     .query = &kExplain,
+     .result = &kExplanation},
+};
+
+}  // namespace
+
+std::span<const Route> event_routes() { return kRoutes; }
+
+}  // namespace target::control
