@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <optional>
@@ -71,6 +72,20 @@ json::object pair(const CtlArgument& argument, std::string_view text) {
   return {{"group", number(argument, left)}, {"state", right}, {"preferred", preferred}};
 }
 
+/// JSON text, or of a file.
+json::value document(const CtlArgument& argument, const std::string& text) {
+  std::string content = text;
+  if (text.starts_with('@')) {
+    std::ifstream file(text.substr(1));
+    content.assign(std::istreambuf_iterator<char>(file), {});
+    if (!file) throw WrongUsage(fmt::format("{}: {} cannot be read", argument.name, text.substr(1)));
+  }
+  boost::system::error_code error;
+  json::value value = json::parse(content, error);
+  if (error) throw WrongUsage(fmt::format("{} is no JSON document: {}", argument.name, error.message()));
+  return value;
+}
+
 json::value value_of(const CtlArgument& argument, const std::vector<std::string>& words) {
   json::array all;
   switch (argument.kind) {
@@ -88,6 +103,7 @@ json::value value_of(const CtlArgument& argument, const std::vector<std::string>
     case Kind::numbers:
       for (const std::string& word : words) all.emplace_back(number(argument, word));
       return all;
+    case Kind::document: return document(argument, words.front());
     case Kind::pair:
       for (const std::string& word : words) all.push_back(pair(argument, word));
       return all;
@@ -119,6 +135,7 @@ std::optional<json::value> body_of(const CtlCommand& command, const Values& valu
     if (argument.place != Place::body) continue;
     has_body = true;
     auto given = values.words.find(argument.name);
+    if (argument.kind == Kind::document) return value_of(argument, given->second);
     if (given != values.words.end() && !given->second.empty())
       body[argument.name] = value_of(argument, given->second);
     else if (command.method == "PUT" && argument.kind == Kind::pair)

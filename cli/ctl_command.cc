@@ -108,6 +108,10 @@ constexpr Argument kExplainQuery[] = {
     {.name = "lun", .place = query, .kind = number, .about = "its LUN of this number", .required = false},
     {.name = "logical_unit", .place = query, .about = "the LUN of this name", .required = false},
 };
+constexpr Argument kRule[] = {{.name = "id", .about = "the rule's number (odx ctl rules ls)"}};
+constexpr Argument kNewRule[] = {
+    {.name = "rule", .place = body, .kind = CtlArgument::Kind::document, .about = "JSON (docs/faults.md), or @FILE"}};
+constexpr Argument kRuleState[] = {{.name = "state", .place = body, .about = "a name"}};
 constexpr Argument kNewSnapshot[] = {{.name = "name", .place = body, .about = "a name that no snapshot has"}};
 
 constexpr std::string_view kEventColumns = "sequence time_us kind reason";
@@ -164,6 +168,20 @@ constexpr CtlCommand kCommands[] = {
     {"reachability", "set", "PUT", "/v1/reachability", "Replace all of them", kMatrix, "unreachable"},
     {"reachability", "cut", "POST", "/v1/reachability/cut", "Make a pair unreachable", kCut, "unreachable"},
     {"reachability", "mend", "POST", "/v1/reachability/mend", "Make it reachable again", kMend, "unreachable"},
+    {"rules",
+     "ls",
+     "GET",
+     "/v1/rules",
+     "All rules, and what each has counted",
+     {},
+     "rules",
+     "id name matches hits spent origin"},
+    {"rules", "show", "GET", "/v1/rules/{id}", "One rule", kRule},
+    {"rules", "add", "POST", "/v1/rules", "Add a rule behind the others", kNewRule},
+    {"rules", "rm", "DELETE", "/v1/rules/{id}", "Remove a rule", kRule},
+    {"rules", "clear", "DELETE", "/v1/rules", "Remove all rules"},
+    {"rules", "state", "PUT", "/v1/rules/state", "Set the state that rules share", kRuleState},
+    {"rules", "start-over", "POST", "/v1/rules/start-over", "All count from the start, in the first state"},
     {"snapshots", "ls", "GET", "/v1/snapshots", "All snapshots", {}, "snapshots", "name age_s"},
     {"snapshots", "show", "GET", "/v1/snapshots/{snapshot}", "What is in one", kSnapshot},
     {"snapshots", "take", "POST", "/v1/snapshots", "Of every LUN in memory, all of one moment", kNewSnapshot},
@@ -183,6 +201,7 @@ constexpr CtlGroup kGroups[] = {
     {"tokens", "ROD tokens and their end"},
     {"operations", "Copies in progress"},
     {"reachability", "Pairs between which no data moves"},
+    {"rules", "Failures on demand"},
     {"snapshots", "The disks of all arrays at one moment, and the way back"},
 };
 

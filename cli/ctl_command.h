@@ -9,7 +9,16 @@
 namespace cli {
 
 struct CtlArgument {
-  enum class Kind : std::uint8_t { text, number, flag, size, texts, numbers, pair };
+  enum class Kind : std::uint8_t {
+    text,
+    number,
+    flag,
+    size,
+    texts,
+    numbers,
+    pair,
+    document,  ///< JSON, or @FILE: the whole body
+  };
   enum class Place : std::uint8_t { path, query, body };
 
   std::string_view name;  ///< in the path, the query or the body

@@ -2,10 +2,13 @@
 // keys are documented in docs/journal.md. Thread: any.
 #pragma once
 
-#include <boost/json/object.hpp>
 #include <string>
 
 #include "scsi/journal.h"
+
+namespace boost::json {
+class object;
+}
 
 namespace target {
 

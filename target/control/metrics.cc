@@ -9,6 +9,7 @@
 #include "scsi/copy_manager.h"
 #include "scsi/journal.h"
 #include "scsi/logical_unit.h"
+#include "scsi/rules.h"
 #include "target/control/resources.h"
 #include "target/control/steered.h"
 #include "target/event_loop.h"
@@ -129,6 +130,10 @@ std::string metrics_text(const Steered& steered) {
     text.family("odx_events_total", "counter", "Events of the journal.");
     text.value(journal->last());
   }
+  text.family("odx_rule_hits_total", "counter", "Commands that a rule acted on.");
+  for (const scsi::RuleSet::Listed& each : steered.arrays.rules().list())
+    text.value(each.hits,
+               fmt::format("rule=\"{}\",name=\"{}\"", static_cast<unsigned>(each.rule.id), escaped(each.rule.name)));
   text.family("odx_snapshots", "gauge", "Snapshots of the array.");
   text.value(steered.snapshots.all().size());
   return text.take();

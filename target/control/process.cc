@@ -8,6 +8,7 @@
 
 #include "handlers/memory_pool.h"
 #include "scsi/logical_unit.h"
+#include "scsi/rules.h"
 #include "target/control/metrics.h"
 #include "target/control/problem.h"
 #include "target/control/resources.h"
@@ -119,6 +120,10 @@ Answer reset(Steered& steered, const Call&) {
     steered.arrays.remove_lun(place.target, place.number);
     changes.push_back(fmt::format("LUN {} of {} is removed", place.number, place.target));
   }
+  scsi::RuleSet& rules = steered.arrays.rules();
+  rules.clear();
+  rules.replace_those_of_file(steered.started.rules);
+  rules.start_over();
   Reload reload(steered.started, steered.started, steered.arrays);
   for (std::string& change : reload.apply(steered.sessions, kGrace)) changes.push_back(std::move(change));
   note(steered, "reset: everything is as it was at the start");

@@ -23,6 +23,7 @@ std::span<const Route> reachability_routes();  ///< reachability_resource.cc
 std::span<const Route> snapshot_routes();      ///< snapshot_resource.cc
 std::span<const Route> clock_routes();         ///< clock_resource.cc
 std::span<const Route> event_routes();         ///< event_resource.cc
+std::span<const Route> rule_routes();          ///< rule_resource.cc
 
 /// Has the journal know of a change of the configuration.
 void note(const Steered& steered, std::string change);

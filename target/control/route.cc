@@ -12,6 +12,7 @@
 #include "target/array.h"
 #include "target/config.h"
 #include "target/control/problem.h"
+#include "target/rule_document.h"
 
 namespace target::control {
 namespace {
@@ -111,6 +112,8 @@ Problem problem_of(const std::exception_ptr& thrown) {
     return refusal.problem();
   } catch (const ConfigError& error) {
     return {.status = 422, .detail = error.text(), .name = error.key(), .rule = error.rule(), .value = {}};
+  } catch (const RuleError& error) {
+    return {.status = 422, .detail = error.what(), .name = "rule", .rule = "a rule (docs/faults.md)", .value = {}};
   } catch (const ChangeError& error) {
     return {.status = 409, .detail = error.what(), .value = {}};
   } catch (const StoreError& error) {

@@ -456,6 +456,30 @@ TEST_CASE("control: a stream has what was asked for, its numbers, and what was l
   CHECK(stream("/v1/events/stream?since=1")->take().starts_with("event: lost\ndata: {\"lost\":"));
 }
 
+TEST_CASE("control: rules are added, told with what they counted, and removed") {
+  World world;
+  const std::string rule =
+      R"({"name": "no", "match": {"command": "WRITE USING TOKEN"}, "action": {"type": "nothing"}})";
+  CHECK(world.ask("POST", "/v1/rules", rule).status == 201);
+  const json::object listed = world.get("/v1/rules");
+  REQUIRE(listed.at("rules").get_array().size() == 1);
+  const json::object shown = listed.at("rules").at(0).get_object();
+  CHECK(shown.at("hits") == 0);
+  const std::string path = "/v1/rules/" + json::serialize(shown.at("id"));
+  CHECK(world.get(path) == shown);
+  CHECK(world.ask("POST", "/v1/rules", json::serialize(shown)).status == 201);  // what is told can be asked for
+  CHECK(world.refusal("POST", "/v1/rules", R"({"match": {"nth": 0}})").starts_with("422 "));
+  CHECK(world.refusal("POST", "/v1/rules", R"({"action": {"type": "explode"}})").starts_with("422 rule"));
+  CHECK(world.ask("PUT", "/v1/rules/state", R"({"state": "late"})").status == 200);
+  CHECK(world.get("/v1/rules").at("state") == "late");
+  CHECK(world.ask("POST", "/v1/rules/start-over").status == 200);
+  CHECK(world.get("/v1/rules").at("state") == "initial");
+  CHECK(world.ask("DELETE", path).status == 204);
+  CHECK(world.refusal("DELETE", path) == "404 rule: one that there is");
+  CHECK(world.ask("POST", "/v1/reset").status == 200);
+  CHECK(world.get("/v1/rules").at("rules").get_array().empty());
+}
+
 TEST_CASE("control: explain answers, and without a journal says so") {
   World world;
   CHECK(!world.get("/v1/explain").at("text").get_string().empty());

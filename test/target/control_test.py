@@ -297,6 +297,7 @@ class Contract(ControlTest):
                "/v1/targets/{target}/luns", "/v1/targets/{target}/luns/{number}", "/v1/sessions",
                "/v1/sessions/{tsih}", "/v1/tokens", "/v1/tokens/{id}", "/v1/operations", "/v1/operations/{id}",
                "/v1/reachability", "/v1/snapshots", "/v1/snapshots/{snapshot}", "/v1/clock", "/v1/events",
+               "/v1/rules", "/v1/rules/{id}",
                "/v1/events?since=0&limit=3&kind=command,token_created", "/v1/explain", "/v1/explain?logical_unit=lun0"]
         yield from (("GET", path, None) for path in get)
         yield from (("POST", f"/v1/tokens/{{id}}/{end}", None) for end in ("expire", "revoke", "cancel", "delete"))
@@ -313,6 +314,11 @@ class Contract(ControlTest):
             ("PUT", "/v1/clock", {"mode": "manual"}),
             ("POST", "/v1/clock/advance", {"duration_s": 1.5}),
             ("DELETE", "/v1/events", None),
+            ("POST", "/v1/rules", {"name": "a", "match": {"command": "READ", "nth": 9}, "action": {"type": "nothing"}}),
+            ("PUT", "/v1/rules/state", {"state": "late"}),
+            ("POST", "/v1/rules/start-over", None),
+            ("DELETE", "/v1/rules/{id}", None),
+            ("DELETE", "/v1/rules", None),
             ("POST", "/v1/snapshots/{snapshot}/restore", None),
             ("DELETE", "/v1/snapshots/{snapshot}", None),
             ("POST", "/v1/operations/{id}/abort", None),
@@ -324,6 +330,8 @@ class Contract(ControlTest):
         ]
 
     def some_id(self, session, path):
+        if "/rules/" in path:
+            return str(self.do("POST", "/v1/rules", {"action": {"type": "nothing"}}, status=201)["id"])
         if "/tokens/" not in path:
             return "1"  # an operation that there is not: 404 is judged by the document, too
         token_of(session, 0, [(0, 8)], list_identifier=random.getrandbits(31))
@@ -578,12 +586,35 @@ class Journal(ControlTest):
             self.assertEqual(json.loads(self.odx("clock", "show", "--json")[1])["factor"], 2.5)
             status, text = self.odx("events", "--kind", "refusal")
             self.assertEqual((status, len(text.splitlines())), (0, 2), text)
-            status, text = self.odx("events", "--follow", "--since", "0", "--limit", 2, "--kind", "token_created,refusal")
-            self.assertEqual((status, [line.split()[2] for line in text.splitlines()]), (0, ["token_created", "refusal"]))
+            both = ["token_created", "refusal"]
+            status, text = self.odx("events", "--follow", "--since", "0", "--limit", 2, "--kind", ",".join(both))
+            self.assertEqual((status, [line.split()[2] for line in text.splitlines()]), (0, both))
             status, text = self.odx("events", "--follow", "--since", "0", "--limit", 1, "--json")
             self.assertEqual((status, json.loads(text)["sequence"]), (0, 1))
             self.assertEqual(self.odx("events", "clear"), (0, ""))
             self.assertEqual(self.odx("events"), (0, ""))
+
+
+class Rules(ControlTest):
+    def test_a_rule_that_is_sent_acts_on_the_next_command_and_is_counted(self):
+        with self.odxd() as odxd:
+            session = self.session(odxd)
+            status, text = self.odx("rules", "add", json.dumps(
+                {"name": "one bad read", "match": {"lun": "lun0", "command": "READ", "nth": 2},
+                 "action": {"type": "sense", "sense": "03/11/00"}}))
+            self.assertEqual(status, 0, text)
+            keys = [session.command(read16(0, 1), data_in=BLOCK).key for _ in range(3)]
+            self.assertEqual(keys, [None, (3, 0x11, 0x00), None])
+            rule = self.do("GET", "/v1/rules")["rules"][0]
+            self.assertEqual((rule["name"], rule["hits"]), ("one bad read", 1))
+            hits = self.do("GET", "/v1/events?kind=rule_hit")["events"]
+            self.assertEqual(len(hits), 1)
+            self.assertEqual(self.odx("rules", "rm", rule["id"]), (0, ""))
+            self.assertEqual(self.do("GET", "/v1/rules")["rules"], [])
+            (self.folder / "rule.json").write_text('{"action": {"type": "nothing"}}')
+            self.assertEqual(self.odx("rules", "add", f"@{self.folder}/rule.json")[0], 0)
+            self.assertEqual(self.odx("rules", "add", "{")[0], 2)
+            self.assertEqual(self.odx("rules", "clear"), (0, ""))
 
 
 class Ctl(ControlTest):
