@@ -34,7 +34,7 @@ constexpr int kForEver = 5'000;  // milliseconds; only a failure takes them
 sockaddr_in loopback(std::uint16_t port) {
   sockaddr_in address{};
   address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  ::inet_pton(AF_INET, "127.0.0.1", &address.sin_addr);
   address.sin_port = htons(port);
   return address;
 }
