@@ -61,8 +61,11 @@ def lun_field(lun):
 class Connection:
     """A TCP connection that knows how to read and write PDUs, and nothing about sessions."""
 
+    source = None  # a function: the address and port to connect from; None: the system chooses
+
     def __init__(self, host, port):
-        self.socket = socket.create_connection((host, port), timeout=TIMEOUT_S)
+        source = Connection.source() if Connection.source else None
+        self.socket = socket.create_connection((host, port), timeout=TIMEOUT_S, source_address=source)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def send(self, data):
