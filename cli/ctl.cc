@@ -283,7 +283,7 @@ void add_arguments(CLI::App& app, const CtlCommand& command, Values& values) {
     if (several)
       option->allow_extra_args(false)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
     else
-      option->expected(1);
+      option->expected(1)->allow_extra_args(false);
   }
 }
 
@@ -307,12 +307,22 @@ void add_ctl(CLI::App& app, const CommonOptions& common, Run& run) {
   }
   for (const CtlCommand& command : ctl_commands()) {
     auto values = std::make_shared<Values>();
-    CLI::App* added = groups.at(command.group)->add_subcommand(std::string(command.name), std::string(command.about));
+    CLI::App* added = groups.at(command.group);
+    if (command.name.empty())
+      added->require_subcommand(0, 1);
+    else
+      added = added->add_subcommand(std::string(command.name), std::string(command.about));
     added->fallthrough();
     add_arguments(*added, command, *values);
-    added->callback([&command, &common, &run, connection, values] {
+    if (!command.stream.empty())
+      added->add_flag("--follow", values->follow, "those that come, until --limit or the end");
+    added->callback([added, &command, &common, &run, connection, values] {
+      if (!added->get_subcommands().empty()) return;  // the group's own command was not meant
       run = [&command, &common, connection, values] {
-        return guarded(*connection, [&] { return ask(command, *connection, *values, common.json); });
+        return guarded(*connection, [&] {
+          return values->follow ? follow(command, *connection, *values, common.json)
+                                : ask(command, *connection, *values, common.json);
+        });
       };
     });
   }

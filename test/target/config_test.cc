@@ -344,8 +344,7 @@ TEST_CASE("a wrong value of the array, a portal, a limit or a pair is refused wi
        "\"64G\""},
       {with_top("portals = []\n"),
        "array.toml:1:1: portals is not a key here; expected id, log_level, memory_limit, state_dir, profile, tokens, "
-       "copy, "
-       "block_limits, clock, journal, array, portal, discovery, iscsi, target, unreachable, peer"},
+       "copy, block_limits, clock, journal, array, portal, discovery, iscsi, target, unreachable, peer, rule, control"},
       {with_top("[[portal]]\nlisten = \"localhost:3260\"\n"),
        "array.toml:2:10: portal.listen is \"localhost:3260\"; expected an address and port such as 127.0.0.1:3260 or "
        "[::1]:3260"},

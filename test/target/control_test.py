@@ -524,11 +524,12 @@ class Journal(ControlTest):
 
     @staticmethod
     def next_event(answer):
-        """Its number, kind and document."""
+        """Its number, kind and document; comments that keep the connection alive are none."""
         fields = {}
-        while line := answer.readline().decode().rstrip("\n"):
-            key, _, value = line.partition(": ")
-            fields[key] = value
+        while "data" not in fields:
+            while line := answer.readline().decode().rstrip("\n"):
+                key, _, value = line.partition(": ")
+                fields[key] = value
         return fields.get("id"), fields.get("event"), json.loads(fields["data"])
 
     def test_a_stream_says_what_the_list_says_and_goes_on_where_it_was_left(self):
