@@ -11,8 +11,8 @@ import time
 from lun_urls import LunUrls
 
 ODXD = os.environ.get("ODXD") or (sys.argv.pop(1) if len(sys.argv) > 1 and not sys.argv[1].startswith("-") else "odxd")
-START_LIMIT_S = 20
-END_LIMIT_S = 15
+START_LIMIT_S = 60  # long, as is TIMEOUT_S of test/interop/wire.py
+END_LIMIT_S = 60
 
 
 def odxd_ends(*arguments):
