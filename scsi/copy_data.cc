@@ -208,8 +208,11 @@ base::Async<CopyMoved> move_data(CopyJob& job, LogicalUnit& to, CopySource sourc
     if (job.stopping()) break;
     CopySource next{source.data, source.offset + moved.bytes};
     auto piece = take_front(ranges, length);
-    CopyMoved part = job.faults().wrong_data ? co_await write_wrongly(job, to, next, std::move(piece), most)
-                                             : co_await write_at_once(job, to, pieces_of(next, piece, most));
+    CopyMoved part;  // g++ 12 destroys what a co_await inside ?: gives twice
+    if (job.faults().wrong_data)
+      part = co_await write_wrongly(job, to, next, std::move(piece), most);
+    else
+      part = co_await write_at_once(job, to, pieces_of(next, piece, most));
     moved.bytes += part.bytes;
     moved.steps = static_cast<std::uint16_t>(moved.steps + part.steps);
     moved.result = std::move(part.result);
