@@ -90,8 +90,7 @@ TEST_SUITE("iscsi rules") {
     CHECK(host.peer.told().empty());
     CHECK(host.written());
     host.rules().clear();
-    host.peer.send(host.peer.task_management(1, 0, 1, before));
-    ++host.peer.cmd_sn;
+    host.peer.send(host.peer.task_management(1, 0, 1, before));  // immediate
     auto answer = host.peer.answer().as<iscsi::TaskManagementResponseBhs>();
     CHECK(answer.response == 1);  // task does not exist
     CHECK(answer.max_cmd_sn - answer.exp_cmd_sn + 1 == host.array.directory.limits.command_window);
@@ -234,7 +233,7 @@ TEST_SUITE("iscsi rules") {
     Host plain;
     plain.on("READ", action::DigestError{});
     plain.peer.send_command(read10(0, 1), kRead, 512);
-    CHECK(plain.peer.told() == Lines{"DataIn F S 00 itt=1 sn=0 offset=0 len=512"});
+    CHECK(plain.peer.told() == Lines{"DataIn F S itt=1 sn=0 offset=0 len=512"});
     plain.check_alive();
     Host host(pairs("HeaderDigest=CRC32C", "DataDigest=CRC32C"));
     host.on("TEST UNIT READY", action::DigestError{});
