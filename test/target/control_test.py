@@ -586,7 +586,9 @@ class Journal(ControlTest):
             self.assertEqual(self.odx("clock", "set", "scaled", "--factor", "2.5")[0], 0)
             self.assertEqual(json.loads(self.odx("clock", "show", "--json")[1])["factor"], 2.5)
             status, text = self.odx("events", "--kind", "refusal")
-            self.assertEqual((status, len(text.splitlines())), (0, 2), text)
+            reasons = [line.split(maxsplit=3)[3] for line in text.splitlines()[1:]]
+            self.assertEqual((status, [reason.split(",")[0] for reason in reasons[:2]]), (0, ["UNIT ATTENTION"] * 2))
+            self.assertIn("token 1 expired: inactivity timeout 60 s", reasons[2])
             both = ["token_created", "refusal"]
             status, text = self.odx("events", "--follow", "--since", "0", "--limit", 2, "--kind", ",".join(both))
             self.assertEqual((status, [line.split()[2] for line in text.splitlines()]), (0, both))
