@@ -590,8 +590,8 @@ class Journal(ControlTest):
             self.assertEqual((status, [reason.split(",")[0] for reason in reasons[:2]]), (0, ["UNIT ATTENTION"] * 2))
             self.assertIn("token 1 expired: inactivity timeout 60 s", reasons[2])
             both = ["token_created", "refusal"]
-            status, text = self.odx("events", "--follow", "--since", "0", "--limit", 2, "--kind", ",".join(both))
-            self.assertEqual((status, [line.split()[2] for line in text.splitlines()]), (0, both))
+            status, text = self.odx("events", "--follow", "--since", "0", "--limit", 4, "--kind", ",".join(both))
+            self.assertEqual((status, [line.split()[2] for line in text.splitlines()]), (0, ["refusal"] * 2 + both))
             status, text = self.odx("events", "--follow", "--since", "0", "--limit", 1, "--json")
             self.assertEqual((status, json.loads(text)["sequence"]), (0, 1))
             self.assertEqual(self.odx("events", "clear"), (0, ""))
