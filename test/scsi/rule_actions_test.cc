@@ -126,9 +126,9 @@ TEST_CASE("delays add up, with what stands between them, in the order of the rul
 }
 
 TEST_CASE("a delay by the wire clock does not wait for the array's") {
-  Fixture device;
   base::VirtualClock wire;
-  base::TimerQueue timers;
+  base::TimerQueue timers;  // outlives the tasks that wait by it
+  Fixture device;
   device.rules.set_wire_time({&wire, &timers});
   device.on("TEST UNIT READY", action::Delay{1s, Moment::before, true});
   Command& command = device.send({0, 0, 0, 0, 0, 0});
