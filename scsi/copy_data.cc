@@ -208,9 +208,10 @@ base::Async<CopyMoved> move_data(CopyJob& job, LogicalUnit& to, CopySource sourc
     if (job.stopping()) break;
     CopySource next{source.data, source.offset + moved.bytes};
     auto piece = take_front(ranges, length);
-    CopyMoved part;  // g++ 12 destroys what a co_await inside ?: gives twice
-    if (job.faults().wrong_data)
-      part = co_await write_wrongly(job, to, next, std::move(piece), most);
+    // Not as one expression: g++ 12 copies what co_await gives out of ?: byte by byte, and a short text in it is lost.
+    CopyMoved part;
+    if (job.faults().wrong_data) [[unlikely]]
+      part = co_await write_wrongly(job, to, std::move(next), std::move(piece), most);
     else
       part = co_await write_at_once(job, to, pieces_of(next, piece, most));
     moved.bytes += part.bytes;

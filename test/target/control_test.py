@@ -559,7 +559,7 @@ class Journal(ControlTest):
         with self.odxd(text=CONFIG + "[journal]\nevents = 16\n") as odxd:
             stalled = self.stream()
             self.session(odxd)
-            for _ in range(3000):
+            for _ in range(1000):
                 self.do("POST", "/v1/reachability/cut", {"a": "lun0", "b": "lun1"})
                 self.do("POST", "/v1/reachability/mend", {"a": "lun0", "b": "lun1"})
             last = self.do("GET", "/v1/events")["last"]
@@ -576,6 +576,7 @@ class Journal(ControlTest):
     def test_the_clock_is_moved_and_tokens_end(self):
         with self.odxd("--clock", "manual") as odxd:
             session = self.session(odxd)
+            since = self.do("GET", "/v1/events")["last"]  # unit attention conditions, reported as the session began
             token = token_of(session, 0, [(0, 8)])
             self.assertEqual(self.odx("clock", "advance", "--to", "next")[0], 0)
             cdb, data = write_using_token(5, token, [(0, 8)])
@@ -585,13 +586,11 @@ class Journal(ControlTest):
             self.assertIn("inactivity timeout", text)
             self.assertEqual(self.odx("clock", "set", "scaled", "--factor", "2.5")[0], 0)
             self.assertEqual(json.loads(self.odx("clock", "show", "--json")[1])["factor"], 2.5)
-            status, text = self.odx("events", "--kind", "refusal")
-            reasons = [line.split(maxsplit=3)[3] for line in text.splitlines()[1:]]
-            self.assertEqual((status, [reason.split(",")[0] for reason in reasons[:2]]), (0, ["UNIT ATTENTION"] * 2))
-            self.assertIn("token 1 expired: inactivity timeout 60 s", reasons[2])
+            status, text = self.odx("events", "--kind", "refusal", "--since", since)
+            self.assertEqual((status, len(text.splitlines())), (0, 2), text)
             both = ["token_created", "refusal"]
-            status, text = self.odx("events", "--follow", "--since", "0", "--limit", 4, "--kind", ",".join(both))
-            self.assertEqual((status, [line.split()[2] for line in text.splitlines()]), (0, ["refusal"] * 2 + both))
+            status, text = self.odx("events", "--follow", "--since", since, "--limit", 2, "--kind", ",".join(both))
+            self.assertEqual((status, [line.split()[2] for line in text.splitlines()]), (0, both))
             status, text = self.odx("events", "--follow", "--since", "0", "--limit", 1, "--json")
             self.assertEqual((status, json.loads(text)["sequence"]), (0, 1))
             self.assertEqual(self.odx("events", "clear"), (0, ""))
