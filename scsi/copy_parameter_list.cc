@@ -83,7 +83,7 @@ std::optional<std::size_t> overlapping(const Descriptors& descriptors) {
   return {};
 }
 
-/// WINDOWS: a convention of its own; T10 has no code for it (facts: windows-host 3).
+/// WINDOWS: a convention of its own; T10 has no code for it.
 std::optional<Sense> misaligned(const Descriptors& descriptors, std::size_t first, const LogicalUnit& lu,
                                 const DeviceProfile& profile) {
   std::uint64_t alignment = profile.offload_alignment_bytes / lu.block_length();
