@@ -70,20 +70,6 @@ void add_command(Event& event, const Task& task) {
   if (task.cdb[0] == kInquiry && (task.cdb[1] & kEvpd)) event.page = task.cdb[2];
 }
 
-std::string_view name_of(TaskManagementFunction function) {
-  switch (function) {
-    case TaskManagementFunction::abort_task: return "ABORT TASK";
-    case TaskManagementFunction::abort_task_set: return "ABORT TASK SET";
-    case TaskManagementFunction::clear_aca: return "CLEAR ACA";
-    case TaskManagementFunction::clear_task_set: return "CLEAR TASK SET";
-    case TaskManagementFunction::logical_unit_reset: return "LOGICAL UNIT RESET";
-    case TaskManagementFunction::target_warm_reset: return "TARGET WARM RESET";
-    case TaskManagementFunction::target_cold_reset: return "TARGET COLD RESET";
-    case TaskManagementFunction::task_reassign: break;
-  }
-  return "TASK REASSIGN";
-}
-
 }  // namespace
 
 void add_subject(Event& event, const CopySubject& subject) {

@@ -40,6 +40,9 @@ enum class TaskManagementFunction : std::uint8_t {
   task_reassign = 8,
 };
 
+/// "LOGICAL UNIT RESET".
+std::string_view name_of(TaskManagementFunction function);
+
 /// RFC 7143, 11.6.1.
 enum class TaskManagementResponse : std::uint8_t {
   function_complete = 0,

@@ -85,6 +85,20 @@ void reset(LogicalUnit& lu, CopyManager& copy_manager, AdditionalSense condition
 
 }  // namespace
 
+std::string_view name_of(TaskManagementFunction function) {
+  switch (function) {
+    case TaskManagementFunction::abort_task: return "ABORT TASK";
+    case TaskManagementFunction::abort_task_set: return "ABORT TASK SET";
+    case TaskManagementFunction::clear_aca: return "CLEAR ACA";
+    case TaskManagementFunction::clear_task_set: return "CLEAR TASK SET";
+    case TaskManagementFunction::logical_unit_reset: return "LOGICAL UNIT RESET";
+    case TaskManagementFunction::target_warm_reset: return "TARGET WARM RESET";
+    case TaskManagementFunction::target_cold_reset: return "TARGET COLD RESET";
+    case TaskManagementFunction::task_reassign: break;
+  }
+  return "TASK REASSIGN";
+}
+
 void DeviceServer::manage(TaskManagementFunction function, NexusId nexus, std::optional<Lun> lun, std::uint32_t tag,
                           TaskManagementDone done) {
   using enum TaskManagementFunction;

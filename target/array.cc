@@ -82,7 +82,8 @@ std::string change_access_of(scsi::LogicalUnit& unit, const AccessConfig& wanted
   bool changed = groups.set_state(wanted.group, wanted.state, scsi::AccessChangedBy::the_array);
   changed |= groups.set_preferred(wanted.group, wanted.preferred);
   if (changed) unit.unit_attentions().establish_for_all(scsi::AdditionalSense::asymmetric_access_state_changed);
-  return fmt::format("{} is {}{}", which, access_state_word(wanted.state), wanted.preferred ? ", preferred" : "");
+  return fmt::format("{} is {}{}", which, word_of(kAccessStateWords, wanted.state),
+                     wanted.preferred ? ", preferred" : "");
 }
 
 std::string flush_error(const scsi::LogicalUnit& unit, const handlers::IoError& error) {

@@ -12,25 +12,21 @@ namespace {
 
 using Kind = base::ClockMode::Kind;
 
-constexpr std::string_view kScaled = "scaled:";
 constexpr std::uint64_t kMostEvents = 1'000'000;
 
 }  // namespace
 
 std::string clock_mode_text(const base::ClockMode& mode) {
-  switch (mode.kind) {
-    case Kind::real: return "real";
-    case Kind::manual: return "manual";
-    case Kind::scaled: break;
-  }
-  return fmt::format("{}{:g}", kScaled, mode.factor);
+  const std::string_view word = word_of(kClockModeWords, mode.kind);
+  return mode.kind == Kind::scaled ? fmt::format("{}:{:g}", word, mode.factor) : std::string(word);
 }
 
 std::optional<base::ClockMode> parse_clock_mode(std::string_view text) {
-  if (text == "real") return base::ClockMode{Kind::real};
-  if (text == "manual") return base::ClockMode{Kind::manual};
-  if (!text.starts_with(kScaled)) return std::nullopt;
-  text.remove_prefix(kScaled.size());
+  const std::size_t colon = text.find(':');
+  const auto kind = find_word(kClockModeWords, text.substr(0, colon));
+  if (!kind || (*kind == Kind::scaled) != (colon != std::string_view::npos)) return std::nullopt;
+  if (*kind != Kind::scaled) return base::ClockMode{*kind};
+  text.remove_prefix(colon + 1);
   double factor = 0;
   auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), factor);
   bool good = error == std::errc{} && end == text.data() + text.size() && factor >= base::ClockMode::kMinimumFactor &&
@@ -43,15 +39,9 @@ void read_clock(const TableReader& document, Config& config) {
   if (!table) return;
   constexpr std::string_view kModeRule = "\"real\", \"manual\" or \"scaled\"";
   auto mode = table->text("mode", kModeRule);
-  if (mode == "real") {
-    config.clock = {Kind::real};
-  } else if (mode == "manual") {
-    config.clock = {Kind::manual};
-  } else if (mode == "scaled") {
-    config.clock = {Kind::scaled};
-  } else {
-    table->refuse("mode", kModeRule);
-  }
+  const auto kind = mode ? find_word(kClockModeWords, *mode) : std::nullopt;
+  if (!kind) table->refuse("mode", kModeRule);
+  config.clock = {*kind};
   auto factor = table->decimal("factor", base::ClockMode::kMinimumFactor, base::ClockMode::kMaximumFactor);
   if (factor && config.clock.kind != Kind::scaled) table->complain("factor", "is for mode = \"scaled\"");
   if (!factor && config.clock.kind == Kind::scaled)

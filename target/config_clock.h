@@ -7,6 +7,7 @@
 
 #include "base/array_clock.h"
 #include "target/config.h"
+#include "target/words.h"
 
 namespace target {
 
@@ -15,6 +16,12 @@ class TableReader;
 /// Throw ConfigError.
 void read_clock(const TableReader& document, Config& config);
 void read_journal(const TableReader& document, Config& config);
+
+inline constexpr Word<base::ClockMode::Kind> kClockModeWords[] = {
+    {"real", base::ClockMode::Kind::real},
+    {"manual", base::ClockMode::Kind::manual},
+    {"scaled", base::ClockMode::Kind::scaled},
+};
 
 /// "real", "manual", "scaled:60": what --clock says.
 std::string clock_mode_text(const base::ClockMode& mode);

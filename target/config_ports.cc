@@ -10,29 +10,8 @@
 namespace target {
 namespace {
 
-struct AluaWord {
-  std::string_view word;
-  scsi::AccessChanges changes;
-};
-constexpr AluaWord kAluaWords[] = {
-    {"none", scsi::AccessChanges::none},
-    {"implicit", scsi::AccessChanges::implicitly},
-    {"explicit", scsi::AccessChanges::explicitly},
-    {"both", scsi::AccessChanges::by_either_side},
-};
 constexpr std::string_view kAluaRule = "\"none\", \"implicit\", \"explicit\" or \"both\"";
 
-struct StateWord {
-  std::string_view word;
-  scsi::AccessState state;
-};
-constexpr StateWord kStateWords[] = {
-    {"active/optimized", scsi::AccessState::active_optimized},
-    {"active/non-optimized", scsi::AccessState::active_non_optimized},
-    {"standby", scsi::AccessState::standby},
-    {"unavailable", scsi::AccessState::unavailable},
-    {"transitioning", scsi::AccessState::transitioning},
-};
 constexpr std::string_view kStateRule =
     "\"active/optimized\", \"active/non-optimized\", \"standby\", \"unavailable\" or \"transitioning\"";
 
@@ -45,9 +24,9 @@ std::vector<AccessConfig> read_tables(const TableReader& table) {
     if (std::ranges::find(read, access.group, &AccessConfig::group) != read.end())
       each.refuse("group", "each portal group once");
     if (auto state = each.text("state", kStateRule)) {
-      const auto* found = std::ranges::find(kStateWords, *state, &StateWord::word);
-      if (found == std::end(kStateWords)) each.refuse("state", kStateRule);
-      access.state = found->state;
+      auto found = find_word(kAccessStateWords, *state);
+      if (!found) each.refuse("state", kStateRule);
+      access.state = *found;
     }
     each.flag_into("preferred", access.preferred);
     read.push_back(access);
@@ -66,9 +45,9 @@ void read_ports(const TableReader& table, TargetConfig& target) {
     table.refuse("portal_groups", "at least one portal group, or no such key for all of them");
   target.portal_groups.assign(groups.begin(), groups.end());
   if (auto word = table.text("alua", kAluaRule)) {
-    const auto* found = std::ranges::find(kAluaWords, *word, &AluaWord::word);
-    if (found == std::end(kAluaWords)) table.refuse("alua", kAluaRule);
-    target.alua = found->changes;
+    auto found = find_word(kAluaWords, *word);
+    if (!found) table.refuse("alua", kAluaRule);
+    target.alua = *found;
   }
 }
 
@@ -77,19 +56,6 @@ std::vector<AccessConfig> read_access(const TableReader& target, const TableRead
   for (const AccessConfig& each : read_tables(target))
     if (std::ranges::find(access, each.group, &AccessConfig::group) == access.end()) access.push_back(each);
   return access;
-}
-
-std::string_view access_state_word(scsi::AccessState state) {
-  return std::ranges::find(kStateWords, state, &StateWord::state)->word;
-}
-
-std::string_view alua_word(scsi::AccessChanges changes) {
-  return std::ranges::find(kAluaWords, changes, &AluaWord::changes)->word;
-}
-
-std::optional<scsi::AccessState> find_access_state(std::string_view word) {
-  const auto* found = std::ranges::find(kStateWords, word, &StateWord::word);
-  return found == std::end(kStateWords) ? std::nullopt : std::optional(found->state);
 }
 
 AccessConfig access_through(const std::vector<AccessConfig>& access, std::uint16_t group) {

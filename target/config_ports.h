@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "target/config.h"
+#include "target/words.h"
 
 namespace target {
 
@@ -18,13 +19,20 @@ void read_ports(const TableReader& table, TargetConfig& target);
 inline constexpr std::string_view kAluaRuleWithStates =
     "\"implicit\", \"explicit\" or \"both\", since there are access states";
 
-/// What the configuration calls an access state: "active/optimized".
-std::string_view access_state_word(scsi::AccessState state);
-
-/// What it calls who changes them: "implicit".
-std::string_view alua_word(scsi::AccessChanges changes);
-/// The access state of that name, or nothing.
-std::optional<scsi::AccessState> find_access_state(std::string_view word);
+inline constexpr Word<scsi::AccessState> kAccessStateWords[] = {
+    {"active/optimized", scsi::AccessState::active_optimized},
+    {"active/non-optimized", scsi::AccessState::active_non_optimized},
+    {"standby", scsi::AccessState::standby},
+    {"unavailable", scsi::AccessState::unavailable},
+    {"transitioning", scsi::AccessState::transitioning},
+};
+/// Who changes them.
+inline constexpr Word<scsi::AccessChanges> kAluaWords[] = {
+    {"none", scsi::AccessChanges::none},
+    {"implicit", scsi::AccessChanges::implicitly},
+    {"explicit", scsi::AccessChanges::explicitly},
+    {"both", scsi::AccessChanges::by_either_side},
+};
 
 /// The access states of a LUN: what the [[target]] says of all its LUNs, and what the [[target.lun]] says instead.
 /// Throws ConfigError.

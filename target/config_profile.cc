@@ -19,12 +19,6 @@ constexpr std::uint64_t kU32 = UINT32_MAX;
 constexpr std::uint64_t kSmallestTransfer = 4096;  // one block of either length
 constexpr std::uint64_t kDayMs = 86'400'000;
 
-template <typename T>
-struct Word {
-  std::string_view word;
-  T value;
-};
-
 constexpr Word<RodType> kRodTypes[] = {
     {"access-upon-reference", RodType::access_upon_reference},
     {"point-in-time-default", RodType::point_in_time_default},
@@ -34,34 +28,14 @@ constexpr Word<RodType> kRodTypes[] = {
     {"zero", RodType::block_device_zero},
 };
 
-constexpr Word<scsi::UnreachableRefusal> kRefusals[] = {
-    {"unreachable-copy-target", scsi::UnreachableRefusal::unreachable_copy_target},
-    {"remote-token-usage-not-supported", scsi::UnreachableRefusal::remote_token_usage_not_supported},
-    {"copy-target-device-not-reachable", scsi::UnreachableRefusal::copy_target_device_not_reachable},
-};
-
 constexpr Word<scsi::CopyDuration::Completion> kCompletions[] = {
     {"at-once", scsi::CopyDuration::Completion::at_once},
     {"scheduled", scsi::CopyDuration::Completion::scheduled},
 };
 
 template <typename T, std::size_t kCount>
-std::string words_of(const Word<T> (&words)[kCount]) {
-  std::string text;
-  for (const auto& each : words) text += fmt::format("{}\"{}\"", text.empty() ? "" : ", ", each.word);
-  return text;
-}
-
-template <typename T, std::size_t kCount>
-std::optional<T> find_word(const Word<T> (&words)[kCount], std::string_view text) {
-  auto found = std::ranges::find(words, text, &Word<T>::word);
-  if (found == std::end(words)) return std::nullopt;
-  return found->value;
-}
-
-template <typename T, std::size_t kCount>
 std::optional<T> read_word(const TableReader& table, std::string_view key, const Word<T> (&words)[kCount]) {
-  std::string rule = "one of " + words_of(words);
+  const std::string rule = one_of(words);
   auto text = table.text(key, rule);
   if (!text) return std::nullopt;
   auto value = find_word(words, *text);
@@ -111,7 +85,7 @@ void duration_into(const TableReader& table, const std::string& prefix, scsi::Co
 }
 
 void read_rod_types(const TableReader& table, DeviceProfile& profile) {
-  const std::string rule = "an array of " + words_of(kRodTypes);
+  const std::string rule = "an array of " + quoted(kRodTypes);
   if (table.has("rod_types")) {
     std::vector<tokens::RodTypeSupport> chosen;
     const std::vector<std::string> names = table.texts("rod_types", rule);
@@ -238,14 +212,8 @@ std::string_view rod_type_word(RodType type) {
   return found == std::end(kRodTypes) ? "?" : found->word;
 }
 
-std::string_view refusal_word(scsi::UnreachableRefusal refusal) {
-  return std::ranges::find(kRefusals, refusal, &Word<scsi::UnreachableRefusal>::value)->word;
-}
-
-std::optional<scsi::UnreachableRefusal> find_refusal(std::string_view word) { return find_word(kRefusals, word); }
-
 std::optional<scsi::UnreachableRefusal> read_refusal(const TableReader& table, std::string_view key) {
-  return read_word(table, key, kRefusals);
+  return read_word(table, key, kRefusalWords);
 }
 
 std::string profile_rule() {

@@ -8,6 +8,7 @@
 
 #include "scsi/device_profile.h"
 #include "target/config_reader.h"
+#include "target/words.h"
 
 namespace target {
 
@@ -21,10 +22,11 @@ std::string profile_rule();
 /// What the configuration calls a ROD type: "point-in-time-default".
 std::string_view rod_type_word(tokens::RodType type);
 
-/// What it calls a refusal: "unreachable-copy-target".
-std::string_view refusal_word(scsi::UnreachableRefusal refusal);
-/// The refusal of that name, or nothing.
-std::optional<scsi::UnreachableRefusal> find_refusal(std::string_view word);
+inline constexpr Word<scsi::UnreachableRefusal> kRefusalWords[] = {
+    {"unreachable-copy-target", scsi::UnreachableRefusal::unreachable_copy_target},
+    {"remote-token-usage-not-supported", scsi::UnreachableRefusal::remote_token_usage_not_supported},
+    {"copy-target-device-not-reachable", scsi::UnreachableRefusal::copy_target_device_not_reachable},
+};
 
 /// One of scsi::UnreachableRefusal by its name; nothing when the key is absent. Throws ConfigError.
 std::optional<scsi::UnreachableRefusal> read_refusal(const TableReader& table, std::string_view key);

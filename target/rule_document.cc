@@ -11,6 +11,8 @@
 #include <limits>
 
 #include "scsi/command_table.h"
+#include "target/config_profile.h"
+#include "target/words.h"
 
 namespace target {
 namespace {
@@ -25,12 +27,6 @@ constexpr std::string_view kSenseRule = "sense key, code and qualifier in hexade
 constexpr std::string_view kCommandRule =
     "a command by its name (\"WRITE USING TOKEN\", \"READ (10)\", \"READ\" for all its lengths) or its operation code "
     "and service action (\"2Ah\", \"83h/11h\"), or several";
-
-template <typename T>
-struct Word {
-  std::string_view word;
-  T value;
-};
 
 constexpr Word<Moment> kMoments[] = {{"before", Moment::before}, {"after", Moment::after}};
 constexpr Word<action::WrongData::How> kData[] = {{"zeros", action::WrongData::How::zeros},
@@ -47,27 +43,12 @@ constexpr Word<action::AsyncMessage::Event> kEvents[] = {
     {"logout_request", action::AsyncMessage::Event::logout_request},
     {"drop_connection", action::AsyncMessage::Event::drop_connection},
     {"drop_session", action::AsyncMessage::Event::drop_session}};
-constexpr Word<scsi::UnreachableRefusal> kRefusals[] = {
-    {"unreachable-copy-target", scsi::UnreachableRefusal::unreachable_copy_target},
-    {"remote-token-usage-not-supported", scsi::UnreachableRefusal::remote_token_usage_not_supported},
-    {"copy-target-device-not-reachable", scsi::UnreachableRefusal::copy_target_device_not_reachable}};
 constexpr Word<bool> kClocks[] = {{"array", false}, {"wire", true}};
 constexpr Word<action::EndToken::How> kTokenEnds[] = {{"expire_token", action::EndToken::How::expired},
                                                       {"revoke_token", action::EndToken::How::revoked},
                                                       {"cancel_token", action::EndToken::How::cancelled},
                                                       {"delete_token", action::EndToken::How::deleted},
                                                       {"corrupt_token", action::EndToken::How::corrupted}};
-
-template <typename T, std::size_t kCount>
-std::string_view word_of(const Word<T> (&words)[kCount], T value) {
-  return std::ranges::find(words, value, &Word<T>::value)->word;
-}
-template <typename T, std::size_t kCount>
-std::string words_of(const Word<T> (&words)[kCount]) {
-  std::string text;
-  for (const auto& each : words) text += fmt::format("{}\"{}\"", text.empty() ? "" : ", ", each.word);
-  return "one of " + text;
-}
 
 /// One object of the document: the rule itself, its match or its action.
 class Keys {
@@ -130,11 +111,11 @@ class Keys {
   }
   template <typename T, std::size_t kCount>
   std::optional<T> word(std::string_view key, const Word<T> (&words)[kCount]) const {
-    auto written = text(key, words_of(words));
+    auto written = text(key, one_of(words));
     if (!written) return std::nullopt;
-    auto found = std::ranges::find(words, *written, &Word<T>::word);
-    if (found == std::end(words)) refuse(key, words_of(words));
-    return found->value;
+    auto value = find_word(words, *written);
+    if (!value) refuse(key, one_of(words));
+    return value;
   }
   Keys object(std::string_view key, std::initializer_list<std::string_view> known, std::string_view expected) const {
     const json::value* value = object_.if_contains(key);
@@ -341,7 +322,7 @@ scsi::Action read_unreachable(const Keys& rule) {
   Keys keys = rule.object("action", {"type", "a", "b", "refusal", "when"}, "");
   constexpr std::string_view kRule = "the name of a LUN or an array";
   return action::Reach{keys.text_required("a", kRule), keys.text_required("b", kRule), false,
-                       keys.word("refusal", kRefusals), read_moment(keys)};
+                       keys.word("refusal", kRefusalWords), read_moment(keys)};
 }
 scsi::Action read_reachable(const Keys& rule) {
   Keys keys = rule.object("action", {"type", "a", "b", "when"}, "");
@@ -402,7 +383,7 @@ scsi::Action read_action(const Keys& rule) {
       kTypes, [&](const auto& each) { return type && type->is_string() && each.word == type->get_string(); });
   if (found != std::end(kTypes)) return found->value(rule);
   throw RuleError(fmt::format("{}: action.type is {}; expected {}", rule.of(),
-                              type ? json::serialize(*type) : "missing", words_of(kTypes)));
+                              type ? json::serialize(*type) : "missing", one_of(kTypes)));
 }
 
 // Writing.
@@ -475,7 +456,7 @@ json::object written(const action::EndToken& end) {
 }
 json::object written(const action::Reach& reach) {
   json::object out{{"type", reach.reachable ? "reachable" : "unreachable"}, {"a", reach.a}, {"b", reach.b}};
-  if (reach.refusal) out["refusal"] = word_of(kRefusals, *reach.refusal);
+  if (reach.refusal) out["refusal"] = word_of(kRefusalWords, *reach.refusal);
   put_moment(out, reach.moment);
   return out;
 }

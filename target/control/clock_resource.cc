@@ -6,6 +6,7 @@
 
 #include "base/array_clock.h"
 #include "target/clock_changes.h"
+#include "target/config_clock.h"
 #include "target/control/problem.h"
 #include "target/control/resources.h"
 #include "target/control/steered.h"
@@ -16,7 +17,7 @@ namespace {
 namespace json = boost::json;
 using base::ClockMode;
 
-constexpr std::string_view kModes[] = {"real", "manual", "scaled"};
+constexpr auto kModes = spelled(kClockModeWords);
 constexpr double kLongestStep = 1e9;  // some 30 years
 
 constexpr Field kClockFields[] = {
@@ -51,7 +52,7 @@ constexpr Shape kMoved{.name = "ClockMoved", .about = "What a step did", .fields
 json::object clock_document(const base::ArrayClock& clock) {
   const ClockMode mode = clock.mode();
   const bool runs = mode.kind != ClockMode::Kind::manual;
-  json::object object{{"mode", kModes[static_cast<std::size_t>(mode.kind)]},
+  json::object object{{"mode", word_of(kClockModeWords, mode.kind)},
                       {"factor", runs ? (mode.kind == ClockMode::Kind::scaled ? mode.factor : 1.0) : 0.0},
                       {"now_s", seconds(base::ArrayClock::since_start(clock.now()))},
                       {"next_in_s", nullptr},
@@ -63,11 +64,8 @@ json::object clock_document(const base::ArrayClock& clock) {
 Answer get_clock(Steered& steered, const Call&) { return document(clock_document(steered.array_clock)); }
 
 Answer put_clock(Steered& steered, const Call& call) {
-  const std::string_view word = call.body.at("mode").get_string();
   const json::value* factor = call.body.if_contains("factor");
-  ClockMode mode;
-  if (word == "manual") mode.kind = ClockMode::Kind::manual;
-  if (word == "scaled") mode.kind = ClockMode::Kind::scaled;
+  ClockMode mode{.kind = *find_word(kClockModeWords, call.body.at("mode").get_string())};
   const std::string rule = fmt::format("a number from {} to {}", ClockMode::kMinimumFactor, ClockMode::kMaximumFactor);
   if (mode.kind != ClockMode::Kind::scaled && factor)
     throw not_as_expected(422, "factor", "none, but with mode scaled", factor);

@@ -18,8 +18,7 @@ namespace {
 namespace json = boost::json;
 
 constexpr std::uint64_t kHighestLun = 16383;
-constexpr std::string_view kStates[] = {"active/optimized", "active/non-optimized", "standby", "unavailable",
-                                        "transitioning"};
+constexpr auto kStates = spelled(kAccessStateWords);
 constexpr std::string_view kProvisioning[] = {"thin", "thick"};
 
 constexpr Field kAccessFields[] = {
@@ -96,7 +95,8 @@ constexpr Shape kChange{.name = "LunChange", .about = "What is to be another", .
 
 AccessConfig access_of(const json::object& keys) {
   AccessConfig access{.group = keys.at("group").to_number<std::uint16_t>()};
-  if (const json::value* state = keys.if_contains("state")) access.state = *find_access_state(state->get_string());
+  if (const json::value* state = keys.if_contains("state"))
+    access.state = *find_word(kAccessStateWords, state->get_string());
   if (const json::value* preferred = keys.if_contains("preferred")) access.preferred = preferred->get_bool();
   return access;
 }
@@ -105,7 +105,7 @@ json::array access_document(const scsi::LogicalUnit& unit) {
   json::array states;
   for (const scsi::TargetPortGroup& group : unit.target_port_groups().groups())
     states.push_back(json::object{
-        {"group", group.number}, {"state", access_state_word(group.state)}, {"preferred", group.preferred}});
+        {"group", group.number}, {"state", word_of(kAccessStateWords, group.state)}, {"preferred", group.preferred}});
   return states;
 }
 
@@ -141,7 +141,7 @@ LunConfig lun_config(const Steered& steered, const iscsi::TargetNode& node, json
     keys["number"] = next;
   }
   json::object target{{"name", node.name},
-                      {"alua", alua_word(array.alua(node.name))},
+                      {"alua", word_of(kAluaWords, array.alua(node.name))},
                       {"portal_groups", json::array(node.portal_group_tags.begin(), node.portal_group_tags.end())},
                       {"lun", json::array{std::move(keys)}}};
   if (!node.allowed_initiators.empty())

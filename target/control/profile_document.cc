@@ -48,7 +48,7 @@ json::object tokens_document(const scsi::DeviceProfile& profile) {
 json::object copy_document(const scsi::DeviceProfile& profile) {
   return {{"extended_copy", profile.extended_copy},
           {"background", profile.background},
-          {"refusal", refusal_word(profile.unreachable_refusal)},
+          {"refusal", word_of(kRefusalWords, profile.unreachable_refusal)},
           {"latency_ms", profile.copy_duration.latency_us / 1000},
           {"rate", profile.copy_duration.bytes_per_second},
           {"completion", completion_word(profile.copy_duration.completion)},

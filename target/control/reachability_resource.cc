@@ -17,8 +17,7 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr std::string_view kRefusals[] = {"unreachable-copy-target", "remote-token-usage-not-supported",
-                                          "copy-target-device-not-reachable"};
+constexpr auto kRefusals = spelled(kRefusalWords);
 constexpr Field kPairFields[] = {
     {.name = "a", .about = "the name of a LUN or an array"},
     {.name = "b", .about = "the name of another"},
@@ -51,7 +50,7 @@ Answer matrix_document(const Steered& steered) {
   json::array items;
   for (const auto& cut : reachability(steered).cuts()) {
     json::object pair{{"a", cut.a}, {"b", cut.b}};
-    if (cut.refusal) pair["refusal"] = refusal_word(*cut.refusal);
+    if (cut.refusal) pair["refusal"] = word_of(kRefusalWords, *cut.refusal);
     items.push_back(std::move(pair));
   }
   return document(list_of("unreachable", std::move(items)));
@@ -65,7 +64,8 @@ UnreachablePair pair_of(const Steered& steered, const json::object& keys) {
     if (!names.contains(std::string(keys.at(key).get_string())))
       throw not_as_expected(422, key, fmt::format("one of {}", fmt::join(names, ", ")), &keys.at(key));
   UnreachablePair pair{std::string(keys.at("a").get_string()), std::string(keys.at("b").get_string()), {}};
-  if (const json::value* refusal = keys.if_contains("refusal")) pair.refusal = find_refusal(refusal->get_string());
+  if (const json::value* refusal = keys.if_contains("refusal"))
+    pair.refusal = find_word(kRefusalWords, refusal->get_string());
   return pair;
 }
 

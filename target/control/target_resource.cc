@@ -43,7 +43,7 @@ constexpr Field kChapFields[] = {
     {.name = "mutual", .kind = Kind::object, .about = "what the array proves", .required = false, .shape = &kMutual},
 };
 constexpr Shape kChap{.name = "Chap", .about = "What initiators prove (RFC 7143, 12.1.3)", .fields = kChapFields};
-constexpr std::string_view kAluaWords[] = {"none", "implicit", "explicit", "both"};
+constexpr auto kAlua = spelled(kAluaWords);
 constexpr Field kNewFields[] = {
     {.name = "name", .about = "an iSCSI name that no target has", .low = 1, .high = 223},
     {.name = "array", .about = "whose target it is; the only array", .required = false},
@@ -54,7 +54,7 @@ constexpr Field kNewFields[] = {
      .required = false,
      .low = 1,
      .high = 65535},
-    {.name = "alua", .about = "who changes access states; none", .required = false, .words = kAluaWords},
+    {.name = "alua", .about = "who changes access states; none", .required = false, .words = kAlua},
     {.name = "allowed_initiators", .kind = Kind::texts, .about = "who may log in; everybody", .required = false},
     {.name = "redirect", .about = "ADDR:PORT where whoever logs in is sent, this time", .required = false},
     {.name = "redirect_permanently", .about = "the same for good", .required = false},
@@ -86,7 +86,7 @@ json::object target_document(const Steered& steered, const iscsi::TargetNode& no
       {"array", shown_name(array)},
       {"alias", node.alias},
       {"portal_groups", json::array(node.portal_group_tags.begin(), node.portal_group_tags.end())},
-      {"alua", alua_word(array.alua(node.name))},
+      {"alua", word_of(kAluaWords, array.alua(node.name))},
       {"allowed_initiators", json::array(node.allowed_initiators.begin(), node.allowed_initiators.end())},
       {"chap", node.authenticates()},
       {"redirect", nullptr},

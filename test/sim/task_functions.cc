@@ -10,24 +10,6 @@ using scsi::AdditionalSense;
 using scsi::TaskManagementFunction;
 using scsi::TaskManagementResponse;
 
-namespace {
-
-const char* name_of(TaskManagementFunction function) {
-  switch (function) {
-    case TaskManagementFunction::abort_task: return "ABORT TASK";
-    case TaskManagementFunction::abort_task_set: return "ABORT TASK SET";
-    case TaskManagementFunction::clear_aca: return "CLEAR ACA";
-    case TaskManagementFunction::clear_task_set: return "CLEAR TASK SET";
-    case TaskManagementFunction::logical_unit_reset: return "LOGICAL UNIT RESET";
-    case TaskManagementFunction::target_warm_reset: return "TARGET WARM RESET";
-    case TaskManagementFunction::target_cold_reset: return "TARGET COLD RESET";
-    case TaskManagementFunction::task_reassign: return "TASK REASSIGN";
-  }
-  return "";
-}
-
-}  // namespace
-
 /// Whether everything it ends has ended.
 bool Simulation::over(const Function& function) const {
   auto ends = [&](const Operation* operation) {
@@ -76,7 +58,7 @@ void Simulation::start(std::shared_ptr<Function> function, TaskManagementFunctio
                        [this, function, code, expected](TaskManagementResponse response) {
                          complete(*function, response == expected);
                          bool good = expected == TaskManagementResponse::function_complete;
-                         report_.ended(name_of(code), good ? "good" : "not done");
+                         report_.ended(std::string(name_of(code)), good ? "good" : "not done");
                        });
 }
 

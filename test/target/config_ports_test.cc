@@ -134,7 +134,7 @@ TEST_CASE("alua says who changes states; what a LUN says of a group goes before 
 TEST_CASE("every access state has a name, and it is the name that is read") {
   for (AccessState state : {AccessState::active_optimized, AccessState::active_non_optimized, AccessState::standby,
                             AccessState::unavailable, AccessState::transitioning}) {
-    auto word = target::access_state_word(state);
+    auto word = target::word_of(target::kAccessStateWords, state);
     Config config = parsed(std::string(kBoth) + access("target", 2, fmt::format("state = \"{}\"\n", word)));
     CHECK(target::access_through(config.targets[0].luns[0].access, 2).state == state);
   }
