@@ -1,11 +1,13 @@
 // Fuzzes the configuration: any bytes are either a configuration that keeps its own promises, or refused with one line
-// that opens with its place.
+// that opens with its place. What a rule was read as is written as a document that is read as the same.
+#include <boost/json.hpp>
 #include <cstdlib>
 #include <set>
 #include <string>
 #include <string_view>
 
 #include "target/config.h"
+#include "target/rule_document.h"
 
 namespace {
 
@@ -34,6 +36,10 @@ void check(const target::Config& config) {
       require(lun.block_size == 512 || lun.block_size == 4096);
       require(lun.serial.size() <= 20);
     }
+  }
+  for (const scsi::Rule& rule : config.rules) {
+    const boost::json::object document = target::rule_document(rule);
+    require(target::rule_document(target::rule_from(document)) == document);
   }
   for (const auto& [a, b, refusal] : config.unreachable) require(names.contains(a) && names.contains(b));
   target::warnings(config);
