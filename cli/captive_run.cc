@@ -108,11 +108,32 @@ struct Options {
   std::string config, profile, id, memory_limit, odxd, log_level = "warning";
 };
 
-std::vector<std::string> array_words(const Options& options) {
+/// A folder for the control socket, which only its owner may enter; gone with us.
+class ControlFolder {
+ public:
+  ControlFolder() : path_(std::filesystem::temp_directory_path() / "odx-run-XXXXXX") {
+    if (::mkdtemp(path_.data()) == nullptr)
+      throw std::runtime_error(fmt::format("cannot make {}: {}", path_, std::strerror(errno)));
+  }
+  ControlFolder(const ControlFolder&) = delete;
+  ControlFolder& operator=(const ControlFolder&) = delete;
+  ~ControlFolder() {
+    std::error_code error;
+    std::filesystem::remove_all(path_, error);
+  }
+  std::string url() const { return "unix:" + path_ + "/control"; }
+
+ private:
+  std::string path_;
+};
+
+std::vector<std::string> array_words(const Options& options, const std::string& control) {
   std::vector<std::string> words{options.odxd.empty() ? find_odxd() : options.odxd,
                                  "--json",
                                  "--portal",
                                  "127.0.0.1:0",
+                                 "--control",
+                                 control,
                                  "--log-level",
                                  options.log_level};
   const std::array<std::pair<const char*, const std::string*>, 4> values{{{"--config", &options.config},
@@ -145,7 +166,8 @@ void pass_signals_to(const Process& command) {
 int captive_run(const Options& options, const std::vector<std::string>& command) {
   std::array<int, 2> pipe{};
   if (::pipe2(pipe.data(), O_CLOEXEC) != 0) throw std::runtime_error(std::strerror(errno));
-  const Process array = start(array_words(options), pipe[1], true);
+  const ControlFolder control;
+  const Process array = start(array_words(options, control.url()), pipe[1], true);
   ::close(pipe[1]);
   const Announced announced = read_until_ready(pipe[0]);
   if (!announced.ready || announced.urls.empty()) {
@@ -157,6 +179,7 @@ int captive_run(const Options& options, const std::vector<std::string>& command)
     return status == kUsage ? kUsage : kFailed;
   }
   export_urls(announced.urls);
+  ::setenv("ODX_CONTROL", control.url().c_str(), 1);
   const Process child = start(command, -1, false);
   pass_signals_to(child);
   const int outcome = exit_code_of(child.wait());
@@ -179,10 +202,10 @@ void add_captive_run(CLI::App& app, const std::vector<std::string>& command, Run
   CLI::App* sub = app.add_subcommand(
       "run", "Serve disks on a free port while a command runs: odx run [OPTIONS] [STORE...] -- COMMAND [ARGUMENT...]");
   sub->footer(
-      "\nCOMMAND finds the first disk's URL in ISCSI_URL, all in ISCSI_URLS, each in ISCSI_URL_0, ISCSI_URL_1... The "
-      "array\n"
-      "listens on 127.0.0.1 only and ends with COMMAND, whose exit code is odx's (128 and the signal's number when a\n"
-      "signal ended it, 127 when there is no such program).\n\n"
+      "\nCOMMAND finds the first disk's URL in ISCSI_URL, all in ISCSI_URLS, each in ISCSI_URL_0, ISCSI_URL_1... and the\n"
+      "array's control interface in ODX_CONTROL, where odx ctl looks. The array listens on 127.0.0.1 only and ends with\n"
+      "COMMAND, whose exit code is odx's (128 and the signal's number when a signal ended it, 127 when there is no such\n"
+      "program).\n\n"
       "Example:\n  odx run memory:10G memory:10G -- sh -c 'odx copy $ISCSI_URL_0 $ISCSI_URL_1'");
   auto options = std::make_shared<Options>();
   sub->add_option("store", options->stores, "memory:SIZE or file:PATH[,size=SIZE][,ro], as for odxd")

@@ -18,9 +18,9 @@ ODXD = ODX = None
 WHO = "import os, sys; print(os.environ['ISCSI_URL'], flush=True); sys.stdin.read()"
 
 
-def run(*words, status=0):
+def run(*words, status=0, env=None):
     done = subprocess.run([ODX, "run", "--odxd", ODXD, *map(str, words)], stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+                          stderr=subprocess.PIPE, text=True, timeout=60, check=False, env={**os.environ, **(env or {})})
     if done.returncode != status:
         raise AssertionError(f"{words}: exit status {done.returncode}, not {status}\n{done.stdout}{done.stderr}")
     return done
@@ -52,6 +52,14 @@ class CaptiveRunTest(unittest.TestCase):
                    f'test "$ISCSI_URL" = "$ISCSI_URL_0" && test "$ISCSI_URLS" = "$ISCSI_URL_0 $ISCSI_URL_1" && '
                    f'"{ODX}" copy --json $ISCSI_URL_0 $ISCSI_URL_1')
         self.assertIn('"STATUS_SUCCESS"', done.stdout)
+
+    def test_the_command_can_steer_the_array_and_nothing_is_left(self):
+        with tempfile.TemporaryDirectory() as folder:
+            done = run("memory:8M", "--", "sh", "-c", f'echo $ODX_CONTROL && "{ODX}" ctl clock set manual && '
+                       f'"{ODX}" ctl luns ls --json', env={"TMPDIR": folder})
+            self.assertTrue(done.stdout.startswith(f"unix:{folder}/"), done.stdout)
+            self.assertIn('"memory:8M"', done.stdout)
+            self.assertEqual(os.listdir(folder), [])
 
     def test_a_configuration_serves_too_on_a_port_of_ours(self):
         with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
