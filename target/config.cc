@@ -161,11 +161,16 @@ iscsi::ChapCredentials read_credentials(const TableReader& table) {
   return {*name, *secret};
 }
 
-iscsi::Authentication read_authentication(const TableReader& chap) {
+/// `required` says what is asked of an initiator; a peer is always asked.
+enum class ProvedBy { initiator, peer };
+
+iscsi::Authentication read_authentication(const TableReader& chap, ProvedBy who) {
   iscsi::Authentication authentication;
   authentication.initiator = read_credentials(chap);
-  if (auto mutual = chap.table("mutual", {"name", "secret", "required"})) {
-    mutual->flag_into("required", authentication.mutual_required);
+  const bool asked_always = who == ProvedBy::peer;
+  if (auto mutual = asked_always ? chap.table("mutual", {"name", "secret"})
+                                 : chap.table("mutual", {"name", "secret", "required"})) {
+    if (!asked_always) mutual->flag_into("required", authentication.mutual_required);
     authentication.target = read_credentials(*mutual);
     if (authentication.target->secret == authentication.initiator->secret)
       mutual->complain("secret", "is the same as chap.secret; expected another one (RFC 7143, 9.2.1)");
@@ -173,9 +178,9 @@ iscsi::Authentication read_authentication(const TableReader& chap) {
   return authentication;
 }
 
-iscsi::Authentication read_chap(const TableReader& parent) {
+iscsi::Authentication read_chap(const TableReader& parent, ProvedBy who = ProvedBy::initiator) {
   auto chap = parent.table("chap", {"name", "secret", "mutual"});
-  return chap ? read_authentication(*chap) : iscsi::Authentication{};
+  return chap ? read_authentication(*chap, who) : iscsi::Authentication{};
 }
 
 /// An array of iSCSI names; nothing when the key is absent. They are what initiators call themselves, which is not
@@ -201,7 +206,7 @@ void read_target_chap(const TableReader& table, TargetConfig& target) {
   auto tables = table.tables("chap", {"initiator", "name", "secret", "mutual"});
   if (tables.empty()) table.complain("chap", "is empty; expected a [[target.chap]], or no such key");
   for (const TableReader& chap : tables) {
-    iscsi::Authentication authentication = read_authentication(chap);
+    iscsi::Authentication authentication = read_authentication(chap, ProvedBy::initiator);
     auto text = chap.text("initiator", kIscsiNameRule);
     if (!text) {
       if (target.authentication.initiator)
@@ -493,7 +498,7 @@ std::vector<PeerConfig> read_peers(const TableReader& document, const std::set<s
     peer.target_name = iscsi_name(table, "target");
     if (own_targets.contains(peer.target_name)) table.refuse("target", "a target of another process");
     if (table.has("initiator")) peer.initiator_name = iscsi_name(table, "initiator");
-    peer.authentication = read_chap(table);
+    peer.authentication = read_chap(table, ProvedBy::peer);
     read_seconds(table, "timeout_s", 1, peer.timeout);
     if (!seen.insert(peer.text()).second) table.refuse("target", "a portal and target that no other peer has");
     peers.push_back(std::move(peer));

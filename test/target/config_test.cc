@@ -700,6 +700,10 @@ TEST_CASE("a wrong word about a peer is refused with its place, and no secret is
       {with_top("[[peer]]\nportal = \"a\"\ntarget = \"iqn.2026-11.a.b:p\"\n[peer.chap]\nname = \"n\"\nsecret = 5\n"),
        "array.toml:6:10: peer.chap.secret is not usable; expected a CHAP secret of 1 to 255 characters (12 or more for "
        "Windows)"},
+      {with_top(
+           "[[peer]]\nportal = \"a\"\ntarget = \"iqn.2026-11.a.b:p\"\n[peer.chap]\nname = \"n\"\n"
+           "secret = \"a-secret-of-ours\"\nmutual = { name = \"m\", secret = \"a-secret-of-it\", required = false }\n"),
+       "array.toml:7:51: peer.chap.mutual.required is not a key here; expected name, secret"},
   });
   std::string weak =
       "[[peer]]\nportal = \"a\"\ntarget = \"iqn.2026-11.a.b:p\"\n"
