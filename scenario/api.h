@@ -64,6 +64,7 @@ class Api {
   void add_commands();
   void add_copies();
   void add_volume();
+  void add_volume_copies();
   void add_files();
   void add_method(const std::string& kind, const std::string& name, LuaState::Function function);
 

@@ -142,6 +142,14 @@ void Api::add_volume() {
     files_.push_back(std::make_unique<OpenedFile>(OpenedFile{&on, *opened}));
     return handle("file", files_.size() - 1);
   });
+  add_method("volume", "dismount", [this](const Arguments& arguments) -> json::value {
+    MountedVolume& on = volume_of(arguments.at(0));
+    return finish(*on.disk, on.volume->dismount());
+  });
+  add_volume_copies();
+}
+
+void Api::add_volume_copies() {
   add_method("volume", "copy", [this](const Arguments& arguments) -> json::value {
     MountedVolume& from = volume_of(arguments.at(0));
     MountedVolume& to = volume_of(argument(arguments, 2));
@@ -180,10 +188,6 @@ void Api::add_volume() {
                          static_cast<std::uint32_t>(fields.number("supported_features", 0, 3).value_or(0)),
                          fields.flag("blocks")});
     return nullptr;
-  });
-  add_method("volume", "dismount", [this](const Arguments& arguments) -> json::value {
-    MountedVolume& on = volume_of(arguments.at(0));
-    return finish(*on.disk, on.volume->dismount());
   });
 }
 

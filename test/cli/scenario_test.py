@@ -31,15 +31,17 @@ class Scenario(unittest.TestCase):
         self.path.write_text(SCRIPT, encoding="utf-8")
 
     def odx(self, *words):
-        return subprocess.run([ODX, "scenario", *map(str, words)], capture_output=True, text=True, timeout=120, check=False)
+        return subprocess.run([ODX, "scenario", *map(str, words)], capture_output=True, text=True, timeout=120,
+                              check=False)
 
     def test_exit_codes(self):
         self.assertEqual(self.odx("run", self.path, "--filter", "good").returncode, 0)
         self.assertEqual(self.odx("run", self.path, "--filter", "skipped").returncode, 0)
         self.assertEqual(self.odx("run", self.path).returncode, 1)
-        for words in (["run"], ["run", self.path, "--jobs", "0"], ["run", self.path, "--param", "x"],
-                      ["run", self.path, "--filter", "nothing of it"], ["run", self.path, "--image-dir", "/nonexistent"],
-                      ["run", self.path.parent / "none.lua"], ["walk", self.path], []):
+        run = ["run", self.path]
+        for words in (["run"], [*run, "--jobs", "0"], [*run, "--param", "x"], [*run, "--filter", "nothing of it"],
+                      [*run, "--image-dir", "/nonexistent"], ["run", self.path.parent / "none.lua"],
+                      ["walk", self.path], []):
             with self.subTest(words=words):
                 done = self.odx(*words)
                 self.assertEqual(done.returncode, 2)
@@ -98,7 +100,8 @@ class Scenario(unittest.TestCase):
               for i = 1, 10 do
                 local read = disk:offload_read { length = "1M", time_to_live = math.random(1, 20) }
                 t:advance(math.random(1, 20))
-                print(sha256(read.token), disk:offload_write { token = read.token, offset = "8M", length = "1M" }.status)
+                local write = disk:offload_write { token = read.token, offset = "8M", length = "1M" }
+                print(sha256(read.token), write.status)
               end
             end)""", encoding="utf-8")
         first, second, other = (self.odx("run", script, "--events", "--seed", seed).stdout for seed in (1, 1, 2))

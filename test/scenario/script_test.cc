@@ -177,6 +177,58 @@ TEST_CASE("the same script and seed give the same events, byte for byte; tokens 
   CHECK(run(body, options).timeline != first.timeline);
 }
 
+TEST_CASE("rules and the journal are tables of the documents everybody else has") {
+  Verdict verdict = run(R"(
+    local id = array:add_rule { name = "once", match = { command = "WRITE USING TOKEN", nth = 1 },
+      action = { type = "sense", sense = "05/23/06" } }
+    a:fill { seed = 1, length = "1M" }
+    local before = t:last_event()
+    expect(a:copy_to(b, { length = "1M" }), { status = "STATUS_INVALID_TOKEN", sense = "05/23/06" })
+    expect(array:rule(id), { name = "once", hits = 1, spent = true })
+    expect(#array:rules(), 1)
+    t:expect_events { kind = "rule_hit", since = before, exactly = 1 }
+    t:expect_events { kind = "refusal", sense = { code = "05/23/06" }, command = "WRITE USING TOKEN" }
+    t:expect_events { kind = "command", command = "READ", exactly = 0 }
+    expect(t:explain():find("WRITE USING TOKEN") ~= nil)
+    expect(array:remove_rule(id), true)
+    expect(array:rule(id) == nil)
+    t:advance("1h")
+    t:expect_events { kind = "refusal", window = "59m", exactly = 0 })");
+  CHECK(verdict.message == "");
+  CHECK(why("t:expect_events { kind = 'command', at_least = 3 }").contains("expected at least 3"));
+  CHECK(why("t:expect_events { kind = 'comand' }").contains("is no kind of event"));
+  CHECK(why("array:add_rule { match = { nth = 0 }, action = { type = 'nothing' } }").contains("match.nth is 0"));
+}
+
+TEST_CASE("a session that breaks is made again, and what was under way is sent again") {
+  Verdict verdict = run(R"(
+    array:add_rule { match = { command = "WRITE", nth = 1 }, action = { type = "reset_connection", at = "data_out" } }
+    expect(a:fill { seed = 1, length = "1M" }, { status = "STATUS_SUCCESS" })
+    expect(t:now(), 5)
+    a:expect_data { seed = 1, length = "1M" }
+    array:stop()
+    expect(a:flush(), { status = "STATUS_DEVICE_NOT_CONNECTED" })
+    expect(t:now(), 65))");
+  CHECK(verdict.message == "");
+}
+
+TEST_CASE("files are copied by blocks, and read back") {
+  Verdict verdict = run(R"(
+    local x, y = host:volume(a, { length = "256M" }), host:volume(b, { fragment_clusters = 4 })
+    x:create("file", { seed = 3, length = "3M" })
+    expect(x:copy("file", y), { status = "STATUS_SUCCESS", offloaded = size("3M"), fallback = 0, tokens = 1 })
+    y:expect_file("file", { seed = 3, length = "3M" })
+    y:create("copy", { length = "1M" })
+    local from, to = x:open("file"), y:open("copy")
+    local read = expect(from:offload_read { offset = "1M", length = "1M" }, { length = size("1M"), flags = 0 })
+    expect(to:offload_write { token = read.token, length = "1M" }, { length = size("1M") })
+    expect(from:offload_read { length = 100 }, { status = "STATUS_INVALID_PARAMETER", commands = {} }))");
+  CHECK(verdict.message == "");
+  CHECK(why("host:volume(a, {}):open('none')").contains("STATUS_OBJECT_NAME_NOT_FOUND"));
+  CHECK(why("host:volume(a, { offset = '2G' })").contains("does not fit"));
+  CHECK(why("host:volume(a, {}):create('x', { kind = { 'strange' } })").contains("expected sparse"));
+}
+
 TEST_CASE("an array that was stopped keeps its disks and forgets its tokens") {
   Verdict verdict = run(R"(
     a:fill { seed = 1, length = "1M" }
