@@ -27,8 +27,14 @@ std::vector<host::DataSetRange> ranges_of(const Fields& fields) {
   return ranges;
 }
 
+/// Whole seconds, as INACTIVITY TIMEOUT has them.
 std::uint32_t time_to_live(const Fields& fields) {
-  return static_cast<std::uint32_t>(fields.number("time_to_live", 0, UINT32_MAX).value_or(0));
+  const base::Duration asked = fields.duration("time_to_live").value_or(base::Duration{});
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(asked);
+  if (seconds != asked || seconds.count() > UINT32_MAX)
+    throw ScriptError(fmt::format("time_to_live is {}; expected whole seconds, 2^32 - 1 at most",
+                                  shown(*fields.find("time_to_live"))));
+  return static_cast<std::uint32_t>(seconds.count());
 }
 
 }  // namespace

@@ -233,13 +233,13 @@ void Api::add_commands() {
   add_method("disk", "reset", [this](const Arguments& arguments) -> json::value {
     Disk& disk = disk_of(arguments.at(0));
     const scsi::NexusId nexus = disk.path().nexus();
-    std::optional<scsi::TaskManagementResponse> response;
+    auto response = std::make_shared<std::optional<scsi::TaskManagementResponse>>();
     disk.path().server().manage(scsi::TaskManagementFunction::logical_unit_reset, nexus, scsi::Lun{disk.path().lun()},
-                                0, [&response](scsi::TaskManagementResponse answer) { response = answer; });
-    while (!response && world_.step()) {
+                                0, [response](scsi::TaskManagementResponse answer) { *response = answer; });
+    while (!*response && world_.step()) {
     }
     world_.timeline().add(world_.elapsed(), disk.name(), "LOGICAL UNIT RESET");
-    return response == scsi::TaskManagementResponse::function_complete;
+    return *response == scsi::TaskManagementResponse::function_complete;
   });
   add_method("disk", "move_to", [this](const Arguments& arguments) -> json::value {
     disk_of(arguments.at(0)).path().move_to(array_of(argument(arguments, 1)));

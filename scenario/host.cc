@@ -9,6 +9,21 @@
 #include "scsi/logical_unit.h"
 
 namespace scenario {
+namespace {
+
+/// Sets a flag for as long as it lives.
+class Busy {
+ public:
+  explicit Busy(bool& flag) : flag_(flag) { flag_ = true; }
+  ~Busy() { flag_ = false; }
+  Busy(const Busy&) = delete;
+  Busy& operator=(const Busy&) = delete;
+
+ private:
+  bool& flag_;
+};
+
+}  // namespace
 
 Path::Path(World& world, Host& host, std::string name, ArrayProcess& array, std::string target, std::uint16_t lun)
     : world_(world), host_(host), name_(std::move(name)), array_(&array), target_(std::move(target)), lun_(lun) {}
@@ -50,7 +65,7 @@ scsi::LogicalUnit& Path::logical_unit() const {
 initiator::Result Path::execute(const initiator::Command& command) {
   constexpr base::Duration kReconnectDelay = std::chrono::seconds(5), kHoldTime = std::chrono::seconds(60);
   if (busy_) throw ScriptError("a command is under way on this disk; take another disk object for the same LUN");
-  busy_ = true;
+  const Busy busy(busy_);
   sequences_.push_back(world_.next_sequence());
   const base::TimePoint begin = world_.clock().now();
   const bool had_session = host_.had_session(*array_, target_);
@@ -60,7 +75,6 @@ initiator::Result Path::execute(const initiator::Command& command) {
     world_.advance(kReconnectDelay);
     result = attempt(command);
   }
-  busy_ = false;
   return result;
 }
 
@@ -185,11 +199,8 @@ void Host::detach(ArrayProcess& array, const std::string& target, const Session&
   if (session.nexus == scsi::NexusId::none || !array.running() || session.start != array.starts()) return;
   auto node = array.arrays().directory().find(target);
   if (!node) return;
-  bool done = false;
-  node->device_server->abort_all(session.nexus, [&done] { done = true; });
-  while (!done && world_.step()) {
-  }
-  node->device_server->detach(session.nexus);
+  world_.abort_all(*node->device_server, session.nexus);
+  if (array.running() && session.start == array.starts()) node->device_server->detach(session.nexus);
 }
 
 void Host::lose_session(ArrayProcess& array, const std::string& target) {

@@ -41,15 +41,13 @@ void ArrayProcess::start() {
 
 void ArrayProcess::stop() {
   target::Arrays& ending = arrays();
+  if (std::exchange(stopping_, true)) throw ScriptError(fmt::format("{} is being stopped", name_));
   world_.timeline().add(world_.elapsed(), name_, "stops");
   for (const auto& node : ending.directory().targets) {
     scsi::DeviceServer& server = *node->device_server;
     while (!server.nexuses().empty()) {
       const scsi::NexusId nexus = server.nexuses().begin()->first;
-      bool done = false;
-      server.abort_all(nexus, [&done] { done = true; });
-      while (!done && world_.step()) {
-      }
+      world_.abort_all(server, nexus);
       server.detach(nexus);
     }
   }
@@ -58,6 +56,7 @@ void ArrayProcess::stop() {
   for (const std::string& failure : ending.flush()) throw ScriptError(failure);
   kept_ = capture();
   arrays_.reset();
+  stopping_ = false;
 }
 
 ArrayProcess::Content ArrayProcess::capture() {
@@ -103,6 +102,7 @@ void World::tell(const scsi::Event& event) {
 }
 
 World::~World() {
+  due_.clear();  // the script is gone
   // A job may refer to what the arrays own, and the arrays to timers.
   while (!posted_.empty()) run_one();
   arrays_.clear();
@@ -144,6 +144,13 @@ void World::settle() {
   for (const auto& array : arrays_)
     while (array->running() && array->arrays().reclaim()) {
     }
+}
+
+void World::abort_all(scsi::DeviceServer& server, scsi::NexusId nexus) {
+  auto done = std::make_shared<bool>(false);
+  server.abort_all(nexus, [done] { *done = true; });
+  while (!*done && step()) {
+  }
 }
 
 void World::advance(base::Duration by) {

@@ -60,6 +60,7 @@ class ArrayProcess {
   target::Config config_;
   std::unique_ptr<target::Arrays> arrays_;
   unsigned starts_ = 0;
+  bool stopping_ = false;
   Content kept_;
 };
 
@@ -93,6 +94,9 @@ class World final : private base::Executor {
   bool step();
   /// Does what is due now.
   void settle();
+
+  /// Waits until nothing of the nexus runs any more.
+  void abort_all(scsi::DeviceServer& server, scsi::NexusId nexus);
 
   /// Calls `what` at that time: not from a timer, but from whichever step() or advance() comes to it.
   void at(base::TimePoint when, std::function<void()> what);
