@@ -33,6 +33,7 @@ void ArrayProcess::start() {
   if (arrays_) throw ScriptError(fmt::format("{} is running", name_));
   arrays_ =
       std::make_unique<target::Arrays>(config_, world_.clock(), world_.timers(), world_.entropy(), world_.executor());
+  arrays_->set_journal(&world_.journal());
   ++starts_;
   restore(kept_);
   kept_.clear();

@@ -42,7 +42,7 @@ scenario("24: ODX disappears in the middle of a copy, and comes back", function(
       fallback = size("4M") })
   expect(copy.commands[1], "POPULATE TOKEN")
   destination:expect_data { seed = 1, length = "8M" }
-  t:expect_events { kind = "refusal", command = "WRITE USING TOKEN", sense = { code = "06/3F/03" }, exactly = 1 }
+  t:expect_events { kind = "refusal", sense = { code = "06/3F/03" }, exactly = 2 } -- by the first READ and WRITE
   source:start()
   expect(source:info(), { odx = false })
   array:add_rule { match = { command = "READ CAPACITY" }, action = { type = "odx_on" } }
