@@ -79,8 +79,11 @@ void LuaState::count(lua_State* lua, lua_Debug*) {
   state.instructions_ += kHookEvery;
   if (state.instructions_ <= state.limits_.instructions) return;
   lua_sethook(lua, count, LUA_MASKCOUNT, 1);
-  luaL_error(lua, "the script went on for more than its %I instructions",
-             static_cast<lua_Integer>(state.limits_.instructions));
+  luaL_where(lua, 0);  // of the function that runs: a hook has no level of its own
+  lua_pushfstring(lua, "the script went on for more than its %I instructions",
+                  static_cast<lua_Integer>(state.limits_.instructions));
+  lua_concat(lua, 2);
+  lua_error(lua);
 }
 
 void LuaState::charge(std::uint64_t instructions) {
