@@ -45,8 +45,7 @@ scenario("24: ODX disappears in the middle of a copy, and comes back", function(
   t:expect_events { kind = "refusal", sense = { code = "06/3F/03" }, exactly = 2 } -- by the first READ and WRITE
   source:start()
   expect(source:info(), { odx = false })
-  array:add_rule { match = { command = "READ CAPACITY" }, action = { type = "odx_on" } }
-  source:start()
+  array:add_rule { match = { command = "READ CAPACITY", nth = 1 }, action = { type = "odx_on" } }
   source:start()
   expect(source:info(), { odx = true })
 end)

@@ -157,7 +157,7 @@ scenario("25: a list identifier is used again while its copy runs", function(t)
   local read = source:offload_read { length = "8M" }
   expect(destination:command(write_using_token(5, read.token, 0, 16384, true)), { status = "GOOD" })
   expect(destination:command(write_using_token(5, read.token, 65536, 16384, true)),
-    { status = "CHECK CONDITION", sense = "00/00/16" })
+    { status = "CHECK CONDITION", sense = "05/00/16" })
   t:advance("2s")
   destination:expect_data { seed = 1, length = "8M" }
   destination:expect_data { seed = 0, offset = "32M", length = "8M" }
