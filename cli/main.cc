@@ -71,6 +71,7 @@ int run_odx(int argc, char** argv) {
   cli::add_ls(app, common, run);
   cli::add_extents(app, common, run);
   cli::add_captive_run(app, command, run);
+  cli::add_scenario(app, common, run);
   cli::add_ctl(app, common, run);
   cli::add_completion(app, common, run);
   try {
@@ -80,7 +81,7 @@ int run_odx(int argc, char** argv) {
     if (error.get_name() == "RequiredError" && app.get_subcommands().empty() && !unknown.empty()) {
       fmt::print(stderr,
                  "{} is neither a sub-command nor an option; sub-commands are probe, copy, offload-read, "
-                 "offload-write, cp, fsctl, ls, extents, run, ctl and completion\n",
+                 "offload-write, cp, fsctl, ls, extents, run, scenario, ctl and completion\n",
                  unknown.front());
       return cli::kUsage;
     }

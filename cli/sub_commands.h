@@ -26,6 +26,7 @@ void add_cp(CLI::App& app, const CommonOptions& common, Run& run);
 void add_fsctl(CLI::App& app, const CommonOptions& common, Run& run);
 void add_ls(CLI::App& app, const CommonOptions& common, Run& run);
 void add_extents(CLI::App& app, const CommonOptions& common, Run& run);
+void add_scenario(CLI::App& app, const CommonOptions& common, Run& run);
 void add_ctl(CLI::App& app, const CommonOptions& common, Run& run);
 /// `app` outlives the run, and has all other sub-commands by then.
 void add_completion(CLI::App& app, const CommonOptions& common, Run& run);

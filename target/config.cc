@@ -600,9 +600,12 @@ PortalConfig parse_portal(std::string_view text, const std::string& place, std::
 }
 
 Config parse_config(std::string_view document, const std::string& file) {
-  toml::table table = parse_toml(document, file);
+  return read_config(parse_toml(document, file), file);
+}
+
+Config read_config(const toml::table& document, const std::string& file) {
   TableReader reader(
-      file, table, "",
+      file, document, "",
       {"id", "log_level", "memory_limit", "state_dir", "profile", "tokens", "copy", "block_limits", "clock", "journal",
        "array", "portal", "discovery", "iscsi", "target", "unreachable", "peer", "rule", "control"});
   Config config;

@@ -20,6 +20,10 @@
 #include "scsi/target_port_groups.h"
 #include "target/iscsi/node.h"
 
+namespace toml::inline v3 {
+class table;
+}  // namespace toml::inline v3
+
 namespace target {
 
 /// A configuration that cannot be used. Thrown once, up to main(). what() is one complete line that opens with the
@@ -165,6 +169,9 @@ struct Config {
 
 /// Reads a TOML document; `file` is what errors call it. Throws ConfigError.
 Config parse_config(std::string_view document, const std::string& file);
+
+/// The same for a document that was made in memory. Throws ConfigError.
+Config read_config(const toml::table& document, const std::string& file);
 
 /// Reads the keys of one [[target]], which stand at the top of the document, for a process that serves others: it may
 /// have no LUN, and what names are taken is not known. Throws ConfigError.

@@ -12,8 +12,9 @@
 namespace target {
 namespace {
 
+/// A table that was not read from a file has no positions.
 std::string place_of(const std::string& file, const toml::source_position& at) {
-  return fmt::format("{}:{}:{}", file, at.line, at.column);
+  return at ? fmt::format("{}:{}:{}", file, at.line, at.column) : file;
 }
 
 /// A value as a person would write it; long or structured ones by their kind.
@@ -65,7 +66,7 @@ std::string TableReader::place(const toml::node& node) const { return place_of(*
 std::string TableReader::place(std::string_view key) const {
   const toml::node* node = find(key);
   const toml::source_position& at = node ? node->source().begin : table_->source().begin;
-  return at ? place_of(*file_, at) : *file_;
+  return place_of(*file_, at);
 }
 
 void TableReader::refuse(std::string_view key, std::string_view expected) const {

@@ -11,8 +11,8 @@
 #include <fstream>
 
 #include "host/local_file.h"
+#include "host/memory_file_system.h"
 #include "test/host/array_of_two_disks.h"
-#include "test/host/memory_file_system.h"
 #include "test/host/scripted_target.h"
 
 using namespace host;
@@ -60,8 +60,8 @@ struct TwoVolumes {
   WatchedPath from_path{array.first_path}, to_path{array.second_path};
   ClassDriver from_driver{from_path, array.clock, array.list_identifiers, {}};
   ClassDriver to_driver{to_path, array.clock, array.list_identifiers, {}};
-  test::MemoryFileSystem* from_files = nullptr;
-  test::MemoryFileSystem* to_files = nullptr;
+  host::MemoryFileSystem* from_files = nullptr;
+  host::MemoryFileSystem* to_files = nullptr;
   std::unique_ptr<Volume> from, to;
   IoManager io;
   OffloadMemory memory{array.clock};
@@ -76,11 +76,11 @@ struct TwoVolumes {
     to = mount(to_driver, to_files);
   }
 
-  static std::unique_ptr<Volume> mount(ClassDriver& driver, test::MemoryFileSystem*& files) {
+  static std::unique_ptr<Volume> mount(ClassDriver& driver, host::MemoryFileSystem*& files) {
     REQUIRE(driver.start() == NtStatus::success);
     const Partition whole{.length = driver.disk().bytes()};
     auto volume = Volume::with(driver, whole, FileSystemKind::ntfs, [&files](VolumeDevice& device, bool) {
-      auto made = std::make_unique<test::MemoryFileSystem>(device);
+      auto made = std::make_unique<host::MemoryFileSystem>(device);
       files = made.get();
       return NtResult<std::unique_ptr<FileSystem>>(std::move(made));
     });
@@ -106,7 +106,7 @@ struct TwoVolumes {
     for (const TraceEntry& entry : driver.trace()) count += ClassDriver::command_name(entry.cdb).starts_with(command);
     return count;
   }
-  static std::vector<std::uint8_t> content(test::MemoryFileSystem& files, const std::string& key) {
+  static std::vector<std::uint8_t> content(host::MemoryFileSystem& files, const std::string& key) {
     auto stream = files.find(key);
     REQUIRE(stream);
     std::vector<std::uint8_t> bytes(stream->sizes().end_of_file, 0xEE);

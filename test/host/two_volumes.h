@@ -7,10 +7,13 @@
 
 #include "host/fsctl_layouts.h"
 #include "host/io_manager.h"
+#include "host/memory_file_system.h"
 #include "test/host/array_of_two_disks.h"
-#include "test/host/memory_file_system.h"
 
 namespace test {
+
+using host::MemoryFileSystem;
+using host::MemoryStream;
 
 constexpr std::uint32_t kAllAccess =
     host::kFileReadData | host::kFileWriteData | host::kFileReadAttributes | host::kDelete;

@@ -1,5 +1,5 @@
-// A file system of the tests: names, sizes and extents are kept in memory and can be set at will, the files' bytes lie
-// on a real volume, so that what the class driver copies is what a read gives back.
+// A file system for tests and scenarios: names, sizes and extents are kept in memory and can be set at will, the files'
+// bytes lie on a real volume, so that what the class driver copies is what a read gives back.
 //
 // Nothing of it is written to the volume but the bytes of files. Clusters are never used again. Thread: the driver's.
 #pragma once
@@ -14,13 +14,13 @@
 #include "host/file_system.h"
 #include "host/volume_device.h"
 
-namespace test {
+namespace host {
 
 class MemoryStream;
 
 /// What the streams share; outlives the file system as long as one of them is open.
 struct MemoryVolume {
-  host::VolumeDevice& device;
+  VolumeDevice& device;
   std::uint64_t cluster_length;
   std::uint64_t next_free = 1 << 20;  ///< byte of the volume
   /// New clusters come in pieces of so many, with one cluster left out between them; 0: in one piece.
@@ -35,7 +35,7 @@ struct MemoryVolume {
 };
 
 /// All of it is public: tests set what they need.
-class MemoryStream final : public host::FileStream {
+class MemoryStream final : public FileStream {
  public:
   MemoryStream(std::shared_ptr<MemoryVolume> volume, std::string name)
       : volume_(std::move(volume)), key(std::move(name)) {
@@ -49,39 +49,39 @@ class MemoryStream final : public host::FileStream {
  public:
   std::string key;
   std::uint64_t number = 0;
-  host::StreamKind stream_kind{};
-  host::StreamSizes stream_sizes{};
-  host::BasicInformation basic{};
-  std::vector<host::Extent> pieces{};          ///< in file order; holes have no volume offset
-  std::vector<std::uint8_t> resident_bytes{};  ///< the content when stream_kind.resident
-  host::NtStatus set_valid_data_length_status = host::NtStatus::success;  ///< what the next calls answer
-  host::NtStatus flush_status = host::NtStatus::success;
+  StreamKind stream_kind{};
+  StreamSizes stream_sizes{};
+  BasicInformation basic{};
+  std::vector<Extent> pieces{};                               ///< in file order; holes have no volume offset
+  std::vector<std::uint8_t> resident_bytes{};                 ///< the content when stream_kind.resident
+  NtStatus set_valid_data_length_status = NtStatus::success;  ///< what the next calls answer
+  NtStatus flush_status = NtStatus::success;
   unsigned flushes = 0;
   unsigned valid_data_length_calls = 0;
 
   std::uint64_t file_number() const override { return number; }
-  host::StreamKind kind() const override { return stream_kind; }
-  host::StreamSizes sizes() const override { return stream_sizes; }
+  StreamKind kind() const override { return stream_kind; }
+  StreamSizes sizes() const override { return stream_sizes; }
 
-  host::NtResult<std::vector<host::Extent>> extents(std::uint64_t offset, std::uint64_t length) override {
-    if (volume_->gone) return std::unexpected(host::NtStatus::volume_dismounted);
-    std::vector<host::Extent> found;
+  NtResult<std::vector<Extent>> extents(std::uint64_t offset, std::uint64_t length) override {
+    if (volume_->gone) return std::unexpected(NtStatus::volume_dismounted);
+    std::vector<Extent> found;
     if (stream_kind.resident) return found;
     const std::uint64_t first = offset / volume_->cluster_length * volume_->cluster_length;
     const std::uint64_t end = volume_->round_up(offset + length);
-    for (const host::Extent& piece : pieces) {
+    for (const Extent& piece : pieces) {
       const std::uint64_t from = std::max(first, piece.file_offset);
       const std::uint64_t to = std::min(end, piece.file_offset + piece.length);
       if (from >= to) continue;
-      host::Extent cut{from, piece.volume_offset, to - from};
+      Extent cut{from, piece.volume_offset, to - from};
       if (cut.volume_offset) *cut.volume_offset += from - piece.file_offset;
       found.push_back(cut);
     }
     return found;
   }
 
-  host::NtResult<std::size_t> read(std::uint64_t offset, base::MutableBytes out) override {
-    if (volume_->gone) return std::unexpected(host::NtStatus::volume_dismounted);
+  NtResult<std::size_t> read(std::uint64_t offset, base::MutableBytes out) override {
+    if (volume_->gone) return std::unexpected(NtStatus::volume_dismounted);
     if (offset >= stream_sizes.end_of_file) return 0;
     out = out.first(std::min<std::uint64_t>(out.size(), stream_sizes.end_of_file - offset));
     std::ranges::fill(out, std::uint8_t{0});
@@ -95,42 +95,42 @@ class MemoryStream final : public host::FileStream {
     }
     const std::uint64_t valid = std::min(offset + out.size(), stream_sizes.valid_data_length);
     if (valid <= offset) return out.size();
-    const host::NtStatus status = each_piece(offset, valid - offset, [&](std::uint64_t at, auto range) {
+    const NtStatus status = each_piece(offset, valid - offset, [&](std::uint64_t at, auto range) {
       return volume_->device.read(at, out.subspan(range.first, range.second));
     });
-    if (status != host::NtStatus::success) return std::unexpected(status);
+    if (status != NtStatus::success) return std::unexpected(status);
     return out.size();
   }
 
-  host::NtStatus write(std::uint64_t offset, base::Bytes data) override {
-    if (volume_->gone) return host::NtStatus::volume_dismounted;
+  NtStatus write(std::uint64_t offset, base::Bytes data) override {
+    if (volume_->gone) return NtStatus::volume_dismounted;
     const std::uint64_t end = offset + data.size();
     if (stream_kind.resident) {
       if (resident_bytes.size() < end) resident_bytes.resize(end);
       std::ranges::copy(data, resident_bytes.begin() + static_cast<std::ptrdiff_t>(offset));
       stream_sizes.end_of_file = stream_sizes.valid_data_length = resident_bytes.size();
-      return host::NtStatus::success;
+      return NtStatus::success;
     }
     if (end > stream_sizes.end_of_file)
-      if (host::NtStatus status = set_end_of_file(end); status != host::NtStatus::success) return status;
+      if (NtStatus status = set_end_of_file(end); status != NtStatus::success) return status;
     if (offset > stream_sizes.valid_data_length) {
       const std::uint64_t from = std::exchange(stream_sizes.valid_data_length, offset);
       const std::vector<std::uint8_t> zeros(offset - from);
-      if (host::NtStatus status = put(from, zeros); status != host::NtStatus::success) return status;
+      if (NtStatus status = put(from, zeros); status != NtStatus::success) return status;
     }
     stream_sizes.valid_data_length = std::max(stream_sizes.valid_data_length, end);
-    const host::NtStatus status = put(offset, data);
-    return status == host::NtStatus::success ? clear_rest_of_sector() : status;
+    const NtStatus status = put(offset, data);
+    return status == NtStatus::success ? clear_rest_of_sector() : status;
   }
 
-  host::NtStatus set_end_of_file(std::uint64_t length) override {
-    if (volume_->gone) return host::NtStatus::volume_dismounted;
+  NtStatus set_end_of_file(std::uint64_t length) override {
+    if (volume_->gone) return NtStatus::volume_dismounted;
     if (stream_kind.resident) resident_bytes.resize(length);
     while (!stream_kind.resident && stream_sizes.allocation < length) {
       std::uint64_t piece = volume_->round_up(length) - stream_sizes.allocation;
       if (volume_->fragment_clusters != 0)
         piece = std::min(piece, volume_->fragment_clusters * volume_->cluster_length);
-      if (piece > volume_->device.length() - volume_->next_free) return host::NtStatus::disk_full;
+      if (piece > volume_->device.length() - volume_->next_free) return NtStatus::disk_full;
       pieces.push_back({stream_sizes.allocation, volume_->next_free, piece});
       volume_->next_free += piece + (volume_->fragment_clusters != 0 ? volume_->cluster_length : 0);
       stream_sizes.allocation += piece;
@@ -138,25 +138,25 @@ class MemoryStream final : public host::FileStream {
     const bool grows = length > std::exchange(stream_sizes.end_of_file, length);
     stream_sizes.valid_data_length = std::min(stream_sizes.valid_data_length, length);
     if (stream_kind.resident) stream_sizes.valid_data_length = length;
-    return grows ? clear_rest_of_sector() : host::NtStatus::success;
+    return grows ? clear_rest_of_sector() : NtStatus::success;
   }
 
-  host::NtStatus set_valid_data_length(std::uint64_t length) override {
+  NtStatus set_valid_data_length(std::uint64_t length) override {
     ++valid_data_length_calls;
-    if (volume_->gone) return host::NtStatus::volume_dismounted;
-    if (set_valid_data_length_status != host::NtStatus::success) return set_valid_data_length_status;
+    if (volume_->gone) return NtStatus::volume_dismounted;
+    if (set_valid_data_length_status != NtStatus::success) return set_valid_data_length_status;
     if (length > stream_sizes.end_of_file || length < stream_sizes.valid_data_length)
-      return host::NtStatus::invalid_parameter;
+      return NtStatus::invalid_parameter;
     stream_sizes.valid_data_length = length;
-    return host::NtStatus::success;
+    return NtStatus::success;
   }
 
-  host::BasicInformation basic_information() const override { return basic; }
-  host::NtStatus set_basic_information(const host::BasicInformation& information) override {
+  BasicInformation basic_information() const override { return basic; }
+  NtStatus set_basic_information(const BasicInformation& information) override {
     basic = information;
-    return host::NtStatus::success;
+    return NtStatus::success;
   }
-  host::NtResult<std::vector<std::string>> stream_names() const override {
+  NtResult<std::vector<std::string>> stream_names() const override {
     std::vector<std::string> names;
     const std::string path = key.substr(0, key.find(':'));
     for (const auto& [name, stream] : volume_->streams) {
@@ -165,49 +165,49 @@ class MemoryStream final : public host::FileStream {
     }
     return names;
   }
-  host::NtStatus remove() override {
-    if (volume_->gone) return host::NtStatus::volume_dismounted;
+  NtStatus remove() override {
+    if (volume_->gone) return NtStatus::volume_dismounted;
     const bool whole_file = !key.contains(':');
     std::erase_if(volume_->streams, [&](const auto& entry) {
       return entry.first == key || (whole_file && entry.first.starts_with(key + ":"));
     });
-    return host::NtStatus::success;
+    return NtStatus::success;
   }
-  host::NtStatus flush() override {
+  NtStatus flush() override {
     ++flushes;
-    return volume_->gone ? host::NtStatus::volume_dismounted : flush_status;
+    return volume_->gone ? NtStatus::volume_dismounted : flush_status;
   }
 
  private:
   /// Calls transfer(byte of the volume, {position in the range, length}) for what is not a hole.
   template <typename Transfer>
-  host::NtStatus each_piece(std::uint64_t offset, std::uint64_t length, const Transfer& transfer) {
-    for (const host::Extent& piece : pieces) {
+  NtStatus each_piece(std::uint64_t offset, std::uint64_t length, const Transfer& transfer) {
+    for (const Extent& piece : pieces) {
       const std::uint64_t from = std::max(offset, piece.file_offset);
       const std::uint64_t to = std::min(offset + length, piece.file_offset + piece.length);
       if (from >= to || !piece.volume_offset) continue;
-      const host::NtStatus status =
+      const NtStatus status =
           transfer(*piece.volume_offset + from - piece.file_offset, std::pair(from - offset, to - from));
-      if (status != host::NtStatus::success) return status;
+      if (status != NtStatus::success) return status;
     }
-    return host::NtStatus::success;
+    return NtStatus::success;
   }
   /// The one in which the valid data length lies.
-  host::NtStatus clear_rest_of_sector() {
+  NtStatus clear_rest_of_sector() {
     const std::uint64_t sector = volume_->device.block_length();
     const std::uint64_t from = stream_sizes.valid_data_length;
     return put(from, std::vector<std::uint8_t>((sector - from % sector) % sector));
   }
-  host::NtStatus put(std::uint64_t offset, base::Bytes data) {
+  NtStatus put(std::uint64_t offset, base::Bytes data) {
     return each_piece(offset, data.size(), [&](std::uint64_t at, auto range) {
       return volume_->device.write(at, data.subspan(range.first, range.second));
     });
   }
 };
 
-class MemoryFileSystem final : public host::FileSystem {
+class MemoryFileSystem final : public FileSystem {
  public:
-  explicit MemoryFileSystem(host::VolumeDevice& device, std::uint32_t cluster_length = 4096)
+  explicit MemoryFileSystem(VolumeDevice& device, std::uint32_t cluster_length = 4096)
       : volume_(std::make_shared<MemoryVolume>(MemoryVolume{device, cluster_length})) {
     make("")->stream_kind.directory = true;
   }
@@ -216,10 +216,10 @@ class MemoryFileSystem final : public host::FileSystem {
     volume_->streams.clear();
   }
 
-  // What the tests set.
+  // What tests set.
   MemoryVolume& volume() { return *volume_; }
   bool read_only = false;
-  host::NtResult<bool> is_still_there = true;
+  NtResult<bool> is_still_there = true;
   std::uint64_t maximum_file_size = (1ull << 32) * 4096 - 65536;
   unsigned flushes = 0;
 
@@ -257,36 +257,35 @@ class MemoryFileSystem final : public host::FileSystem {
     return information;
   }
 
-  host::NtResult<std::shared_ptr<host::FileStream>> open(const host::StreamName& name,
-                                                         host::Disposition disposition) override {
-    using enum host::Disposition;
-    if (volume_->gone) return std::unexpected(host::NtStatus::volume_dismounted);
+  NtResult<std::shared_ptr<FileStream>> open(const StreamName& name, Disposition disposition) override {
+    using enum Disposition;
+    if (volume_->gone) return std::unexpected(NtStatus::volume_dismounted);
     const std::string key = name.stream.empty() ? name.path : name.path + ":" + name.stream;
     auto stream = find(key);
-    if (stream && disposition == create) return std::unexpected(host::NtStatus::object_name_collision);
+    if (stream && disposition == create) return std::unexpected(NtStatus::object_name_collision);
     if (stream && disposition == overwrite_or_create) {
-      if (stream->stream_kind.directory) return std::unexpected(host::NtStatus::file_is_a_directory);
-      if (read_only) return std::unexpected(host::NtStatus::media_write_protected);
+      if (stream->stream_kind.directory) return std::unexpected(NtStatus::file_is_a_directory);
+      if (read_only) return std::unexpected(NtStatus::media_write_protected);
       stream->stream_kind = {};
       stream->stream_sizes = {};
       stream->pieces.clear();
       stream->resident_bytes.clear();
     }
     if (stream) return stream;
-    if (disposition == host::Disposition::open) return std::unexpected(host::NtStatus::object_name_not_found);
-    if (read_only) return std::unexpected(host::NtStatus::media_write_protected);
-    if (!parent_exists(name.path)) return std::unexpected(host::NtStatus::object_path_not_found);
+    if (disposition == Disposition::open) return std::unexpected(NtStatus::object_name_not_found);
+    if (read_only) return std::unexpected(NtStatus::media_write_protected);
+    if (!parent_exists(name.path)) return std::unexpected(NtStatus::object_path_not_found);
     if (!name.stream.empty() && !find(name.path)) make(name.path);
     return make(key);
   }
 
-  host::NtResult<std::vector<host::DirectoryEntry>> list(std::string_view path) override {
-    if (volume_->gone) return std::unexpected(host::NtStatus::volume_dismounted);
+  NtResult<std::vector<DirectoryEntry>> list(std::string_view path) override {
+    if (volume_->gone) return std::unexpected(NtStatus::volume_dismounted);
     auto directory = find(std::string(path));
-    if (!directory) return std::unexpected(host::NtStatus::object_path_not_found);
-    if (!directory->stream_kind.directory) return std::unexpected(host::NtStatus::not_a_directory);
+    if (!directory) return std::unexpected(NtStatus::object_path_not_found);
+    if (!directory->stream_kind.directory) return std::unexpected(NtStatus::not_a_directory);
     const std::string prefix = path.empty() ? "" : std::string(path) + "/";
-    std::vector<host::DirectoryEntry> entries;
+    std::vector<DirectoryEntry> entries;
     for (const auto& [key, stream] : volume_->streams) {
       if (key.empty() || !key.starts_with(prefix)) continue;
       const std::string name = key.substr(prefix.size());
@@ -296,24 +295,24 @@ class MemoryFileSystem final : public host::FileSystem {
     return entries;
   }
 
-  host::NtStatus create_directory(std::string_view path) override {
-    if (volume_->gone) return host::NtStatus::volume_dismounted;
-    if (read_only) return host::NtStatus::media_write_protected;
-    if (find(std::string(path))) return host::NtStatus::object_name_collision;
-    if (!parent_exists(path)) return host::NtStatus::object_path_not_found;
+  NtStatus create_directory(std::string_view path) override {
+    if (volume_->gone) return NtStatus::volume_dismounted;
+    if (read_only) return NtStatus::media_write_protected;
+    if (find(std::string(path))) return NtStatus::object_name_collision;
+    if (!parent_exists(path)) return NtStatus::object_path_not_found;
     make(std::string(path))->stream_kind.directory = true;
-    return host::NtStatus::success;
+    return NtStatus::success;
   }
-  host::NtStatus flush() override {
+  NtStatus flush() override {
     ++flushes;
-    return volume_->gone ? host::NtStatus::volume_dismounted : host::NtStatus::success;
+    return volume_->gone ? NtStatus::volume_dismounted : NtStatus::success;
   }
-  host::NtStatus unmount() override {
+  NtStatus unmount() override {
     volume_->gone = true;
-    return host::NtStatus::success;
+    return NtStatus::success;
   }
   void abandon() override { volume_->gone = true; }
-  host::NtResult<bool> still_there() override { return is_still_there; }
+  NtResult<bool> still_there() override { return is_still_there; }
 
  private:
   bool parent_exists(std::string_view path) const {
@@ -325,4 +324,4 @@ class MemoryFileSystem final : public host::FileSystem {
   std::shared_ptr<MemoryVolume> volume_;
 };
 
-}  // namespace test
+}  // namespace host

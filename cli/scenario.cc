@@ -1,0 +1,184 @@
+#include <fmt/format.h>
+#include <CLI/CLI.hpp>
+
+#include <boost/json.hpp>
+#include <cstdio>
+#include <fstream>
+#include <memory>
+#include <thread>
+
+#include "cli/exit_code.h"
+#include "cli/sub_commands.h"
+#include "scenario/output.h"
+
+namespace cli {
+
+namespace {
+
+struct ScenarioOptions {
+  std::vector<std::string> paths;
+  scenario::RunOptions run;
+  scenario::OutputOptions output;
+  std::vector<std::string> parameters;
+  std::string image_dir;
+  double timeout_s = 60;
+  std::uint64_t memory = scenario::ScriptLimits{}.memory_bytes;
+  bool list = false;
+  bool tap = false;
+  std::string junit;
+};
+
+/// "KEY=VALUE"; nothing when it is not.
+std::optional<std::string> read_parameters(ScenarioOptions& options) {
+  for (const std::string& each : options.parameters) {
+    const std::size_t at = each.find('=');
+    if (at == 0 || at == std::string::npos) return each;
+    options.run.script.parameters[each.substr(0, at)] = each.substr(at + 1);
+  }
+  return std::nullopt;
+}
+
+Report usage(const std::string& why) {
+  fmt::print(stderr, "{}\n", why);
+  Report report;
+  report.exit_code = kUsage;
+  report.silent = true;
+  return report;
+}
+
+Report finished(const std::string& text, int exit_code) {
+  fmt::print("{}", text);
+  Report report;
+  report.exit_code = exit_code;
+  report.silent = true;
+  return report;
+}
+
+Report list(const CommonOptions& common, const scenario::Selection& selection) {
+  Report report;
+  std::string text;
+  boost::json::array scenarios;
+  for (const scenario::Selected& each : selection.scenarios) {
+    const std::string& file = selection.scripts.at(each.script).name;
+    text += fmt::format("{}: {}\n", file, each.name);
+    scenarios.push_back(boost::json::object{{"file", file}, {"name", each.name}});
+  }
+  if (!common.json) return finished(text, kOk);
+  report.body["scenarios"] = std::move(scenarios);
+  return report;
+}
+
+Report json_report(const std::vector<scenario::Result>& results, std::uint64_t seed) {
+  using Kind = scenario::Verdict::Kind;
+  Report report;
+  const scenario::Totals sum = scenario::totals(results);
+  boost::json::array list;
+  for (const scenario::Result& each : results) {
+    boost::json::array events;
+    for (const std::string& line : each.verdict.timeline) events.push_back(boost::json::string(line));
+    const Kind kind = each.verdict.kind;
+    list.push_back(boost::json::object{{"file", each.file},
+                                       {"name", each.name},
+                                       {"verdict", kind == Kind::passed   ? "passed"
+                                                   : kind == Kind::failed ? "failed"
+                                                                          : "skipped"},
+                                       {"message", each.verdict.message},
+                                       {"array_seconds", each.verdict.virtual_seconds},
+                                       {"seconds", each.seconds},
+                                       {"events", std::move(events)}});
+  }
+  report.body = {{"seed", seed},
+                 {"passed", sum.passed},
+                 {"failed", sum.failed},
+                 {"skipped", sum.skipped},
+                 {"scenarios", std::move(list)}};
+  return report;
+}
+
+Report run_scenarios(const CommonOptions& common, ScenarioOptions& options) {
+  if (auto bad = read_parameters(options)) return usage(fmt::format("--param is \"{}\"; expected KEY=VALUE", *bad));
+  options.run.script.files.image_dir = options.image_dir;
+  options.run.script.limits.memory_bytes = options.memory;
+  options.run.timeout = std::chrono::milliseconds(static_cast<std::int64_t>(options.timeout_s * 1000));
+  scenario::Selection selection;
+  try {
+    selection = scenario::select(options.paths, options.run);
+  } catch (const scenario::ScriptError& error) {
+    return usage(error.what());
+  }
+  if (options.list) return list(common, selection);
+  if (selection.scenarios.empty()) return usage(fmt::format("no scenario contains \"{}\"", options.run.filter));
+
+  const std::vector<scenario::Result> results = scenario::run(selection, options.run);
+  const std::uint64_t seed = options.run.script.seed;
+  const int exit_code = scenario::totals(results).failed == 0 ? kOk : kFailed;
+  if (!options.junit.empty()) {
+    std::ofstream file(options.junit);
+    file << scenario::junit_of(results, seed, options.output);
+    file.close();
+    if (!file) throw std::runtime_error(fmt::format("{} cannot be written", options.junit));
+  }
+  if (common.json) {
+    Report report = json_report(results, seed);
+    report.exit_code = exit_code;
+    return report;
+  }
+  if (options.tap) return finished(scenario::tap_of(results, seed, options.output), exit_code);
+  return finished(scenario::text_of(results, options.output), exit_code);
+}
+
+void add_selection(CLI::App& command, ScenarioOptions& options) {
+  command.add_option("path", options.paths, "Lua files, or folders of them")->required();
+  command.add_option("--filter", options.run.filter, "only scenarios whose line in the list contains this text");
+  command.add_option("--param", options.parameters, "a value for scripts: param.KEY (may be repeated)")
+      ->type_name("KEY=VALUE")
+      ->take_all();
+}
+
+void add_limits(CLI::App& command, ScenarioOptions& options) {
+  command.add_option("--seed", options.run.script.seed, "of all that is random")->capture_default_str();
+  command.add_option("--jobs", options.run.jobs, "scenarios at once; each has a process of its own")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 256));
+  command.add_option("--timeout", options.timeout_s, "seconds after which a scenario is stopped")
+      ->capture_default_str()
+      ->check(CLI::Range(0.001, 86400.0));
+  command.add_option("--instructions", options.run.script.limits.instructions, "of Lua, for one scenario at most")
+      ->capture_default_str();
+  command.add_option("--memory", options.memory, "of Lua, for one scenario at most")
+      ->capture_default_str()
+      ->transform(size())
+      ->type_name("SIZE");
+  command
+      .add_option("--image-dir", options.image_dir,
+                  "a folder whose files scripts may use as disks (default: scripts open no file)")
+      ->check(CLI::ExistingDirectory);
+}
+
+}  // namespace
+
+void add_scenario(CLI::App& app, const CommonOptions& common, Run& run) {
+  auto options = std::make_shared<ScenarioOptions>();
+  options->run.jobs = std::clamp(std::thread::hardware_concurrency(), 1u, 8u);
+  CLI::App* command =
+      app.add_subcommand("scenario", "Scripts that play arrays, hosts and time, and say what has to come of it");
+  command->require_subcommand(1);
+  CLI::App* of_run = command->add_subcommand("run", "Run scenarios");
+  add_selection(*of_run, *options);
+  add_limits(*of_run, *options);
+  of_run->add_flag("--list", options->list, "only name them");
+  of_run->add_flag("--tap", options->tap, "the results in the Test Anything Protocol");
+  of_run->add_option("--junit", options->junit, "a file for the results in JUnit's XML, besides");
+  of_run->add_flag("--events", options->output.all_events,
+                   "all events of each scenario, not only the last of failures");
+  CLI::App* of_list = command->add_subcommand("list", "Name scenarios");
+  add_selection(*of_list, *options);
+  auto chosen = [options, &common, &run] { run = [options, &common] { return run_scenarios(common, *options); }; };
+  of_run->callback(chosen);
+  of_list->callback([options, chosen] {
+    options->list = true;
+    chosen();
+  });
+}
+
+}  // namespace cli
