@@ -202,10 +202,11 @@ void add_captive_run(CLI::App& app, const std::vector<std::string>& command, Run
   CLI::App* sub = app.add_subcommand(
       "run", "Serve disks on a free port while a command runs: odx run [OPTIONS] [STORE...] -- COMMAND [ARGUMENT...]");
   sub->footer(
-      "\nCOMMAND finds the first disk's URL in ISCSI_URL, all in ISCSI_URLS, each in ISCSI_URL_0, ISCSI_URL_1... and the\n"
-      "array's control interface in ODX_CONTROL, where odx ctl looks. The array listens on 127.0.0.1 only and ends with\n"
-      "COMMAND, whose exit code is odx's (128 and the signal's number when a signal ended it, 127 when there is no such\n"
-      "program).\n\n"
+      "\nCOMMAND finds the first disk's URL in ISCSI_URL, all in ISCSI_URLS, each in ISCSI_URL_0, ISCSI_URL_1...\n"
+      "and the array's control interface in ODX_CONTROL, where odx ctl looks. The array listens on 127.0.0.1 only and\n"
+      "ends with COMMAND, whose exit code is odx's (128 and the signal's number when a signal ended it, 127 when "
+      "there\n"
+      "is no such program).\n\n"
       "Example:\n  odx run memory:10G memory:10G -- sh -c 'odx copy $ISCSI_URL_0 $ISCSI_URL_1'");
   auto options = std::make_shared<Options>();
   sub->add_option("store", options->stores, "memory:SIZE or file:PATH[,size=SIZE][,ro], as for odxd")
