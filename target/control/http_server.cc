@@ -129,9 +129,11 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
                 .target = std::string(head.target()),
                 .content_type = std::string(head[http::field::content_type]),
                 .authorization = std::string(head[http::field::authorization]),
+                .host = std::string(head[http::field::host]),
+                .origin = std::string(head[http::field::origin]),
                 .last_event_id = std::string(head["Last-Event-ID"]),
                 .body = {}};
-    if (auto refusal = owner_->dispatcher.unauthorized(request_, owner_->token)) return refuse(std::move(*refusal));
+    if (auto refusal = owner_->dispatcher.turned_away(request_, owner_->token)) return refuse(std::move(*refusal));
     if (beast::iequals(head[http::field::expect], "100-continue")) return invite_body();
     read_body();
   }

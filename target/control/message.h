@@ -16,6 +16,8 @@ struct Request {
   std::string target;  ///< path and query, as they came: "/v1/tokens?limit=5"
   std::string content_type{};
   std::string authorization{};
+  std::string host{};    ///< as it came
+  std::string origin{};  ///< that of the page whose script asks; empty: no browser asks, or for a page
   std::string last_event_id{};
   std::string body{};
 };

@@ -13,6 +13,7 @@
 namespace target::control {
 
 std::span<const Route> process_routes();       ///< process.cc: health, metrics, memory, reset, the document itself
+std::span<const Route> page_routes();          ///< page_resource.cc: the live page
 std::span<const Route> array_routes();         ///< array_resource.cc: arrays, profiles
 std::span<const Route> target_routes();        ///< target_resource.cc
 std::span<const Route> lun_routes();           ///< lun_resource.cc

@@ -104,6 +104,22 @@ json::object read_body(const Route& route, const Request& request) {
   return std::move(value.get_object());
 }
 
+/// Where no token is asked for, a browser that reaches the socket through a forward must not be used by a page from
+/// elsewhere: neither by one that just sends (its Origin is another), nor by one whose own name was made to lead here
+/// (DNS rebinding: Host is a domain name, which nobody has for a forward).
+bool is_of_another_site(const Request& request) {
+  constexpr std::string_view kScheme = "http://";
+  const std::string_view origin = request.origin;
+  if (!origin.empty() && !(origin.starts_with(kScheme) && origin.substr(kScheme.size()) == request.host)) return true;
+  const std::string_view host = request.host;
+  if (host.starts_with('[')) return false;
+  const std::string_view name = host.substr(0, host.find(':'));
+  const std::size_t dot = name.rfind('.');
+  if (dot == std::string_view::npos) return false;
+  const std::string_view last = name.substr(dot + 1);  // of an address a number
+  return last.empty() || !std::ranges::all_of(last, [](unsigned char each) { return std::isdigit(each); });
+}
+
 /// What arrays and configuration say of what cannot be.
 Problem problem_of(const std::exception_ptr& thrown) {
   try {
@@ -185,8 +201,15 @@ Answer Dispatcher::answer(const Request& request) const {
   }
 }
 
-std::optional<Response> Dispatcher::unauthorized(const Request& request, const std::string& token) const {
-  if (token.empty()) return std::nullopt;
+std::optional<Response> Dispatcher::turned_away(const Request& request, const std::string& token) const {
+  if (token.empty()) {
+    if (!is_of_another_site(request)) return std::nullopt;
+    return problem_response({.status = 403,
+                             .detail = "a page of another site may not steer the array",
+                             .name = "Host",
+                             .rule = "an address, localhost or odxd, and the page's own",
+                             .value = {}});
+  }
   const std::string_view target = request.target;
   const std::string_view path = target.substr(0, target.find('?'));
   for (const Route& route : routes_)

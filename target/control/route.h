@@ -56,8 +56,9 @@ class Dispatcher {
 
   Answer answer(const Request& request) const;
 
-  /// 401 for a request without the bearer token that `token` asks for; before its body is read.
-  std::optional<Response> unauthorized(const Request& request, const std::string& token) const;
+  /// Before its body is read: 401 for a request without the bearer token that `token` asks for; 403, where no token
+  /// is asked for, for one that a browser sends on behalf of another site's page.
+  std::optional<Response> turned_away(const Request& request, const std::string& token) const;
 
  private:
   std::span<const Route> routes_;

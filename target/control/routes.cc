@@ -43,9 +43,9 @@ void append_toml(std::string& out, const json::value& value) {
 std::span<const Route> routes() {
   static const std::vector<Route> kAll = [] {
     std::vector<Route> all;
-    for (auto rows :
-         {process_routes(), array_routes(), target_routes(), lun_routes(), session_routes(), token_routes(),
-          operation_routes(), reachability_routes(), snapshot_routes(), clock_routes(), event_routes(), rule_routes()})
+    for (auto rows : {process_routes(), page_routes(), array_routes(), target_routes(), lun_routes(), session_routes(),
+                      token_routes(), operation_routes(), reachability_routes(), snapshot_routes(), clock_routes(),
+                      event_routes(), rule_routes()})
       all.insert(all.end(), rows.begin(), rows.end());
     return all;
   }();

@@ -151,7 +151,7 @@ TEST_CASE("control: the OpenAPI document has every route, and every reference le
 
 TEST_CASE("control: what there is not is 404, another method 405 with Allow") {
   World world;
-  CHECK(world.refusal("GET", "/") == "404 resource: one that there is");
+  CHECK(world.refusal("GET", "/page") == "404 resource: one that there is");
   CHECK(world.refusal("GET", "/v1/arrays/") == "404 resource: one that there is");
   CHECK(world.refusal("GET", "/v1/arrays/none") == "404 array: one that there is");
   CHECK(world.refusal("GET", "/v1/targets/none/luns") == "404 target: one that there is");
@@ -201,7 +201,7 @@ TEST_CASE("control: the bearer token is asked for, but by what tells nothing") {
   const std::string token = "0123456789abcdef";
   auto status = [&](const std::string& path, const std::string& authorization) {
     auto refused =
-        world.dispatcher.unauthorized({.method = "GET", .target = path, .authorization = authorization}, token);
+        world.dispatcher.turned_away({.method = "GET", .target = path, .authorization = authorization}, token);
     return refused ? refused->status : 200;
   };
   CHECK(status("/v1/luns", "Bearer " + token) == 200);
@@ -214,7 +214,25 @@ TEST_CASE("control: the bearer token is asked for, but by what tells nothing") {
     CHECK(status("/v1/luns", wrong) == 401);
   CHECK(status("/metrics", "") == 401);
   CHECK(status("/healthz/../v1/luns", "") == 401);
-  CHECK(!world.dispatcher.unauthorized({.method = "GET", .target = "/v1/luns"}, "").has_value());
+  CHECK(!world.dispatcher.turned_away({.method = "GET", .target = "/v1/luns"}, "").has_value());
+}
+
+TEST_CASE("control: where no token is asked for, a browser steers for nobody else's page") {
+  World world;
+  auto status = [&](const std::string& host, const std::string& origin, const std::string& token = {}) {
+    auto refused = world.dispatcher.turned_away(
+        {.method = "POST", .target = "/v1/reset", .authorization = "Bearer t", .host = host, .origin = origin}, token);
+    return refused ? refused->status : 200;
+  };
+  for (const char* host : {"", "odxd", "localhost", "localhost:8080", "127.0.0.1", "127.0.0.1:8080", "[::1]:8080"})
+    CHECK_MESSAGE(status(host, "") == 200, host);
+  for (const char* host : {"a.example", "a.example:8080", "127.0.0.1.example", "a.example.", "localhost.:8080"})
+    CHECK_MESSAGE(status(host, "") == 403, host);
+  CHECK(status("localhost:8080", "http://localhost:8080") == 200);
+  for (const char* origin :
+       {"null", "http://localhost", "http://localhost:80801", "https://localhost:8080", "http://b"})
+    CHECK_MESSAGE(status("localhost:8080", origin) == 403, origin);
+  CHECK(status("a.example", "http://b.example", "t") == 200);  // a browser does not know the token
 }
 
 TEST_CASE("control: LUNs are added by the rules of the configuration, changed and removed") {

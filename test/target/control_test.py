@@ -291,8 +291,9 @@ class Contract(ControlTest):
     @staticmethod
     def requests():
         """Each route once, those that take something away last."""
-        get = ["/healthz", "/readyz", "/metrics", "/openapi.json", "/v1/status", "/v1/memory", "/v1/memory/usage",
-               "/v1/arrays", "/v1/arrays/{array}", "/v1/arrays/{array}/profile", "/v1/profiles",
+        get = ["/", "/page/icon.svg", "/page/page.css", "/page/page.js", "/page/service.js", "/page/table.js",
+               "/page/words.js", "/healthz", "/readyz", "/metrics", "/openapi.json", "/v1/status", "/v1/memory",
+               "/v1/memory/usage", "/v1/arrays", "/v1/arrays/{array}", "/v1/arrays/{array}/profile", "/v1/profiles",
                "/v1/profiles/{profile}", "/v1/targets", "/v1/targets/{target}", "/v1/luns",
                "/v1/targets/{target}/luns", "/v1/targets/{target}/luns/{number}", "/v1/sessions",
                "/v1/sessions/{tsih}", "/v1/tokens", "/v1/tokens/{id}", "/v1/operations", "/v1/operations/{id}",
