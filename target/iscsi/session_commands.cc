@@ -158,6 +158,7 @@ void Session::respond(Command& command) {
     send_response(command, flags, residual, command.r2t_sn);
   Link& link = *command.link;
   auto faults = std::move(command.faults);
+  const auto self = faults ? shared_from_this() : nullptr;  // another command's rule may end the session first
   in_flight_.remove(command.in_flight);
   reading_bytes_ -= command.reading;
   if (command.charged > 0) {
