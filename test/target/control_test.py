@@ -114,6 +114,7 @@ class Http(ControlTest):
             self.assertIs(connection.sock, kept)
             self.assertEqual(ask(connection, "GET", "/readyz")[0], 200)
             self.assertEqual(ask(connection, "HEAD", "/v1/luns")[:2], (200, ""))
+            self.assertEqual(ask(connection, "HEAD", "/v1/events/stream")[:2], (200, ""))
             self.assertEqual(ask(connection, "GET", "/v1/luns")[0], 200)
 
     def test_what_is_no_request_is_refused_and_the_next_one_served(self):
@@ -123,7 +124,9 @@ class Http(ControlTest):
                                    (b"GET /healthz HTTP/1.1\r\nA: " + b"a" * 20000 + b"\r\n\r\n", 431),
                                    (b"POST /v1/snapshots HTTP/1.1\r\nContent-Length: 2000000\r\n\r\n", 413),
                                    (b"POST /v1/snapshots HTTP/1.1\r\nContent-Length: x\r\n\r\n", 400),
-                                   (b"POST /v1/snapshots HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400)]:
+                                   (b"POST /v1/snapshots HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
+                                   (b"POST /v1/snapshots HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5;" +
+                                    b"a" * 500_000, 400)]:  # a chunk's extension that goes on for ever
                 self.assertEqual(self.raw(sent), expected, sent[:40])
             self.do("GET", "/healthz")
 
