@@ -434,9 +434,14 @@ class Steering(ControlTest):
             session.clear_unit_attentions(1)
             cdb, data = write_using_token(5, token, [(0, 8)])
             self.assertEqual(session.command(cdb, data_out=data, lun=1).key, UNKNOWN_TOKEN)
+            register, keys = bytes.fromhex("5F00 0000 0000 0000 1800"), bytes.fromhex("5E00 0000 0000 0000 4000")
+            self.assertEqual(session.command(register, data_out=bytes(8) + b"registra" + bytes(8)).status, GOOD)
+            self.assertEqual(session.command(keys, data_in=64).data, bytes.fromhex("00000001 00000008") + b"registra")
             self.do("POST", "/v1/reset")
             self.assertEqual(session.command(read16(7, 1), data_in=BLOCK).key, POWER_ON)
             self.assertEqual(session.command(read16(7, 1), data_in=BLOCK).data, bytes(BLOCK))
+            self.assertEqual(session.command(keys, data_in=64).data, bytes(8))  # PRGENERATION, too
+            self.assertEqual(session.command(register, data_out=bytes(8) + b"registra" + bytes(8)).status, GOOD)
 
     def test_files_stay_as_they_are(self):
         text = f'[[target]]\nname = "{ONE}"\n[[target.lun]]\nstore = "file:{self.folder}/disk,size=1M"\n'
