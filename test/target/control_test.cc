@@ -181,9 +181,10 @@ TEST_CASE("control: a body that is not as its shape says is refused with the key
   CHECK(world.ask({.method = "POST", .target = "/v1/snapshots", .content_type = "text/plain", .body = "{}"}).status ==
         415);
   CHECK(world.refusal("PATCH", luns_path("/0"), R"({"size": "many"})") ==
-        "422 size: a size in bytes, or text such as \"64G\", of at least 1");
-  CHECK(world.refusal("PATCH", luns_path("/0"), R"({"size": -512})") ==
-        "422 size: a size in bytes, or text such as \"64G\", of at least 1");
+        "422 size: a size in bytes, or text such as \"64G\", from 1 to 4611686018427387904");
+  for (const char* size : {"-512", "18446744073709551104", "4611686018427388416", "\"4097P\""})
+    CHECK_MESSAGE(
+        world.refusal("PATCH", luns_path("/0"), fmt::format(R"({{"size": {}}})", size)).starts_with("422 size"), size);
   CHECK(world.refusal("PATCH", luns_path("/0"), R"({"access": [{"group": 1, "state": "odd"}]})")
             .starts_with("422 access[0].state: one of \"active/optimized\""));
   CHECK(world.refusal("GET", "/v1/tokens?limit=0") == "400 limit: a whole number from 1 to 100000");
@@ -299,6 +300,14 @@ TEST_CASE("control: targets come and go, and what cannot be leaves nothing behin
   CHECK(world.refusal("POST", "/v1/targets",
                       R"({"name": "iqn.2026-11.org.example:three", "luns": [{"store": "memory:1M", "name": "x"},
                           {"store": "memory:1M", "name": "lun0"}]})") == "409 name: a name that no LUN has");
+  CHECK(world.refusal("POST", "/v1/targets",
+                      R"({"name": "iqn.2026-11.org.example:three", "luns": [{"store": "memory:1M"},
+                          {"store": "memory:1M", "name": "target2-lun0"}]})") == "409 name: a name that no LUN has");
+  Response secrets = world.ask("POST", "/v1/targets",
+                               R"({"name": "iqn.2026-11.org.example:three", "chap": {"name": "host", "secret":
+                                   "the-same-secret", "mutual": {"name": "array", "secret": "the-same-secret"}}})");
+  CHECK(secrets.status == 422);
+  CHECK(!secrets.body.contains("the-same-secret"));
   CHECK(world.refusal("GET", "/v1/targets/iqn.2026-11.org.example:three") == "404 target: one that there is");
   CHECK(world.ask("DELETE", two).status == 204);
   CHECK(world.refusal("GET", two) == "404 target: one that there is");
