@@ -9,6 +9,8 @@ namespace {
 
 __extension__ using Wide = unsigned __int128;
 constexpr std::uint64_t kMicro = 1'000'000;
+/// Where advance() stops, so that whoever adds a duration to the time can.
+constexpr TimePoint kEnd{std::chrono::years(100'000)};
 
 std::uint64_t rate_of(const ClockMode& mode) {
   switch (mode.kind) {
@@ -59,7 +61,7 @@ std::size_t ArrayClock::fire(std::size_t most) {
 }
 
 std::size_t ArrayClock::advance(Duration by) {
-  if (by > Duration::zero()) base_ += by;
+  if (by > Duration::zero() && base_ < kEnd) base_ += std::min(by, kEnd - base_);
   return firing_ ? 0 : fire(SIZE_MAX);
 }
 

@@ -48,8 +48,8 @@ class ArrayClock final : public Clock {
   /// From now on; the time it shows stays.
   void set_mode(ClockMode mode);
 
-  /// Moves on by `by`, in any mode, and fires what is due until then in order of time, what callbacks add included.
-  /// Returns how many fired. From inside a callback: moves on when that callback has returned, and returns 0.
+  /// Moves on by `by`, to 100'000 years, in any mode; fires what is due until then in order of time, what callbacks add
+  /// included. Returns how many fired. From inside a callback: moves on when that has returned, and returns 0.
   std::size_t advance(Duration by);
 
   /// Moves on to when the earliest timer is due and fires all that is due then. Returns that time. Where there is none

@@ -167,8 +167,9 @@ ControlClient::Reply reply_of(unsigned status, std::string text) {
 }  // namespace
 
 ControlClient::Reply ControlClient::request(const std::string& method, const std::string& target,
-                                            const std::optional<boost::json::value>& body) {
+                                            const std::optional<boost::json::value>& body, std::chrono::seconds wait) {
   impl_->send(method, target, body);
+  impl_->stream.expires_after(kPatience + wait);
   http::response_parser<http::string_body> parser;
   parser.body_limit(kLargestAnswer);
   const Error error = impl_->run([&](auto done) { http::async_read(impl_->stream, impl_->buffer, parser, done); });

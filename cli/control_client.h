@@ -3,6 +3,7 @@
 #pragma once
 
 #include <boost/json/value.hpp>
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -31,9 +32,9 @@ class ControlClient {
     boost::json::value body{};  ///< null where it is no JSON
     bool good() const { return status >= 200 && status < 300; }
   };
-  /// Throws NoControl.
+  /// Throws NoControl. `wait`: how much longer than others the answer may take.
   Reply request(const std::string& method, const std::string& target,
-                const std::optional<boost::json::value>& body = std::nullopt);
+                const std::optional<boost::json::value>& body = std::nullopt, std::chrono::seconds wait = {});
 
   /// GET of a response that goes on: `each` gets its text piece by piece, until it says false or the other end closes.
   /// What is not 200 is returned as of request(). Throws NoControl.

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <boost/json.hpp>
 #include <charconv>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -236,11 +237,19 @@ int follow(const CtlCommand& command, const Connection& connection, const Values
   throw NoControl("odxd has ended");
 }
 
+/// How long odxd is asked to wait before it answers; what is no number it refuses.
+std::chrono::seconds wait_of(const Values& values) {
+  constexpr std::uint32_t kMost = 3600;
+  auto given = values.words.find("wait_s");
+  if (given == values.words.end() || given->second.empty()) return {};
+  return std::chrono::seconds(std::min(parsed<std::uint32_t>(given->second.front()).value_or(0), kMost));
+}
+
 int ask(const CtlCommand& command, const Connection& connection, const Values& values, bool as_json) {
   const std::string target = target_of(command, values);
   const auto body = body_of(command, values);
   ControlClient client(connection.url, token_of(connection));
-  const ControlClient::Reply reply = client.request(std::string(command.method), target, body);
+  const ControlClient::Reply reply = client.request(std::string(command.method), target, body, wait_of(values));
   if (reply.good() || as_json) fmt::print("{}", as_json ? json_of(reply) : text_of(command, reply));
   if (reply.good()) return kOk;
   return refused(reply);

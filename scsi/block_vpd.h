@@ -13,11 +13,11 @@ class LogicalUnit;
 
 /// Block Limits, page length 3Ch. UNMAP limits are zero on a logical unit that is not thin.
 /// WINDOWS: MAXIMUM TRANSFER LENGTH is not what limits offload ranges, and stays 0 unless the profile says otherwise
-/// (facts: windows-host 1.4, 7).
+/// (classpnp, utils.c; the hardware requirement Device.Storage.Hd.OffloadedDataTransfer).
 std::vector<std::uint8_t> block_limits_page(const LogicalUnit& lu, const DeviceProfile& profile);
 
 /// Block Device Characteristics: non-rotating.
-/// WINDOWS: ignored unless its page length is 3Ch (facts: windows-host 1.4).
+/// WINDOWS: ignored unless its page length is 3Ch (classpnp).
 std::vector<std::uint8_t> block_device_characteristics_page(const LogicalUnit& lu, const DeviceProfile& profile);
 
 /// Logical Block Provisioning. Thin: PROVISIONING TYPE 2 with LBPU, LBPWS, LBPWS10 and LBPRZ; else all zero.

@@ -201,8 +201,10 @@ void CopyManager::logical_unit_removed(LogicalUnit& lu, const std::shared_ptr<Re
 }
 
 void CopyManager::offer_third_party_copy(bool offered) {
-  impl_->profile.odx = offered && impl_->odx;
-  impl_->profile.extended_copy = offered && impl_->extended_copy;
+  const bool odx = offered && impl_->odx, extended_copy = offered && impl_->extended_copy;
+  if (odx == impl_->profile.odx && extended_copy == impl_->profile.extended_copy) return;
+  impl_->profile.odx = odx;
+  impl_->profile.extended_copy = extended_copy;
   impl_->fabric.for_each(*this, [](LogicalUnit& lu) {
     lu.unit_attentions().establish_for_all(AdditionalSense::inquiry_data_has_changed);
   });

@@ -92,7 +92,7 @@ class CopyManager {
   /// any more. No copy uses it when `waiter` is let go of.
   void logical_unit_removed(LogicalUnit& lu, const std::shared_ptr<Rendezvous>& waiter);
   /// Whether there is third-party copy, as the profile has it: without, 3PC is 0, there is no VPD page 8Fh, and its
-  /// commands are 05/20/00. Every I_T nexus is told (06/3F/03) on every logical unit. What runs goes on; tokens live.
+  /// commands are 05/20/00. A change tells every I_T nexus (06/3F/03) on every logical unit. What runs goes on.
   void offer_third_party_copy(bool offered);
   /// The target offers nothing any more.
   void target_removed(const std::string& target_name);

@@ -39,7 +39,7 @@ struct DeviceProfile {
   bool background = true;     ///< IMMED may be 1; COPY OPERATION ABORT
   bool third_party_copy() const { return odx || extended_copy; }
 
-  // WINDOWS: never uses more than 64; a value above 0400h fails the HCK (facts: windows-host 2.2, 7).
+  // WINDOWS: never uses more than 64 (classpnp, classp.h); above 0400h the HCK fails (QNAP's additions to LIO).
   std::uint16_t maximum_range_descriptors = 64;
   std::uint32_t maximum_inactivity_timeout_s = 600;
   std::uint32_t default_inactivity_timeout_s = 60;

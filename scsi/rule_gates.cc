@@ -232,6 +232,14 @@ void change_result(Task& task, const action::WrongResult& wrong) {
   replace_data_in(task, std::move(data));
 }
 
+/// Whether RECEIVE ROD TOKEN INFORMATION tells a token: behind sense data and ROD TOKEN DESCRIPTORS LENGTH.
+bool has_token(base::Bytes data) {
+  constexpr std::size_t kHeader = sizeof(base::be32) + sizeof(CopyStatusHeader);
+  if (data.size() < kHeader) return false;
+  const auto header = base::load<CopyStatusHeader>(data.subspan(sizeof(base::be32)));
+  return data.size() >= kHeader + header.sense_data_field_length + sizeof(base::be32) + sizeof(tokens::RodToken);
+}
+
 bool has_copy_result(const Task& task) {
   return is_copy_in(task, CopyInServiceAction::receive_rod_token_information) ||
          is_copy_in(task, CopyInServiceAction::receive_copy_status_lid4);
@@ -254,7 +262,8 @@ void change_data_in(Task& task, const Action& action) {
   if (token && token->how == action::EndToken::How::corrupted &&
       is_copy_in(task, CopyInServiceAction::receive_rod_token_information)) {
     auto data = task.data_in.to_vector();
-    data.back() ^= 1;  // where there is a token, it is the last of it
+    if (!has_token(data)) return;
+    data.back() ^= 1;  // the last of the token
     replace_data_in(task, std::move(data));
   }
 }

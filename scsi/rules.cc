@@ -83,6 +83,13 @@ bool names_in_list(const Task& task) {
 
 bool needs_list(const RuleMatch& match) { return match.lba || match.token; }
 
+/// Whether a rule hits no more: it has as often as it may, or the turn that `nth` alone gives it has passed.
+bool spent(const RuleMatch& match, std::uint64_t matches, std::uint64_t hits) {
+  const auto limit = match.limit();
+  const bool only_nth = match.nth && !match.every_nth && !match.count;
+  return (limit && hits >= *limit) || (only_nth && matches >= *match.nth);
+}
+
 void record_hit(Journal& journal, const Rule& rule, const Task& task) {
   Event event = event_of(EventKind::rule_hit, *task.server, task);
   event.rule = rule.name.empty() ? fmt::format("{}", static_cast<unsigned>(rule.id)) : rule.name;
@@ -204,8 +211,7 @@ bool RuleSet::replace_those_of_file(std::vector<Rule> rules) {
 }
 
 RuleSet::Listed RuleSet::listed(const Entry& entry) {
-  auto limit = entry.rule.match.limit();
-  return {entry.rule, entry.matches, entry.hits, limit && entry.hits >= *limit};
+  return {entry.rule, entry.matches, entry.hits, spent(entry.rule.match, entry.matches, entry.hits)};
 }
 
 std::vector<RuleSet::Listed> RuleSet::list() const {
@@ -245,8 +251,9 @@ bool RuleSet::fits(const RuleMatch& match, const Facts& facts, const std::string
 /// Counts a command that fits, and says whether the rule hits it.
 bool RuleSet::its_turn(Entry& entry) {
   const RuleMatch& match = entry.rule.match;
+  const bool over = spent(match, entry.matches, entry.hits);
   ++entry.matches;
-  if (auto limit = match.limit(); limit && entry.hits >= *limit) return false;
+  if (over) return false;
   const std::uint64_t every = match.every_nth.value_or(1);
   const std::uint64_t first = match.nth.value_or(every);
   if (entry.matches < first || (entry.matches - first) % every != 0) return false;

@@ -253,7 +253,7 @@ class RuleSet {
     const Rule& rule;
     std::uint64_t matches = 0;  ///< commands that fit, but for their turn and chance
     std::uint64_t hits = 0;
-    bool spent = false;  ///< it has hit as often as it may
+    bool spent = false;  ///< it hits no more
   };
   std::vector<Listed> list() const;
   std::optional<Listed> find(RuleId id) const;

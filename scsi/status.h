@@ -27,7 +27,7 @@ std::string describe(Status status);
 std::optional<Status> status_named(std::string_view text);
 
 /// SAM-5 8.6; the values are those of the iSCSI SCSI Command PDU (RFC 7143, 11.3.1).
-/// WINDOWS: classpnp sends the last retry untagged (facts: windows-host 2.4); it is served as SIMPLE.
+/// WINDOWS: classpnp sends the last retry untagged (its retry.c); it is served as SIMPLE.
 enum class TaskAttribute : std::uint8_t { untagged = 0, simple = 1, ordered = 2, head_of_queue = 3, aca = 4 };
 
 /// What names an I_T nexus in iSCSI (RFC 7143, 4.4.2): all connections of a session share it.

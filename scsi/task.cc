@@ -4,9 +4,9 @@ namespace scsi {
 
 void Task::keep_data_out() {
   if (data_out.empty() || data_out_owner) return;
-  auto copy = base::make_ref<base::Buffer>(std::vector<std::uint8_t>(data_out.begin(), data_out.end()));
-  data_out = copy->bytes();
-  data_out_owner = copy;
+  auto kept = base::make_ref<base::Buffer>(std::vector<std::uint8_t>(data_out.begin(), data_out.end()));
+  data_out = kept->bytes();
+  data_out_owner = kept;
 }
 
 void Task::reset() {

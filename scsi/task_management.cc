@@ -7,6 +7,7 @@
 #include "scsi/logical_unit.h"
 #include "scsi/medium.h"
 #include "scsi/mode_pages.h"
+#include "scsi/reservation_changes.h"
 #include "scsi/reservations.h"
 #include "scsi/task_set.h"
 #include "scsi/unit_attentions.h"
@@ -130,7 +131,14 @@ void DeviceServer::manage(TaskManagementFunction function, NexusId nexus, std::o
 }
 
 void DeviceServer::power_cycle(LogicalUnit& lu, const std::shared_ptr<Rendezvous>& waiter) {
-  if (!lu.reservations().persist_through_power_loss()) lu.reservations().forget();
+  // Behind changes that are just being written: nothing may come between what they were judged by and their end.
+  lu.reservation_changes().submit(
+      executor(),
+      [](Reservations& reservations) {
+        if (!reservations.persist_through_power_loss()) reservations.forget();
+        return Reservations::Result();
+      },
+      [waiter](const Reservations::Result&) {});
   lu.medium().set_present(true);
   reset(lu, copy_manager(), AdditionalSense::power_on_reset_or_bus_device_reset_occurred, waiter);
 }

@@ -641,7 +641,10 @@ TargetConfig parse_target(std::string_view document, const std::string& file) {
   toml::table table = parse_toml(document, file);
   TableReader reader(file, table, "", kTargetKeys);
   Taken taken;
-  return read_target(reader, 0, 1, taken);
+  Config alone;
+  alone.targets.push_back(read_target(reader, 0, 1, taken));
+  check_secrets(alone, file);
+  return std::move(alone.targets.front());
 }
 
 Config load_config(const std::string& path) {

@@ -18,6 +18,8 @@ namespace target {
 namespace asio = boost::asio;
 using Callback = std::move_only_function<void()>;
 
+constexpr base::Duration kLongestWait = std::chrono::hours(24);
+
 /// A signal that is asked for again and again.
 struct RepeatedSignal {
   RepeatedSignal(asio::io_context& io, int signal, std::function<void()> its_callback)
@@ -75,7 +77,8 @@ struct EventLoop::Impl {
       timer.cancel();
       return;
     }
-    timer.expires_after(std::max(*next - clock.now(), base::Duration(0)));
+    // Asio counts nanoseconds, which end after 292 years; a timer that comes early finds nothing due and is set again.
+    timer.expires_after(std::clamp(*next - clock.now(), base::Duration(0), kLongestWait));
     timer.async_wait([this](const boost::system::error_code& error) {
       if (error) return;
       armed.reset();
@@ -85,13 +88,13 @@ struct EventLoop::Impl {
 
   EventLoop& loop;
   base::SteadyClock clock;
-  base::TimerQueue timers;
   std::vector<std::function<void()>> end_of_turn;
   bool again_posted = false;
 
   // Sockets and timers are touched by the loop's thread only; workers only post.
   asio::io_context io{BOOST_ASIO_CONCURRENCY_HINT_UNSAFE_IO};
   asio::steady_timer timer{io};
+  base::TimerQueue timers;     // what callbacks hold may be sockets: they go before the context
   std::deque<Callback> steps;  // that give way
   bool looking = false;        // for what they give way to
   std::uint64_t turns = 0;

@@ -46,7 +46,9 @@ void judge_at(const std::string& place, Judge judge) {
 
 }  // namespace
 
-Reload::Reload(const Config& started, const Config& wanted, Arrays& arrays) : arrays_(arrays), wanted_(wanted) {
+Reload::Reload(const Config& started, const Config& wanted, Arrays& arrays,
+               std::function<bool(const Array::ExportedLun&)> foreign)
+    : arrays_(arrays), wanted_(wanted), foreign_(std::move(foreign)) {
   judge_process(started);
   if (restart_.empty()) judge_targets();  // which array is whose is known
   if (!restart_.empty()) throw ChangeError(fmt::format("these need a restart of odxd: {}", fmt::join(restart_, "; ")));
@@ -104,7 +106,7 @@ void Reload::judge_luns(const TargetConfig& target) {
     const Arrays::OfferedLun now = arrays_.find_lun(target.name, lun.number);
     if (!now.lun) {
       additions_.push_back({target.name, target.array, lun});
-    } else if (same_data(store_of(lun), store_of(now.lun->config))) {
+    } else if (same_data(store_of(lun), store_of(now.lun->config)) && !(foreign_ && foreign_(*now.lun))) {
       judge_kept(target, lun, now);
     } else {  // another disk with the same number
       gone_luns_.push_back({target.name, lun.number});

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -22,8 +23,10 @@ class Reload {
  public:
   /// Judges what makes `arrays`, of a process that was started with `started`, what `wanted` says, and opens the stores
   /// of new LUNs. Throws ChangeError, which names everything that needs a restart, and StoreError: nothing has changed
-  /// then, but that a file may have been made for a new LUN. `arrays` outlives the object.
-  Reload(const Config& started, const Config& wanted, Arrays& arrays);
+  /// then, but that a file may have been made for a new LUN. `arrays` outlives the object. `foreign`: LUNs that go
+  /// even where one of the same store is wanted in their place.
+  Reload(const Config& started, const Config& wanted, Arrays& arrays,
+         std::function<bool(const Array::ExportedLun&)> foreign = nullptr);
 
   /// Does it. Throws StoreError when a file cannot be made longer; nothing has changed then. Sessions with targets that
   /// are gone are asked to log out, and dropped after `grace`. Returns what changed, one line each. Once.
@@ -73,6 +76,7 @@ class Reload {
 
   Arrays& arrays_;
   Config wanted_;
+  std::function<bool(const Array::ExportedLun&)> foreign_;
   std::vector<std::string> restart_;
   std::vector<std::string> gone_targets_;
   std::vector<TargetConfig> new_targets_;

@@ -252,7 +252,7 @@ scsi::Action read_delay(const Keys& rule) {
   Keys keys = rule.object("action", {"type", "ms", "when", "clock"}, "");
   auto ms = keys.real("ms", 0, kLongestDelayMs);
   if (!ms) keys.refuse("ms", "milliseconds such as 4100");
-  auto time = std::chrono::duration_cast<base::Duration>(std::chrono::duration<double, std::milli>(*ms));
+  auto time = std::chrono::round<base::Duration>(std::chrono::duration<double, std::milli>(*ms));
   return action::Delay{time, read_moment(keys), keys.word("clock", kClocks).value_or(false)};
 }
 

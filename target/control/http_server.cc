@@ -33,6 +33,7 @@ namespace http = beast::http;
 using Error = boost::system::error_code;
 using Stream = beast::basic_stream<asio::generic::stream_protocol>;
 
+constexpr std::size_t kReadAhead = 64 << 10;  // beside a header: so much is read of a body, or its chunks, at once
 constexpr std::size_t kBytesAfterRefusal = 4 << 20;  // that are read and dropped, so that a client reads why
 constexpr std::chrono::seconds kLinger{2};
 constexpr std::chrono::seconds kAcceptRetry{1};
@@ -79,7 +80,10 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   };
 
   HttpConnection(Owner owner, Stream::socket_type socket)
-      : owner_(owner), stream_(std::move(socket)), keep_alive_timer_(owner.loop.io()) {}
+      : owner_(owner),
+        stream_(std::move(socket)),
+        keep_alive_timer_(owner.loop.io()),
+        buffer_(owner.limits.header_bytes + kReadAhead) {}
 
   void start() { read_head(); }
 
@@ -114,6 +118,7 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   }
 
   void read_head() {
+    request_ = {};
     parser_.emplace();
     parser_->header_limit(static_cast<std::uint32_t>(owner_->limits.header_bytes));
     parser_->body_limit(owner_->limits.body_bytes);
@@ -140,7 +145,6 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
 
   void invite_body() {
     static constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
-    stream_.expires_after(owner_->limits.request);
     asio::async_write(stream_, asio::buffer(kContinue), then([this](const Error& error) {
                         if (error) return close();
                         read_body();
@@ -159,7 +163,7 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   void serve() {
     base::log::debug("control: {} {}", request_.method, request_.target);
     Answer answer = owner_->dispatcher.answer(request_);
-    if (answer.feed) return begin_feed(std::move(answer));
+    if (answer.feed && request_.method != "HEAD") return begin_feed(std::move(answer));
     if (!answer.begin) return respond(std::move(answer.response), parser_->keep_alive());
     answer.begin([self = shared_from_this()](Response response) {
       if (self->owner_) self->respond(std::move(response), self->parser_->keep_alive());
@@ -203,8 +207,7 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
 
   void drop_input() {
     buffer_.clear();
-    constexpr std::size_t kPiece = 64 << 10;
-    stream_.async_read_some(buffer_.prepare(kPiece),
+    stream_.async_read_some(buffer_.prepare(kReadAhead),
                             [self = shared_from_this()](const Error& error, std::size_t bytes) {
                               if (!self->owner_) return;
                               self->dropped_ += bytes;

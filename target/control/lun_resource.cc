@@ -83,7 +83,8 @@ constexpr Field kChangeFields[] = {
      .kind = Kind::size,
      .about = "the capacity it is to have: memory grows and shrinks, a file grows",
      .required = false,
-     .low = 1},
+     .low = 1,
+     .high = std::uint64_t{1} << 62},  // as of any store
     {.name = "read_only", .kind = Kind::flag, .about = "whether writes are refused", .required = false},
     {.name = "access",
      .kind = Kind::objects,

@@ -10,6 +10,7 @@
 #include "scsi/device_server.h"
 #include "scsi/logical_unit.h"
 #include "scsi/task_set.h"
+#include "scsi/token_words.h"
 #include "target/control/problem.h"
 #include "target/control/resources.h"
 #include "target/control/steered.h"
@@ -37,22 +38,12 @@ constexpr Field kListFields[] = {
     {.name = "operations", .kind = Kind::objects, .about = "in the order they began", .shape = &kOperation}};
 constexpr Shape kOperations{.name = "Operations", .about = "", .fields = kListFields};
 
-std::string_view command_word(tokens::CopyCommand command) {
-  switch (command) {
-    case tokens::CopyCommand::extended_copy_lid1: return kCommands[0];
-    case tokens::CopyCommand::extended_copy: return kCommands[1];
-    case tokens::CopyCommand::populate_token: return kCommands[2];
-    case tokens::CopyCommand::write_using_token: return kCommands[3];
-  }
-  return "";
-}
-
 json::object operation_document(const Array& array, const scsi::CopyJob& job) {
   const tokens::CopyOperation& operation = job.progress();
   const bool blocks = operation.units() == tokens::TransferCountUnits::blocks;
   json::object object{{"id", job.number()},
                       {"array", shown_name(array)},
-                      {"command", command_word(operation.command())},
+                      {"command", scsi::name_of(operation.command())},
                       {"initiator", nullptr},
                       {"lun", job.lu().config().name},
                       {"list_identifier", operation.key().list_identifier},

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "handlers/memory_pool.h"
+#include "scsi/copy_manager.h"
 #include "scsi/logical_unit.h"
 #include "scsi/rules.h"
 #include "target/control/metrics.h"
@@ -106,33 +107,44 @@ Answer metrics(Steered& steered, const Call&) {
 
 Answer openapi(Steered&, const Call&) { return document(openapi_document(routes())); }
 
-/// LUNs that were added since the start go, whatever stands where they do; the rest is what a reload does.
-Answer reset(Steered& steered, const Call&) {
-  constexpr std::chrono::seconds kGrace{3};
-  std::vector<Reload::Place> added;
-  for (const auto& array : steered.arrays.all())
-    for (const Array::ExportedLun& lun : array->luns())
-      if (!steered.luns_at_start.contains(lun.logical_unit->identity().naa) &&
-          steered.arrays.find_lun(lun.target_name, lun.config.number).lun)
-        added.push_back({lun.target_name, lun.config.number});
-  std::vector<std::string> changes;
-  for (const Reload::Place& place : added) {
-    steered.arrays.remove_lun(place.target, place.number);
-    changes.push_back(fmt::format("LUN {} of {} is removed", place.number, place.target));
-  }
+/// What a reset answers, when it is over.
+struct Reset {
+  std::vector<std::string> changes{};
+  Answer::Respond respond{};
+};
+
+/// What rules made of the arrays goes, too.
+void undo_rules(Steered& steered) {
   scsi::RuleSet& rules = steered.arrays.rules();
   rules.clear();
   rules.replace_those_of_file(steered.started.rules);
   rules.start_over();
-  Reload reload(steered.started, steered.started, steered.arrays);
-  for (std::string& change : reload.apply(steered.sessions, kGrace)) changes.push_back(std::move(change));
-  note(steered, "reset: everything is as it was at the start");
-  auto later = std::make_shared<Answer::Respond>();
-  steered.snapshots.clear([later, changes](const std::vector<std::string>& failures) {
-    if (!failures.empty()) return (*later)(not_all_done(failures));
-    (*later)(document(json::object{{"changes", json::array(changes.begin(), changes.end())}}).response);
+  rules.fill_pool(false);
+  for (const auto& array : steered.arrays.all()) array->copy_manager().offer_third_party_copy(true);
+}
+
+/// A reload, before which LUNs that were added since the start go, whatever stands where they do. All is judged before
+/// anything is done.
+Answer reset(Steered& steered, const Call&) {
+  constexpr std::chrono::seconds kGrace{3};
+  std::set<std::array<std::uint8_t, 16>>& at_start = steered.luns_at_start;
+  Reload reload(steered.started, steered.started, steered.arrays,
+                [&](const Array::ExportedLun& lun) { return !at_start.contains(lun.logical_unit->identity().naa); });
+  auto outcome = std::make_shared<Reset>();
+  steered.snapshots.clear([outcome](const std::vector<std::string>& failures) {
+    if (!outcome->respond) return;
+    const auto& changes = outcome->changes;
+    outcome->respond(failures.empty()
+                         ? document(json::object{{"changes", json::array(changes.begin(), changes.end())}}).response
+                         : not_all_done(failures));
   });
-  return {.begin = [later](Answer::Respond respond) { *later = std::move(respond); }};
+  undo_rules(steered);
+  outcome->changes = reload.apply(steered.sessions, kGrace);
+  // Those that were removed are there again, by other names.
+  for (const Reload::Place& place : reload.added())
+    at_start.insert(steered.arrays.find_lun(place.target, place.number).lun->logical_unit->identity().naa);
+  note(steered, "reset: everything is as it was at the start");
+  return {.begin = [outcome](Answer::Respond respond) { outcome->respond = std::move(respond); }};
 }
 
 constexpr Route kRoutes[] = {

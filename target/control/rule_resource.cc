@@ -73,11 +73,13 @@ Answer clear_rules(Steered& steered, const Call&) {
 
 Answer put_state(Steered& steered, const Call& call) {
   steered.arrays.rules().set_state(std::string(call.body.at("state").get_string()));
+  note(steered, fmt::format("the state of rules is \"{}\"", steered.arrays.rules().state()));
   return rules_document(steered);
 }
 
 Answer start_over(Steered& steered, const Call&) {
   steered.arrays.rules().start_over();
+  note(steered, "all rules count from the start");
   return rules_document(steered);
 }
 

@@ -70,7 +70,9 @@ Answer list_snapshots(Steered& steered, const Call&) {
 
 Answer take_snapshot(Steered& steered, const Call& call) {
   const std::string name(call.body.at("name").get_string());
-  return document(snapshot_document(steered, steered.snapshots.take(name)), 201);
+  const Snapshots::Snapshot& taken = steered.snapshots.take(name);
+  note(steered, fmt::format("snapshot \"{}\" is taken", name));
+  return document(snapshot_document(steered, taken), 201);
 }
 
 Answer get_snapshot(Steered& steered, const Call& call) {
@@ -80,6 +82,7 @@ Answer get_snapshot(Steered& steered, const Call& call) {
 Answer remove_snapshot(Steered& steered, const Call& call) {
   find_snapshot(steered, call.parameter(0));
   steered.snapshots.remove(call.parameter(0));
+  note(steered, fmt::format("snapshot \"{}\" is let go of", call.parameter(0)));
   return nothing_to_say();
 }
 

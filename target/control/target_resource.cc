@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <boost/json.hpp>
 #include <chrono>
+#include <set>
 
 #include "target/config_ports.h"
 #include "target/control/problem.h"
@@ -140,8 +141,11 @@ Answer add_target(Steered& steered, const Call& call) {
     throw conflict(fmt::format("there is a target {} already, or it is still being removed", config.name), "name",
                    "a name that no target has");
   std::vector<Array::OpenLun> opened;
+  std::set<std::string> names;
   for (LunConfig& lun : config.luns) {
     tell_apart(steered, lun);
+    if (!names.insert(lun.name).second)
+      throw conflict(fmt::format("two LUNs would have the name \"{}\"", lun.name), "name", "a name that no LUN has");
     opened.push_back(steered.arrays.open_lun(array, lun));
   }
   steered.arrays.add_target(config);

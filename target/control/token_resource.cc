@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "scsi/copy_manager.h"
+#include "scsi/token_words.h"
 #include "target/config_profile.h"
 #include "target/control/problem.h"
 #include "target/control/resources.h"
@@ -64,8 +65,6 @@ constexpr Field kStateFields[] = {
 constexpr Shape kState{.name = "TokenState", .about = "A token, valid or not", .fields = kStateFields};
 
 std::string id_text(TokenId id) { return fmt::format("{:016x}", static_cast<std::uint64_t>(id)); }
-
-std::string_view state_word(TokenState state) { return kStates[static_cast<std::size_t>(state)]; }
 
 json::object token_document(const Steered& steered, const Array& array, const TokenManager::Description& token) {
   const base::TimePoint now = steered.array_clock.now();
@@ -141,7 +140,7 @@ Found find_token(const Steered& steered, const std::string& text) {
 
 Answer token_state(const Steered& steered, const Found& found) {
   const TokenManager& tokens = found.array.copy_manager().tokens();
-  json::object object{{"id", id_text(found.id)}, {"state", state_word(tokens.state(found.id))}, {"token", nullptr}};
+  json::object object{{"id", id_text(found.id)}, {"state", scsi::name_of(tokens.state(found.id))}, {"token", nullptr}};
   if (auto token = tokens.find(found.id)) object["token"] = token_document(steered, found.array, *token);
   return document(object);
 }
@@ -154,7 +153,7 @@ template <auto kEnd>
 Answer end_token(Steered& steered, const Call& call) {
   const Found found = find_token(steered, call.parameter(0));
   if (found.state != TokenState::valid)
-    throw conflict(fmt::format("token {} is {} already", call.parameter(0), state_word(found.state)), "id",
+    throw conflict(fmt::format("token {} is {} already", call.parameter(0), scsi::name_of(found.state)), "id",
                    "a valid token");
   kEnd(found.array.copy_manager().tokens(), found.id);
   return token_state(steered, found);

@@ -16,7 +16,7 @@ void append_target(std::string& text, const TargetNode& target, const PortalAddr
   std::string addresses;
   auto append_address = [&](const PortalAddress& portal) {
     if (!target.is_offered_in(portal.portal_group_tag)) return;
-    // WINDOWS: needs the tag after the comma (facts: windows-host 6.1).
+    // WINDOWS: needs the tag after the comma.
     append_pair(addresses, "TargetAddress", fmt::format("{},{}", format_portal(portal), portal.portal_group_tag));
   };
   if (target.portals.empty()) append_address(local);

@@ -113,7 +113,7 @@ Login::Checked Login::serve_text(std::string_view text) {
   if (authenticated() && identity_.target && !identity_.target->allows(identity_.initiator_name))
     return std::unexpected(Refusal{LoginStatus::authorization_failure, "not among allowed_initiators"});
   if (first && identity_.target) {
-    // WINDOWS: waits for it until its login timer ends (facts: windows-host 6.1); RFC 7143, 13.9 wants it too.
+    // WINDOWS: waits for it until its login timer ends (iScsiPrt event 43); RFC 7143, 13.9 wants it too.
     append_pair(answers, "TargetPortalGroupTag", fmt::format("{}", identity_.portal_group_tag));
     if (!identity_.target->alias.empty()) append_pair(answers, "TargetAlias", identity_.target->alias);
   }

@@ -109,7 +109,7 @@ class Negotiation {
       : ours_(&ours), discovery_(discovery), leading_(leading) {}
 
   /// Answers all offers of one complete text, in their order; keys whose function is `handled` are passed over.
-  /// Only what was offered is answered (WINDOWS: anything else makes it log in again, facts: windows-host 6.1).
+  /// Only what was offered is answered (WINDOWS: anything else makes it log in again).
   /// The error names a rule whose breach ends the negotiation: a key negotiated twice (RFC 7143, 6.3).
   std::expected<void, std::string> exchange(std::span<const TextPair> offers, NegotiationStage stage,
                                             std::string& answers);

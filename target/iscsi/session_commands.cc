@@ -158,6 +158,7 @@ void Session::respond(Command& command) {
     send_response(command, flags, residual, command.r2t_sn);
   Link& link = *command.link;
   auto faults = std::move(command.faults);
+  const auto self = faults ? shared_from_this() : nullptr;  // another command's rule may end the session first
   in_flight_.remove(command.in_flight);
   reading_bytes_ -= command.reading;
   if (command.charged > 0) {
@@ -192,7 +193,7 @@ bool Session::send_data_in(Command& command, std::uint32_t length, std::uint8_t 
     DataInBhs bhs;
     bhs.initiator_task_tag = command.tag;
     bhs.data_sn = command.r2t_sn++;
-    bhs.buffer_offset = offset;  // WINDOWS: in every PDU, the one with status included (facts: iscsi-target 1.6)
+    bhs.buffer_offset = offset;  // WINDOWS: in every PDU, the one with status included (tgt commit 26cf5c9)
     in_burst += run;
     if (last || in_burst == burst) {
       bhs.flags = kFinal;

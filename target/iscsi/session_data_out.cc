@@ -1,6 +1,6 @@
 // Gathering data-out: immediate, unsolicited and solicited data (RFC 7143, 4.2.3 and 11.7, 11.8).
 //
-// WINDOWS: the LUN of a Data-Out is not looked at, since Windows leaves it blank (facts: iscsi-target 1.6); neither is
+// WINDOWS: the LUN of a Data-Out is not looked at, since Windows leaves it blank (SCST commit 82e07ddb7); neither is
 // its CmdSN field, which libiscsi fills.
 #include <fmt/format.h>
 

@@ -2,6 +2,8 @@
 // here only for a command that has met a rule.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "target/iscsi/session.h"
 
 namespace iscsi {
@@ -14,6 +16,7 @@ void Session::settle_by_rules(Command& command) {
   const bool aborted = command.abort_requested.load(std::memory_order_relaxed);
   const auto* end = find_fault<action::EndConnection>(command);
   if (!aborted && end && end->at == action::EndConnection::At::command) {
+    const auto self = shared_from_this();  // another command's rule may end the session first
     Link& link = *command.link;
     const action::EndConnection copy = *end;
     forget(command);
@@ -43,6 +46,7 @@ void Session::spoil_answer(const Command& command) {
 /// After an answer, or what a rule left of it. The command is gone.
 void Session::after_answer(Link& link, const scsi::TaskFaults& faults) {
   link.writer.spoil(false, false);
+  if (std::ranges::find(links_, &link) == links_.end()) return;  // what came with the answer has ended it
   for (const auto& rule : faults.hits) {
     if (const auto* end = std::get_if<action::EndConnection>(&rule->action)) {
       if (faults.cut || end->at == action::EndConnection::At::after_response) return break_off(link, *end);

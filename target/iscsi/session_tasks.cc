@@ -95,6 +95,7 @@ bool Session::abort_unarrived(const TaskManagementRequestBhs& bhs) {
 void Session::manage(Link& link, const TaskManagementRequestBhs& bhs, TaskManagementFunction function,
                      std::optional<scsi::Lun> lun, std::uint32_t tag) {
   if (ends_task_sets(function)) drop_unserved(bhs, lun);
+  if (ending_) return;
   server_->manage(function, nexus_, lun, tag,
                   [self = shared_from_this(), number = link.number, bhs](TaskManagementResponse response) {
                     self->task_management_done(number, bhs, response);
@@ -109,7 +110,10 @@ void Session::drop_unserved(const TaskManagementRequestBhs& bhs, std::optional<s
     bool selected = !lun || scsi::decode_lun(command.lun_field) == lun;
     if (selected && command.phase == Command::Phase::discarding) discarding.push_back(&command);
   });
-  for (Command* command : discarding) forget(*command);
+  for (Command* command : discarding) {
+    forget(*command);
+    if (ending_) return;  // by the rule of another command, which got room for its data; no command is left
+  }
   for (Held& held : held_) {
     bool selected = !lun || scsi::decode_lun(held.bhs.lun) == lun;
     if (selected && held.bhs.code() == Opcode::scsi_command && held.cmd_sn.before(CmdSn(bhs.cmd_sn))) held.plug = true;

@@ -204,7 +204,7 @@ ByteVector vital(std::uint8_t page) { return {0x12, 1, page, 0, 0xFF, 0}; }
 const char* const kWindows = "InitiatorName=iqn.1991-05.com.microsoft:host";
 const char* const kTo = "TargetName=iqn.2025-01.example:target";
 
-/// Measured in a real login (the order of the keys is the facts' own).
+/// Measured in a real login (but for the order of the keys).
 ByteVector windows_keys() {
   return pairs("HeaderDigest=None,CRC32C", "DataDigest=None,CRC32C", "ErrorRecoveryLevel=2", "InitialR2T=No",
                "ImmediateData=Yes", "MaxRecvDataSegmentLength=65536", "MaxBurstLength=262144", "FirstBurstLength=65536",

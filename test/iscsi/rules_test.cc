@@ -332,6 +332,25 @@ TEST_SUITE("iscsi rules") {
     host.check_gone();
   }
 
+  TEST_CASE("A session that ends where another command gets room for its data is not told more by the first") {
+    DeviceOptions slow;
+    slow.blocking = true;
+    Host host(pairs("ImmediateData=No"), slow);
+    host.array.device.executor.run_all();
+    host.array.directory.limits.max_session_data_out = 512;
+    const auto writes = scsi::commands_named("WRITE");
+    host.rules().add({.match = {.commands = writes, .lba = {{0, 0}}},
+                      .action = action::AsyncMessage{action::AsyncMessage::Event::drop_connection}});
+    host.rules().add({.match = {.commands = writes, .lba = {{8, 8}}},
+                      .action = action::EndConnection{action::EndConnection::At::r2t}});
+    std::uint32_t itt = host.peer.send_command(write10(0, 1), kWrite, 512);
+    host.peer.send_command(write10(8, 1), kWrite, 512);  // there is no room for its data
+    host.peer.send_data_out(itt, ttt_of(host.peer.answer()), 0, 0, pattern(512, 9), true);
+    host.array.device.executor.run_all();
+    CHECK(host.peer.told() == Lines{"Response 00 itt=1"});
+    host.check_gone();
+  }
+
   TEST_CASE("One connection of several fails, and session recovery follows") {
     Array array;
     SeveralPeers peers(array, 2);

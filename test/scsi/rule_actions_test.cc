@@ -377,6 +377,16 @@ TEST_CASE("a token corrupted on its way to the host") {
             .failed_with(SenseKey::illegal_request, AdditionalSense::invalid_token_operation_token_corrupt));
 }
 
+TEST_CASE("an answer without a token is not altered by corrupt_token") {
+  Fixture device;
+  auto token = device.token_of({{0, 8}});
+  device.write_using(1, token, {{0, 8}});
+  const Bytes told = device.receive_rod_token(1, CopyDevice::kDestination).data();
+  device.on("RECEIVE ROD TOKEN INFORMATION", action::EndToken{action::EndToken::How::corrupted});
+  device.write_using(2, token, {{0, 8}});
+  CHECK(device.receive_rod_token(2, CopyDevice::kDestination).data() == told);
+}
+
 TEST_CASE("a pair becomes unreachable, for the command that meets the rule already, and reachable again") {
   Fixture device;
   auto token = device.token_of({{0, 8}});

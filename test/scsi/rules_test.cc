@@ -198,6 +198,20 @@ TEST_CASE("chance is drawn from the seed: the same in every run, another with an
   CHECK(rarely < 32);
 }
 
+TEST_CASE("nth alone is one turn, whatever is drawn for it") {
+  Fixture device;
+  auto id = device.add("it", {.nth = 3, .probability = 0, .seed = 1});
+  CHECK(device.pattern(3) == "...");
+  CHECK(device.rules.find(id)->spent);
+  for (std::uint64_t seed = 0; seed < 16; ++seed) {
+    device.rules.clear();
+    device.add("it", {.nth = 3, .probability = 0.5, .seed = seed});
+    CHECK(device.pattern(2) == "..");
+    device.pattern(1);
+    CHECK(device.pattern(8) == "........");
+  }
+}
+
 TEST_CASE("count is of hits, not of draws") {
   Fixture device;
   device.add("it", {.count = 3, .probability = 0.5, .seed = 5});

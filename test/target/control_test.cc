@@ -10,6 +10,7 @@
 #include <set>
 
 #include "base/array_clock.h"
+#include "handlers/memory_pool.h"
 #include "scsi/copy_manager.h"
 #include "scsi/journal.h"
 #include "scsi/logical_unit.h"
@@ -17,6 +18,7 @@
 #include "target/control/route.h"
 #include "target/control/steered.h"
 #include "target/event_loop.h"
+#include "test/handlers/store_kinds.h"
 #include "test/scsi/device_fixture.h"
 #include "tokens/token_manager.h"
 
@@ -179,9 +181,10 @@ TEST_CASE("control: a body that is not as its shape says is refused with the key
   CHECK(world.ask({.method = "POST", .target = "/v1/snapshots", .content_type = "text/plain", .body = "{}"}).status ==
         415);
   CHECK(world.refusal("PATCH", luns_path("/0"), R"({"size": "many"})") ==
-        "422 size: a size in bytes, or text such as \"64G\", of at least 1");
-  CHECK(world.refusal("PATCH", luns_path("/0"), R"({"size": -512})") ==
-        "422 size: a size in bytes, or text such as \"64G\", of at least 1");
+        "422 size: a size in bytes, or text such as \"64G\", from 1 to 4611686018427387904");
+  for (const char* size : {"-512", "18446744073709551104", "4611686018427388416", "\"4097P\""})
+    CHECK_MESSAGE(
+        world.refusal("PATCH", luns_path("/0"), fmt::format(R"({{"size": {}}})", size)).starts_with("422 size"), size);
   CHECK(world.refusal("PATCH", luns_path("/0"), R"({"access": [{"group": 1, "state": "odd"}]})")
             .starts_with("422 access[0].state: one of \"active/optimized\""));
   CHECK(world.refusal("GET", "/v1/tokens?limit=0") == "400 limit: a whole number from 1 to 100000");
@@ -315,6 +318,14 @@ TEST_CASE("control: targets come and go, and what cannot be leaves nothing behin
   CHECK(world.refusal("POST", "/v1/targets",
                       R"({"name": "iqn.2026-11.org.example:three", "luns": [{"store": "memory:1M", "name": "x"},
                           {"store": "memory:1M", "name": "lun0"}]})") == "409 name: a name that no LUN has");
+  CHECK(world.refusal("POST", "/v1/targets",
+                      R"({"name": "iqn.2026-11.org.example:three", "luns": [{"store": "memory:1M"},
+                          {"store": "memory:1M", "name": "target2-lun0"}]})") == "409 name: a name that no LUN has");
+  Response secrets = world.ask("POST", "/v1/targets",
+                               R"({"name": "iqn.2026-11.org.example:three", "chap": {"name": "host", "secret":
+                                   "the-same-secret", "mutual": {"name": "array", "secret": "the-same-secret"}}})");
+  CHECK(secrets.status == 422);
+  CHECK(!secrets.body.contains("the-same-secret"));
   CHECK(world.refusal("GET", "/v1/targets/iqn.2026-11.org.example:three") == "404 target: one that there is");
   CHECK(world.ask("DELETE", two).status == 204);
   CHECK(world.refusal("GET", two) == "404 target: one that there is");
@@ -404,6 +415,44 @@ TEST_CASE("control: reset puts back the configuration, empties memory and forget
   CHECK(world.arrays.directory().targets.size() == 1);
   CHECK(world.arrays.all().front()->copy_manager().reachability().cuts().empty());
   CHECK(world.refusal("GET", "/v1/tokens/" + token) == "404 token: one that there is");
+}
+
+TEST_CASE("control: a second reset finds nothing to change") {
+  World world;
+  auto changes = [&] { return json::parse(world.ask("POST", "/v1/reset").body).at("changes").get_array().size(); };
+  CHECK(world.ask("DELETE", luns_path("/1")).status == 204);
+  CHECK(changes() == 1);
+  const auto naa = world.lun(1).identity().naa;
+  CHECK(changes() == 0);
+  CHECK(world.lun(1).identity().naa == naa);
+}
+
+TEST_CASE("control: reset undoes what rules did to the arrays") {
+  World world;
+  scsi::CopyManager& manager = world.arrays.all().front()->copy_manager();
+  const handlers::MemoryBudget& budget = world.arrays.memory().budget();
+  manager.offer_third_party_copy(false);
+  world.arrays.rules().fill_pool(true);
+  CHECK(budget.used() == budget.limit());
+  CHECK(world.ask("POST", "/v1/reset").status == 200);
+  CHECK(manager.profile().odx);
+  CHECK(budget.used() < budget.limit());
+}
+
+TEST_CASE("control: a reset that cannot be changes nothing") {
+  handlers::TemporaryFolder folder;
+  World world(kConfig + fmt::format("[[target.lun]]\nstore = \"file:{},size=1M\"\n", folder.file("disk")));
+  const std::string token = world.make_token();
+  world.write(0, 0xA1);
+  CHECK(world.ask("POST", "/v1/rules", R"({"action": {"type": "nothing"}})").status == 201);
+  CHECK(world.ask("POST", luns_path(), R"({"store": "memory:2M"})").status == 201);
+  CHECK(world.ask("PATCH", luns_path("/2"), R"({"size": "2M"})").status == 200);
+  CHECK(world.refusal("POST", "/v1/reset").starts_with("409 "));  // a file does not shrink
+  world.executor.run_all();
+  CHECK(world.read(0) == 0xA1);
+  CHECK(world.ask("GET", "/v1/tokens/" + token).status == 200);
+  CHECK(world.get("/v1/rules").at("rules").get_array().size() == 1);
+  CHECK(world.get(luns_path()).at("luns").get_array().size() == 4);
 }
 
 TEST_CASE("control: the array clock is stopped, moved, and moved to what is due") {

@@ -8,6 +8,7 @@
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <csignal>
 #include <functional>
 #include <string>
@@ -80,6 +81,22 @@ TEST_CASE("a cancelled timer does not hold up an earlier or a later one") {
   loop.turn([&] { loop.timers().cancel(id); });
   loop.run();
   CHECK_FALSE(cancelled_fired);
+}
+
+TEST_CASE("a timer that is centuries away lets the loop sleep") {
+  EventLoop loop(1);
+  int turns = 0;
+  loop.at_end_of_turn([&] { ++turns; });
+  for (auto when : {loop.clock().now() + std::chrono::hours(24 * 365 * 500), base::TimePoint::max()}) {
+    auto id = loop.timers().at(when, [] {});
+    boost::asio::steady_timer other(loop.io(), std::chrono::milliseconds(5));
+    other.async_wait([&](const boost::system::error_code&) { loop.stop(); });
+    turns = 0;
+    loop.run();
+    CHECK(turns == 1);
+    loop.timers().cancel(id);
+    loop.io().restart();
+  }
 }
 
 TEST_CASE("what a turn leaves behind is settled once, when it ends") {

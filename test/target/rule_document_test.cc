@@ -4,8 +4,10 @@
 #include "target/rule_document.h"
 
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 
 #include <boost/json.hpp>
+#include <cmath>
 #include <string>
 
 #include "target/config.h"
@@ -86,6 +88,13 @@ TEST_CASE("every action and every key of a match is read, and written as it was 
       R"("when_state":"on","nth":3,)"
       R"("every_nth":2,"count":5,"probability":5E-1,"seed":7},"action":{"type":"nothing"},"set_state":"off"})";
   CHECK(json::serialize(rule_document(rule_from(json::parse(full)))) == full);
+}
+
+TEST_CASE("a delay is what was written, to the nearest microsecond") {
+  for (const char* ms : {"1.001E0", "2.9E-1", "4.10000700000001E3", "5.79E-1"}) {
+    const scsi::Rule rule = rule_from(json::parse(fmt::format(R"({{"action":{{"type":"delay","ms":{}}}}})", ms)));
+    CHECK(std::get<scsi::action::Delay>(rule.action).time.count() == std::llround(std::stod(ms) * 1000));
+  }
 }
 
 TEST_CASE("what stands in a list of rules is read again") {
