@@ -169,7 +169,7 @@ Answer add_lun(Steered& steered, const Call& call) {
   return document(lun_document(steered, steered.arrays.find_lun(node->name, lun.number)), 201);
 }
 
-void change_access(Steered& steered, const Arrays::OfferedLun& lun, const json::array& wanted) {
+std::vector<AccessConfig> judged_access(const Arrays::OfferedLun& lun, const json::array& wanted) {
   const scsi::TargetPortGroups& groups = lun.lun->logical_unit->target_port_groups();
   if (!groups.change_implicitly())
     throw conflict(fmt::format("\"{}\" has no access states that the array changes", lun.lun->config.name), "access",
@@ -180,6 +180,11 @@ void change_access(Steered& steered, const Arrays::OfferedLun& lun, const json::
     if (!groups.find(access.back().group))
       throw not_as_expected(422, "access.group", "a portal group of the target", &each.at("group"));
   }
+  return access;
+}
+
+void change_access(Steered& steered, const Arrays::OfferedLun& lun, const std::vector<AccessConfig>& access) {
+  const scsi::TargetPortGroups& groups = lun.lun->logical_unit->target_port_groups();
   // By what is: initiators may have changed states, too.
   std::vector<AccessConfig>& known = lun.lun->config.access;
   known.clear();
@@ -188,7 +193,7 @@ void change_access(Steered& steered, const Arrays::OfferedLun& lun, const json::
   steered.arrays.change_access(lun.lun->target_name, lun.lun->config.number, access);
 }
 
-/// All is judged before anything is done.
+/// All is judged before anything is done, and what a file system may refuse comes first.
 Answer change_lun(Steered& steered, const Call& call) {
   const Arrays::OfferedLun lun = find_lun(steered, call.parameter(0), call.parameter(1));
   const std::string target = lun.lun->target_name;
@@ -198,8 +203,10 @@ Answer change_lun(Steered& steered, const Call& call) {
   const json::value* access = call.body.if_contains("access");
   if (size) Array::judge_size(*lun.lun, size_bytes(*size));
   if (read_only) Array::judge_read_only(*lun.lun, read_only->get_bool());
-  if (access) change_access(steered, lun, access->get_array());
+  std::vector<AccessConfig> states;
+  if (access) states = judged_access(lun, access->get_array());
   if (size) steered.arrays.resize_lun(target, number, size_bytes(*size));
+  if (access) change_access(steered, lun, states);
   if (read_only) steered.arrays.set_read_only(target, number, read_only->get_bool());
   note(steered, fmt::format("LUN {} of {} is changed: {}", number, target, json::serialize(call.body)));
   return document(lun_document(steered, steered.arrays.find_lun(target, number)));
