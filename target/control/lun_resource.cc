@@ -184,12 +184,7 @@ std::vector<AccessConfig> judged_access(const Arrays::OfferedLun& lun, const jso
 }
 
 void change_access(Steered& steered, const Arrays::OfferedLun& lun, const std::vector<AccessConfig>& access) {
-  const scsi::TargetPortGroups& groups = lun.lun->logical_unit->target_port_groups();
-  // By what is: initiators may have changed states, too.
-  std::vector<AccessConfig>& known = lun.lun->config.access;
-  known.clear();
-  for (const scsi::TargetPortGroup& group : groups.groups())
-    known.push_back({.group = group.number, .state = group.state, .preferred = group.preferred});
+  look_at_access(*lun.lun);
   steered.arrays.change_access(lun.lun->target_name, lun.lun->config.number, access);
 }
 
@@ -226,6 +221,14 @@ Answer remove_lun(Steered& steered, const Call& call) {
 constexpr Shape kLunShape{.name = "Lun", .about = "A logical unit as a target offers it", .fields = kLunFields};
 constexpr Shape kNewLunShape{
     .name = "NewLun", .about = "A LUN to be added, by the keys of [[target.lun]]", .fields = kNewFields};
+
+void look_at_access(Array::ExportedLun& lun) {
+  const scsi::TargetPortGroups& groups = lun.logical_unit->target_port_groups();
+  if (!groups.change_implicitly()) return;
+  lun.config.access.clear();
+  for (const scsi::TargetPortGroup& group : groups.groups())
+    lun.config.access.push_back({.group = group.number, .state = group.state, .preferred = group.preferred});
+}
 
 json::object lun_document(const Steered& steered, const Arrays::OfferedLun& lun) {
   const scsi::LogicalUnit& unit = *lun.lun->logical_unit;
