@@ -74,8 +74,12 @@ void Reservations::forget() {
   registrations_.clear();
   type_.reset();
   persist_through_power_loss_ = false;
-  generation_ = 0;  // of a power on (SPC-4 6.15.2.2)
   end_unit_reservation();
+}
+
+void Reservations::lose_power() {
+  if (!persist_through_power_loss_) forget();
+  generation_ = 0;
 }
 
 void Reservations::attach(NexusId id, const ITNexus& name) {

@@ -152,6 +152,8 @@ class Reservations {
   bool release_unit(NexusId nexus);
   /// All there is goes, untold: the logical unit is removed.
   void forget();
+  /// Power was lost: all there is goes, unless it is to persist, and PRGENERATION is 0 again (SPC-4 6.15.2.2).
+  void lose_power();
   /// A reset came.
   void end_unit_reservation() { unit_holder_ = NexusId::none; }
   bool unit_reserved() const { return unit_holder_ != NexusId::none; }

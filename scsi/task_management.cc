@@ -135,7 +135,7 @@ void DeviceServer::power_cycle(LogicalUnit& lu, const std::shared_ptr<Rendezvous
   lu.reservation_changes().submit(
       executor(),
       [](Reservations& reservations) {
-        if (!reservations.persist_through_power_loss()) reservations.forget();
+        reservations.lose_power();
         return Reservations::Result();
       },
       [waiter](const Reservations::Result&) {});

@@ -169,7 +169,7 @@ Answer add_lun(Steered& steered, const Call& call) {
   return document(lun_document(steered, steered.arrays.find_lun(node->name, lun.number)), 201);
 }
 
-void change_access(Steered& steered, const Arrays::OfferedLun& lun, const json::array& wanted) {
+std::vector<AccessConfig> judged_access(const Arrays::OfferedLun& lun, const json::array& wanted) {
   const scsi::TargetPortGroups& groups = lun.lun->logical_unit->target_port_groups();
   if (!groups.change_implicitly())
     throw conflict(fmt::format("\"{}\" has no access states that the array changes", lun.lun->config.name), "access",
@@ -180,15 +180,15 @@ void change_access(Steered& steered, const Arrays::OfferedLun& lun, const json::
     if (!groups.find(access.back().group))
       throw not_as_expected(422, "access.group", "a portal group of the target", &each.at("group"));
   }
-  // By what is: initiators may have changed states, too.
-  std::vector<AccessConfig>& known = lun.lun->config.access;
-  known.clear();
-  for (const scsi::TargetPortGroup& group : groups.groups())
-    known.push_back({.group = group.number, .state = group.state, .preferred = group.preferred});
+  return access;
+}
+
+void change_access(Steered& steered, const Arrays::OfferedLun& lun, const std::vector<AccessConfig>& access) {
+  look_at_access(*lun.lun);
   steered.arrays.change_access(lun.lun->target_name, lun.lun->config.number, access);
 }
 
-/// All is judged before anything is done.
+/// All is judged before anything is done, and what a file system may refuse comes first.
 Answer change_lun(Steered& steered, const Call& call) {
   const Arrays::OfferedLun lun = find_lun(steered, call.parameter(0), call.parameter(1));
   const std::string target = lun.lun->target_name;
@@ -198,8 +198,10 @@ Answer change_lun(Steered& steered, const Call& call) {
   const json::value* access = call.body.if_contains("access");
   if (size) Array::judge_size(*lun.lun, size_bytes(*size));
   if (read_only) Array::judge_read_only(*lun.lun, read_only->get_bool());
-  if (access) change_access(steered, lun, access->get_array());
+  std::vector<AccessConfig> states;
+  if (access) states = judged_access(lun, access->get_array());
   if (size) steered.arrays.resize_lun(target, number, size_bytes(*size));
+  if (access) change_access(steered, lun, states);
   if (read_only) steered.arrays.set_read_only(target, number, read_only->get_bool());
   note(steered, fmt::format("LUN {} of {} is changed: {}", number, target, json::serialize(call.body)));
   return document(lun_document(steered, steered.arrays.find_lun(target, number)));
@@ -219,6 +221,14 @@ Answer remove_lun(Steered& steered, const Call& call) {
 constexpr Shape kLunShape{.name = "Lun", .about = "A logical unit as a target offers it", .fields = kLunFields};
 constexpr Shape kNewLunShape{
     .name = "NewLun", .about = "A LUN to be added, by the keys of [[target.lun]]", .fields = kNewFields};
+
+void look_at_access(Array::ExportedLun& lun) {
+  const scsi::TargetPortGroups& groups = lun.logical_unit->target_port_groups();
+  if (!groups.change_implicitly()) return;
+  lun.config.access.clear();
+  for (const scsi::TargetPortGroup& group : groups.groups())
+    lun.config.access.push_back({.group = group.number, .state = group.state, .preferred = group.preferred});
+}
 
 json::object lun_document(const Steered& steered, const Arrays::OfferedLun& lun) {
   const scsi::LogicalUnit& unit = *lun.lun->logical_unit;

@@ -139,6 +139,10 @@ Answer reset(Steered& steered, const Call&) {
                          : not_all_done(failures));
   });
   undo_rules(steered);
+  for (const auto& array : steered.arrays.all())
+    for (const Array::ExportedLun& lun : array->luns())
+      if (auto found = steered.arrays.find_lun(lun.target_name, lun.config.number); found.lun)
+        look_at_access(*found.lun);
   outcome->changes = reload.apply(steered.sessions, kGrace);
   // Those that were removed are there again, by other names.
   for (const Reload::Place& place : reload.added())

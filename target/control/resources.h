@@ -59,6 +59,9 @@ TargetConfig target_config(const boost::json::object& keys);
 extern const Shape kLunShape;     ///< a LUN as it is told
 extern const Shape kNewLunShape;  ///< a LUN as it is asked for
 boost::json::object lun_document(const Steered& steered, const Arrays::OfferedLun& lun);
+/// Has its configuration say what its access states are, which initiators may have changed, so that what is wanted is
+/// another. Where the array changes them.
+void look_at_access(Array::ExportedLun& lun);
 /// Gives a LUN that is asked for a free name if it has none. Throws Refusal (409): name, serial or NAA are another's.
 void tell_apart(const Steered& steered, LunConfig& lun);
 

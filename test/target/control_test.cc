@@ -427,6 +427,17 @@ TEST_CASE("control: a second reset finds nothing to change") {
   CHECK(world.lun(1).identity().naa == naa);
 }
 
+TEST_CASE("control: reset puts back access states, whoever changed them") {
+  World world(
+      fmt::format("id = \"lab\"\n[[target]]\nname = \"{}\"\nalua = \"both\"\n[[target.lun]]\nstore = "
+                  "\"memory:1M\"\n",
+                  kOne));
+  scsi::TargetPortGroups& groups = world.lun(0).target_port_groups();
+  groups.set_state(1, scsi::AccessState::standby, scsi::AccessChangedBy::set_target_port_groups);
+  CHECK(world.ask("POST", "/v1/reset").status == 200);
+  CHECK(groups.find(1)->state == scsi::AccessState::active_optimized);
+}
+
 TEST_CASE("control: reset undoes what rules did to the arrays") {
   World world;
   scsi::CopyManager& manager = world.arrays.all().front()->copy_manager();

@@ -444,6 +444,16 @@ class Steering(ControlTest):
             self.assertEqual(session.command(keys, data_in=64).data, bytes(8))  # PRGENERATION, too
             self.assertEqual(session.command(register, data_out=bytes(8) + b"registra" + bytes(8)).status, GOOD)
 
+    def test_registrations_that_persist_outlive_a_loss_of_power(self):
+        with self.odxd(text=f'state_dir = "{self.folder}"\n' + CONFIG) as odxd:
+            session = self.session(odxd)
+            register, keys = bytes.fromhex("5F00 0000 0000 0000 1800"), bytes.fromhex("5E00 0000 0000 0000 4000")
+            aptpl = bytes(8) + b"registra" + bytes(4) + b"\1" + bytes(3)
+            self.assertEqual(session.command(register, data_out=aptpl).status, GOOD)
+            self.do("POST", "/v1/reset")
+            session.clear_unit_attentions(0)
+            self.assertEqual(session.command(keys, data_in=64).data, bytes.fromhex("00000000 00000008") + b"registra")
+
     def test_files_stay_as_they_are(self):
         text = f'[[target]]\nname = "{ONE}"\n[[target.lun]]\nstore = "file:{self.folder}/disk,size=1M"\n'
         with self.odxd(text=text) as odxd:
