@@ -1,4 +1,4 @@
-"""What the plugin takes to be so of Debian's tcmu-runner 1.5.4, looked up in the binaries. Usage: binary_test.py HANDLER"""
+"""What the plugin takes Debian's tcmu-runner 1.5.4 to be, looked up in the binary. Usage: binary_test.py HANDLER"""
 import re
 import shutil
 import subprocess
