@@ -147,9 +147,13 @@ void judge_file(const target::Config& config, const std::string& path) {
   if (!config.peers.empty()) refuse("peer", "copies stay within the file");
   if (config.memory_limit) refuse("memory_limit", "all backstores of the daemon share one");
   for (const target::TargetConfig& target : config.targets) {
-    if (!target.open_to_all()) refuse("who may log in", "LIO's ACLs say it");
-    for (const target::LunConfig& lun : target.luns)
+    const bool chap = target.authentication.initiator || !target.authentication_of.empty();
+    if (chap || !target.allowed_initiators.empty())
+      refuse("chap or allowed_initiators", "LIO's ACLs say who may log in");
+    for (const target::LunConfig& lun : target.luns) {
+      if (!lun.allowed_initiators.empty()) refuse("allowed_initiators", "LIO's ACLs say who may use it");
       if (!lun.serial.empty() || lun.naa) refuse("serial or naa", "LIO says it");
+    }
   }
 }
 
@@ -163,9 +167,18 @@ const target::LunConfig* find_lun(const target::Config& config, std::string_view
   return nullptr;
 }
 
+target::Config load_file(const std::string& path, const std::string& place) {
+  try {
+    target::Config config = target::load_config(path);
+    judge_file(config, path);
+    return config;
+  } catch (const ConfigError& error) {
+    throw ConfigError(place, error.what());
+  }
+}
+
 Configuration parse_file(const std::string& path, const Options& options, const std::string& place) {
-  target::Config config = target::load_config(path);
-  judge_file(config, path);
+  target::Config config = load_file(path, place);
   auto name = options.find("lun");
   if (name == options.end()) throw ConfigError(place, "lun is missing; expected the name of a LUN of the file");
   Configuration configuration;
@@ -173,6 +186,8 @@ Configuration parse_file(const std::string& path, const Options& options, const 
   const target::LunConfig* lun = find_lun(config, name->second, array);
   if (!lun) throw ConfigError(place, fmt::format("{} has no LUN of the name \"{}\"", path, name->second));
   configuration.lun = *lun;
+  configuration.lun.number = 0;
+  configuration.lun.access.clear();
   configuration.store_has_size = true;
   configuration.group = {fmt::format("{} {}", path, config.arrays[array].name), parse_initiator(options, place)};
   configuration.array = config;

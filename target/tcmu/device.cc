@@ -7,7 +7,10 @@
 #include <span>
 #include <utility>
 
+#include "base/log.h"
 #include "scsi/command_table.h"
+#include "scsi/copy_fabric.h"
+#include "scsi/copy_manager.h"
 #include "scsi/device_server.h"
 
 namespace tcmu {
@@ -144,8 +147,16 @@ void Device::learn_identity() {
   scsi::LogicalUnitIdentity identity = unit.identity();
   identity.serial = std::string(serial.get()).substr(0, kLongestSerial);
   identity.naa = naa_of_serial(serial.get());
+  scsi::CopyManager& manager = server_.copy_manager();
+  auto has_it = [&](const scsi::LogicalUnit& other) { return other.identity().naa == identity.naa; };
+  // A copy would find the one's data by the other's name.
+  if (manager.fabric().find_if(manager, has_it))
+    return base::log::error(
+        "{}: another backstore of its group has the designator that follows from its serial {}; it keeps one of ours",
+        unit.config().name, serial.get());
   identity.eui64 = {};  // LIO has none, and ours would not follow from its serial
   unit.set_identity(std::move(identity));
+  manager.exported(unit, server_.config().target_name);  // tokens name it by the new one
 }
 
 void Device::begin(LibCommand& lib) {

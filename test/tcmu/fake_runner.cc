@@ -110,11 +110,11 @@ std::string last_error() {
   return log_line;
 }
 
-FakeDevice::FakeDevice(const std::string& cfgstring, std::uint64_t size_bytes, std::string serial,
+FakeDevice::FakeDevice(const std::string& cfgstring, std::uint64_t size_bytes, std::optional<std::string> serial,
                        std::uint32_t block_size)
-    : device_{.uio_name = fmt::format("uio{}", devices_made++),
+    : device_{.uio_name = fmt::format("uio{}", ++devices_made),
               .cfgstring = cfgstring,
-              .serial = std::move(serial),
+              .serial = serial.value_or(fmt::format("{:08x}-5eed", devices_made.load())),
               .blocks = size_bytes / block_size,
               .block_size = block_size} {
   char* reason = nullptr;
@@ -153,6 +153,19 @@ int FakeDevice::change(const std::string& cfgstring) {
 
 std::shared_ptr<Submitted> FakeDevice::submit(const std::vector<std::uint8_t>& cdb, std::vector<std::uint8_t> memory,
                                               std::size_t piece) {
+  auto [command, submitted] = prepare(cdb, std::move(memory), piece);
+  hand_over(command);
+  return submitted;
+}
+
+void FakeDevice::hand_over(tcmu::LibCommand* command) {
+  int result = handler().handle_cmd(&device_, static_cast<tcmu::RunnerCommand*>(command->hm_private));
+  if (result != static_cast<int>(tcmu::RunnerStatus::async_handled)) std::abort();  // it would be completed twice
+}
+
+std::pair<tcmu::LibCommand*, std::shared_ptr<Submitted>> FakeDevice::prepare(const std::vector<std::uint8_t>& cdb,
+                                                                             std::vector<std::uint8_t> memory,
+                                                                             std::size_t piece) {
   auto submitted = std::make_shared<Submitted>();
   submitted->memory = std::move(memory);
   for (std::size_t at = 0; at < submitted->memory.size(); at += submitted->parts.back().iov_len)
@@ -177,9 +190,7 @@ std::shared_ptr<Submitted> FakeDevice::submit(const std::vector<std::uint8_t>& c
     std::lock_guard lock(device_.mutex);
     device_.pending.emplace(lib, submitted);
   }
-  int result = handler().handle_cmd(&device_, static_cast<tcmu::RunnerCommand*>(lib->hm_private));
-  if (result != static_cast<int>(tcmu::RunnerStatus::async_handled)) std::abort();  // it would be completed twice
-  return submitted;
+  return {lib, submitted};
 }
 
 Outcome FakeDevice::wait(Submitted& submitted) {

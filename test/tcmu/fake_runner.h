@@ -9,7 +9,9 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/bytes.h"
@@ -57,8 +59,8 @@ namespace test {
 
 class FakeDevice {
  public:
-  /// Like LIO's: opens it. `opened` tells whether the handler did.
-  FakeDevice(const std::string& cfgstring, std::uint64_t size_bytes, std::string serial = "2f1a5c77-0000",
+  /// Opens it. Without `serial` it has one of its own, as LIO sees to.
+  FakeDevice(const std::string& cfgstring, std::uint64_t size_bytes, std::optional<std::string> serial = {},
              std::uint32_t block_size = 512);
   ~FakeDevice();
 
@@ -71,6 +73,11 @@ class FakeDevice {
   /// `memory` is data-out, or as long as data-in may be; it is given in pieces of `piece` bytes.
   std::shared_ptr<Submitted> submit(const std::vector<std::uint8_t>& cdb, std::vector<std::uint8_t> memory = {},
                                     std::size_t piece = SIZE_MAX);
+  /// The two halves of submit(): a command as it comes from the ring, and handle_cmd().
+  std::pair<tcmu::LibCommand*, std::shared_ptr<Submitted>> prepare(const std::vector<std::uint8_t>& cdb,
+                                                                   std::vector<std::uint8_t> memory = {},
+                                                                   std::size_t piece = SIZE_MAX);
+  void hand_over(tcmu::LibCommand* command);
   Outcome wait(Submitted& submitted);
   Outcome execute(const std::vector<std::uint8_t>& cdb, std::vector<std::uint8_t> memory = {},
                   std::size_t piece = SIZE_MAX);
