@@ -111,10 +111,12 @@ GroupKey parse_group(const Options& options, const std::string& place) {
 }
 
 /// A handler is not told which initiator sent a command, and list identifiers are each initiator's own: where several
-/// may send, one could be given another's token.
-void leave_out_copies(target::Config& array) {
+/// may send, one could be given another's token. Where one owns a group, all its logical units are there for it, and it
+/// does not matter that each is a target of its own.
+void set_third_party_copy(target::Config& array, const GroupKey& group) {
   scsi::DeviceProfile& profile = array.arrays.front().profile;
-  profile.odx = profile.extended_copy = false;
+  if (group.initiator.empty()) profile.odx = profile.extended_copy = false;
+  profile.extended_copy_across_targets = true;
 }
 
 Configuration parse_store(std::string_view store, const Options& options, const std::string& place) {
@@ -223,7 +225,7 @@ Configuration parse_configuration(std::string_view text) {
     throw ConfigError(place, fmt::format("\"{}\" is no store; expected {}", where, kStoreRule));
   }
   configuration.lun.place = place;
-  if (configuration.group.initiator.empty()) leave_out_copies(configuration.array);
+  set_third_party_copy(configuration.array, configuration.group);
   return configuration;
 }
 

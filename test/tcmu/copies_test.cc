@@ -2,10 +2,12 @@
 //
 // Not tested, and why: what each copy command answers (test/scsi); that LIO lets one initiator in (test/vm).
 #include <algorithm>
+#include <array>
 #include <optional>
 #include <string>
 
 #include "test/handlers/store_kinds.h"
+#include "test/scsi/extended_copy_lists.h"
 #include "test/tcmu/plugin_fixture.h"
 
 using namespace test;
@@ -38,6 +40,13 @@ std::optional<tokens::RodToken> receive_token(FakeDevice& device) {
 Outcome write_using(FakeDevice& device, const tokens::RodToken& token, const Ranges& ranges) {
   Bytes list = write_list(token, ranges);
   return device.execute(out_cdb(0x11, kListIdentifier, list.size()), list);
+}
+
+/// What LIO makes of a serial number of two digits.
+std::array<std::uint8_t, 16> naa_of(const std::string& digits) {
+  std::array<std::uint8_t, 16> naa{};
+  std::ranges::copy(hex("6001405" + digits + std::string(23, '0')), naa.begin());
+  return naa;
 }
 
 tokens::RodToken token_of(FakeDevice& device, const Ranges& ranges) {
@@ -93,6 +102,26 @@ TEST_SUITE("tcmu copies") {
       make_ready(destination);
       CHECK(write_using(destination, token, {{0, 8}}).text() == "05/23/02");
     }
+  }
+
+  TEST_CASE("EXTENDED COPY finds the backstores of the group, and no others") {
+    FakeDevice source("odx/memory" + kOwner, kMiB, "51"), destination("odx/memory" + kOwner, kMiB, "52");
+    FakeDevice other("odx/memory" + kOther, kMiB, "53");
+    for (FakeDevice* each : {&source, &destination, &other}) make_ready(*each);
+    const Bytes data = patterned(8 * 512, 6);
+    write_blocks(source, 0, data);
+    auto copy_to = [&](const std::string& serial) {
+      CopyList list{.cscds = {naa_cscd(naa_of("51")), naa_cscd(naa_of(serial))},
+                    .segments = {blocks_segment(8, 0, 16)}};
+      scsi::ExtendedCopyCdb cdb{};
+      cdb.operation_code = 0x83;
+      cdb.parameter_list_length = static_cast<std::uint32_t>(list.bytes().size());
+      return source.execute(as_list(cdb), list.bytes());
+    };
+    CHECK(copy_to("52").text() == "status 0");
+    CHECK(read_blocks(destination, 16, 8) == data);
+    CHECK(copy_to("53").text() == "0A/0D/02");
+    CHECK(read_blocks(other, 16, 8) == Bytes(8 * 512));
   }
 
   TEST_CASE("a copy between files is made by workers and answered") {
