@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <memory>
 #include <string>
 
 namespace base::log {
@@ -24,7 +25,8 @@ spdlog::level::level_enum spdlog_level(Level level) {
 
 spdlog::logger& logger() {
   static const auto instance = [] {
-    auto made = spdlog::stderr_color_mt("odx");
+    // In no registry: as a plugin we share that with others.
+    auto made = std::make_shared<spdlog::logger>("odx", std::make_shared<spdlog::sinks::stderr_color_sink_mt>());
     made->set_pattern("%Y-%m-%d %H:%M:%S.%e %^%l%$ %v");
     made->set_level(spdlog::level::info);
     return made;

@@ -181,9 +181,15 @@ def under_tsan(tests):
 
 def threads():
     """What CI runs with the thread sanitizer."""
-    if not build("build-tsan", "target/odxd"):
+    if not build("build-tsan", "target/odxd", "test/tcmu/test_tcmu"):
         return Tally(failed=1)
-    return under_tsan(lambda: meson_tests("build-tsan", ["system"], TESTS_OF_THREADS))
+
+    def tests():
+        total = meson_tests("build-tsan", ["system"], TESTS_OF_THREADS)
+        total.add(meson_tests("build-tsan", ["unit"], ("tcmu",)))
+        return total
+
+    return under_tsan(tests)
 
 
 def tsan():

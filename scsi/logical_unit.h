@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/units.h"
@@ -27,7 +28,7 @@ struct LogicalUnitIdentity {
   std::string vendor = "ODX";            ///< T10 VENDOR IDENTIFICATION, at most 8 ASCII characters
   std::string product = "VIRTUAL-DISK";  ///< at most 16
   std::string revision = "0001";         ///< at most 4
-  std::string serial;                    ///< VPD 80h, at most 20 printable ASCII characters
+  std::string serial;                    ///< VPD 80h, printable ASCII characters, at most 128
   std::array<std::uint8_t, 16> naa{};    ///< NAA IEEE Registered Extended (6h) designator, VPD 83h
   std::array<std::uint8_t, 8> eui64{};   ///< EUI-64 designator and "eui." name, VPD 83h; all zeros: none
 };
@@ -68,6 +69,8 @@ class LogicalUnit {
 
   const LogicalUnitConfig& config() const { return config_; }
   const LogicalUnitIdentity& identity() const { return config_.identity; }
+  /// Before the first command: nobody was told the other.
+  void set_identity(LogicalUnitIdentity identity) { config_.identity = std::move(identity); }
   handlers::BackingStore& store() const { return *store_; }
 
   std::uint32_t block_length() const { return config_.block_length; }

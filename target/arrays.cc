@@ -57,8 +57,9 @@ Arrays::OfferedLun existing(Arrays::OfferedLun found, const std::string& target_
 }  // namespace
 
 Arrays::Arrays(const Config& config, const base::Clock& array_clock, base::TimerQueue& timers, base::Entropy& entropy,
-               base::Executor& executor)
-    : pool_(handlers::MemoryPool::create(config.memory_limit.value_or(handlers::default_memory_limit()))),
+               base::Executor& executor, base::Ref<handlers::MemoryPool> pool)
+    : pool_(pool ? std::move(pool)
+                 : handlers::MemoryPool::create(config.memory_limit.value_or(handlers::default_memory_limit()))),
       state_folder_(open_state_folder(config.state_dir)) {
   directory_.discovery = config.discovery;
   directory_.limits = config.limits;

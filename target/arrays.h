@@ -16,9 +16,9 @@ namespace target {
 class Arrays {
  public:
   /// Opens the stores. Throws StoreError. `array_clock`, `timers`, which runs by it, `entropy` and `executor` outlive
-  /// the arrays.
+  /// the arrays. `pool` is given when others use it, too, and memory_limit does not count.
   Arrays(const Config& config, const base::Clock& array_clock, base::TimerQueue& timers, base::Entropy& entropy,
-         base::Executor& executor);
+         base::Executor& executor, base::Ref<handlers::MemoryPool> pool = {});
   ~Arrays();
 
   const std::vector<std::unique_ptr<Array>>& all() const { return arrays_; }
