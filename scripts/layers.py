@@ -17,7 +17,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 # Seconds a layer should take on two cores, building not counted. Printed, never enforced.
 BUDGET_S = {"style": 10, "unit": 10, "sim": 60, "system": 240, "windows": 60,
-            "interop": 300, "asan": 300, "threads": 120, "tsan": 900, "fuzz": 90, "bench": 60}
+            "interop": 300, "vm": 300, "vm-all": 1200, "asan": 300, "threads": 120, "tsan": 900,
+            "fuzz": 90, "bench": 60}
 FUZZ_SECONDS = 5
 # The system tests in which odxd, the one program with threads, uses most of them: workers, file stores, peers, signals.
 TESTS_OF_THREADS = ("odxd", "between_arrays", "online_changes", "threads")
@@ -153,6 +154,18 @@ def interop():
     return run("test/interop/run", ["test/interop/run", "--odxd", "build/target/odxd", "--odx", "build/cli/odx"], 900)
 
 
+def vm(*options):
+    """What CI runs with kernels in qemu."""
+    if not build("build"):
+        return Tally(failed=1)
+    return run("test/vm/run", ["test/vm/run", *options], 1800, show=True)
+
+
+def vm_all():
+    """Everything with kernels in qemu."""
+    return vm("--all")
+
+
 def asan():
     if not build("build-sanitize"):
         return Tally(failed=1)
@@ -221,7 +234,8 @@ def bench():
     return total
 
 
-LAYERS = {f.__name__: f for f in (style, unit, sim, system, windows, interop, asan, threads, tsan, fuzz, bench)}
+LAYERS = {f.__name__.replace("_", "-"): f for f in (style, unit, sim, system, windows, interop, vm, vm_all, asan,
+                                                    threads, tsan, fuzz, bench)}
 
 
 def main(names):
