@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "scsi/block_layouts.h"
+#include "scsi/command_counts.h"
 #include "scsi/command_events.h"
 #include "scsi/command_table.h"
 #include "scsi/copy_layouts.h"
@@ -177,6 +178,7 @@ struct DeviceServer::Impl {
   std::vector<std::shared_ptr<LogicalUnit>> leaving{};  ///< removed, but still in use
   std::map<NexusId, ITNexus> nexuses{};
   std::map<NexusId, base::Ref<const tokens::InitiatorName>> initiators{};
+  CommandCounts counts{};
 };
 
 DeviceServer::DeviceServer(Config config, const base::Clock& array_clock, base::Executor* executor,
@@ -196,6 +198,7 @@ std::uint16_t DeviceServer::target_port(NexusId id) const {
   return found == impl_->nexuses.end() ? impl_->config.target_portal_group_tag : found->second.target_portal_group_tag;
 }
 CopyManager& DeviceServer::copy_manager() const { return impl_->copy_manager; }
+const CommandCounts& DeviceServer::counts() const { return impl_->counts; }
 const base::Clock& DeviceServer::clock() const { return impl_->clock; }
 base::Executor* DeviceServer::executor() const { return impl_->executor; }
 const std::map<Lun, std::shared_ptr<LogicalUnit>>& DeviceServer::logical_units() const { return impl_->logical_units; }
@@ -411,6 +414,7 @@ void DeviceServer::finish(Task& task, std::expected<void, Sense> outcome) {
     task.data_in.clear();
     tell_refusal(task, std::move(outcome.error()));
   }
+  impl_->counts.count(task.descriptor, task.status);
   if (member) lu->tasks().leave(task);
   task.state = Task::State::completed;
   task.observer->completed(task);

@@ -24,6 +24,7 @@
 
 namespace scsi {
 
+class CommandCounts;
 class CopyManager;
 class LogicalUnit;
 class Rendezvous;
@@ -157,6 +158,8 @@ class DeviceServer {
   std::vector<std::uint8_t> sense_data(const Task& task) const;
 
   CopyManager& copy_manager() const;
+  /// Of every task that finish() completed, or whose answer a transport then loses. Not of what a front end answers.
+  const CommandCounts& counts() const;
   const base::Clock& clock() const;
   base::Executor* executor() const;
 

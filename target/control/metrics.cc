@@ -6,7 +6,9 @@
 
 #include "base/array_clock.h"
 #include "handlers/memory_pool.h"
+#include "scsi/command_counts.h"
 #include "scsi/copy_manager.h"
+#include "scsi/device_server.h"
 #include "scsi/journal.h"
 #include "scsi/logical_unit.h"
 #include "scsi/rules.h"
@@ -77,6 +79,25 @@ void of_luns(Text& text, const Steered& steered) {
   });
 }
 
+/// "2Ah", "83h/11h"
+std::string opcode_text(const scsi::CommandDescriptor& row) {
+  const std::string opcode = fmt::format("{:02X}h", row.opcode);
+  return row.service_action ? fmt::format("{}/{:02X}h", opcode, *row.service_action) : opcode;
+}
+
+void of_commands(Text& text, const Steered& steered) {
+  text.family("odx_commands_total", "counter", "Commands that ended, by status, since the target was made.");
+  for (const auto& node : steered.arrays.directory().targets) {
+    const std::string target = escaped(node->name);
+    node->device_server->counts().for_each([&](const scsi::CommandDescriptor* row, std::optional<scsi::Status> status,
+                                               std::uint64_t count) {
+      text.value(count,
+                 fmt::format("target=\"{}\",command=\"{}\",opcode=\"{}\",status=\"{}\"", target, row ? row->name : "",
+                             row ? opcode_text(*row) : "", status ? scsi::describe(*status) : "other"));
+    });
+  }
+}
+
 template <typename Value>
 void of_arrays(Text& text, const Steered& steered, Value value) {
   for (const auto& array : steered.arrays.all())
@@ -117,6 +138,7 @@ std::string metrics_text(const Steered& steered) {
   text.value(connections);
   text.family("odx_commands_in_progress", "gauge", "Commands of all sessions.");
   text.value(commands);
+  of_commands(text, steered);
   of_luns(text, steered);
   of_copies(text, steered);
   const handlers::MemoryBudget& budget = steered.arrays.memory().budget();

@@ -437,6 +437,20 @@ TEST_CASE("third-party copy is gone: the hosts are told, commands are unknown, V
   CHECK(device.write_using(3, token, {{0, 8}}).good());
 }
 
+TEST_CASE("third-party copy that is offered already, or gone already, is no change: nobody is told") {
+  Fixture device;
+  auto ready = [&] { return device.run({0, 0, 0, 0, 0, 0}, {}, CopyDevice::kSource).good(); };
+  device.on("TEST UNIT READY", action::OfferCopies{true, Moment::after});
+  CHECK((ready() && ready()));
+  device.rules.clear();
+  auto id = device.on("TEST UNIT READY", action::OfferCopies{false, Moment::after});
+  CHECK(ready());
+  CHECK(!ready());  // told once
+  CHECK((ready() && ready()));
+  device.rules.remove(id);
+  CHECK(ready());
+}
+
 TEST_CASE("the pool is filled by whoever has it") {
   Fixture device;
   std::vector<bool> calls;

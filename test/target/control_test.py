@@ -411,6 +411,31 @@ class Steering(ControlTest):
             self.assertEqual(other.command(read16(0, 1), data_in=BLOCK).status, GOOD)
             self.do("DELETE", "/v1/sessions/9999", status=404)
 
+    def test_commands_are_counted_by_operation_code_and_status(self):
+        def counted():
+            """What was counted since the last time, by command and status."""
+            nonlocal seen
+            past, seen = seen, {}
+            for line in self.do("GET", "/metrics").splitlines():
+                if line.startswith("odx_commands_total{"):
+                    labels = dict(re.findall(r'(\w+)="([^"]*)"', line))
+                    self.assertEqual(labels["target"], ONE)
+                    seen[labels["command"], labels["opcode"], labels["status"]] = int(line.rpartition(" ")[2])
+            return {key[1:]: value - past.get(key, 0) for key, value in seen.items() if value != past.get(key, 0)}
+
+        with self.odxd() as odxd:
+            session = self.session(odxd)
+            seen = {}
+            counted()
+            token = token_of(session, 0, [(0, 8)])
+            for number, (lba, expected) in enumerate([(0, GOOD), (2**40, 2)]):
+                cdb, data = write_using_token(50 + number, token, [(lba, 8)])
+                self.assertEqual(session.command(cdb, data_out=data, lun=1).status, expected)
+            self.assertEqual(counted(), {("83h/10h", "GOOD"): 1, ("84h/07h", "GOOD"): 1, ("83h/11h", "GOOD"): 1,
+                                         ("83h/11h", "CHECK CONDITION"): 1})  # and so no READ, no WRITE
+            session.command(read16(0, 1), data_in=BLOCK)
+            self.assertEqual(counted(), {("88h", "GOOD"): 1})
+
     def test_a_token_that_is_ended_is_refused_with_the_sense_of_its_end(self):
         ends = {"expire": 0x07, "revoke": 0x06, "cancel": 0x08, "delete": 0x09}
         with self.odxd() as odxd:

@@ -14,21 +14,21 @@ from tools import MODULE, parse, scratch, tool
 CMDLETS = set("""
 Add-Type Export-ModuleMember ForEach-Object Get-Command Get-FileHash Get-Item Get-ItemProperty Get-PSDrive Import-Module
 Join-Path New-Object Out-Null Copy-Item Select-Object Set-Service Set-StrictMode Start-Service Start-Sleep Test-Path
-Where-Object Write-Error Write-Progress
+Where-Object Write-Error Write-Progress ConvertFrom-Json ConvertTo-Json Invoke-RestMethod Measure-Object
 Connect-IscsiTarget Disconnect-IscsiTarget Get-IscsiSession Get-IscsiTarget Get-IscsiTargetPortal New-IscsiTargetPortal
 Remove-IscsiTargetPortal Set-IscsiChapSecret Unregister-IscsiSession Update-IscsiTargetPortal
 Clear-Disk Format-Volume Get-Disk Get-Partition Get-Volume Initialize-Disk New-Partition Set-Disk
 Update-HostStorageCache Write-VolumeCache
 Get-BitLockerVolume
-AfterAll BeforeAll Describe It Should
+AfterAll AfterEach BeforeAll Describe It Should
 compact.exe fltmc.exe
 """.split())
-VERBS = {"Assert", "Compare", "Connect", "ConvertFrom", "Copy", "Disconnect", "Get", "Initialize", "New", "Reset",
-         "Test", "Wait"}
-# Calls that change the host or lose data: only after ShouldProcess has said yes.
+VERBS = {"Assert", "Compare", "Connect", "ConvertFrom", "Copy", "Disconnect", "Get", "Initialize", "Invoke", "New",
+         "Remove", "Reset", "Set", "Step", "Stop", "Test", "Wait"}
+# Calls that change the host or the array, or lose data: only after ShouldProcess has said yes.
 CHANGES = re.compile(r"(Set-Service|Set-Disk|Clear-Disk|Initialize-Disk|New-Partition|Format-Volume|"
                      r"Connect-IscsiTarget|Disconnect-IscsiTarget|"
-                     r"Set-IscsiChapSecret|Remove-IscsiTargetPortal|\[Odx\.Native\]::Copy)\b")
+                     r"Invoke-OdxControl -Method (Post|Put|Patch|Delete)|Set-IscsiChapSecret|Remove-IscsiTargetPortal|\[Odx\.Native\]::Copy)\b")
 BROKEN = ["if ($a { 1 }", '$x = "abc', "foo | | bar", "function x { foo } }", "@{ a = 1; b", "param([int $a)",
           "try { foo }}", "foreach ($a on $b) { }", "$a = @(1, 2", "@'\nabc"]
 ONLY_IN_7 = ["$a = $b ? 1 : 2", "$a = $b ?? 2", "$a ??= 2", "$a = ${b}?.c", "foo && bar", "foo || bar"]
@@ -113,7 +113,40 @@ class Module(unittest.TestCase):
             self.assertIn("SupportsShouldProcess = $true", code, name)
             asked = code.find("$PSCmdlet.ShouldProcess(")
             self.assertTrue(0 <= asked < change.start(), f"{name}: {change[0]} before ShouldProcess")
-        self.assertEqual(seen, 5)
+        self.assertEqual(seen, 10)
+
+    def test_requests_are_of_the_control_interface(self):
+        """Each path, with its method, and each key of a body or query, against the tables that odxd serves by."""
+        sources = {path.name: path.read_text() for path in (MODULE.parents[2] / "target" / "control").glob("*.cc")}
+        served = set()
+        for text in sources.values():
+            served |= {(path, (method or "get").replace("remove", "delete")) for method, path in
+                       re.findall(r'\{(?:\.method = Method::(\w+),\s*)?\.path = "([^"]+)"', text)}
+            served |= {(path, "post") for path in re.findall(r'ending\("([^"]+)"', text)}
+        code = code_of((MODULE / "Control.ps1").read_text())
+        asked = {(path.partition("?")[0], "get") for path in re.findall(r"\"(/v1/[a-z/]+\?)", code)}
+        variables = dict(re.findall(r"\$(path) = '([^']+)'", code))
+        for name, function in self.functions.items():
+            text = code_of(function["text"])
+            paths = re.findall(r"""\$path = ['"](/[^'"]+)['"]""", text)
+            for method, literal in re.findall(r"""Invoke-OdxControl -Method (\w+) -Path (?:['"](/[^'"]*)['"]|\S)""", text):
+                asked |= {(path, method.lower()) for path in ([literal] if literal else paths)}
+        ends = re.findall(r"= '(expire|revoke|cancel|delete)'", code)
+        self.assertEqual(len(ends), 4)
+        self.assertTrue(variables)
+        whole = set()
+        for path, method in asked:
+            path = path.replace("/tokens/$Id/$($ways[$As])", "/tokens/{id}/$").replace("$Id", "{id}")
+            whole |= {(path.replace("$", end), method) for end in ends} if path.endswith("$") else {(path, method)}
+        self.assertEqual(whole - served, set())
+        self.assertGreater(len(whole), 12)
+        known = set(re.findall(r'\.name = "(\w+)"', "".join(sources.values()))) | {"action", "name", "match"}
+        keys = set(re.findall(r"\$(?:body|rule|query)\.(\w+) =", code))
+        for table in re.findall(r"\$(?:body|rule|query) = @\{(.*?)\}", code):
+            keys |= set(re.findall(r"(\w+) = ", table))
+        keys |= set(re.findall(r"\?(\w+)=\$", code))
+        self.assertGreaterEqual(keys, {"mode", "factor", "duration_s", "to", "since", "wait_s", "source"})
+        self.assertEqual(keys - known, set())
 
     def test_a_disk_is_cleared_only_after_it_was_found_to_be_the_target_s(self):
         code = code_of(self.functions["Initialize-OdxDisk"]["text"])

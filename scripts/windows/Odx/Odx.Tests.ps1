@@ -2,11 +2,14 @@
 # target. In an elevated session:
 #   $data = @{ PortalAddress = '192.0.2.10'; NodeAddress = 'iqn.2026-11.example:disks' }
 #   Invoke-Pester -Container (New-PesterContainer -Path .\Odx.Tests.ps1 -Data $data) -Output Detailed
-# Needs a target with two disks of at least 4 GiB, whose content nobody misses.
+# Needs a target with two disks of at least 4 GiB, whose content nobody misses. With ControlUri = 'http://192.0.2.10:3261'
+# and ControlToken (a secure string) in $data the array is steered, too: clock, tokens and rules are then the test's.
 
 param(
     [Parameter(Mandatory = $true)][string] $PortalAddress,
-    [Parameter(Mandatory = $true)][string] $NodeAddress
+    [Parameter(Mandatory = $true)][string] $NodeAddress,
+    [string] $ControlUri,
+    [securestring] $ControlToken
 )
 
 BeforeAll {
@@ -56,6 +59,44 @@ Describe 'A target with ODX' {
         & compact.exe /c $small | Out-Null
         $failed = Test-OdxCopy -Path $small | Where-Object { $_.Passed -eq $false }
         $failed.Check | Should -Contain 'Compressed'
+    }
+}
+
+Describe 'An array that is steered' -Skip:(-not $ControlUri) {
+    BeforeAll { Connect-OdxControl -Uri $ControlUri -Token $ControlToken | Out-Null }
+
+    AfterEach {
+        Remove-OdxRule -All
+        Set-OdxClock -Mode Real | Out-Null
+    }
+
+    It 'sees a copy as offload commands, and reads nothing for it' {
+        $reads = { (Get-OdxCommandCount -Command 'READ (*' | Measure-Object -Property Count -Sum).Sum }
+        $last = (Get-OdxEvent -Limit 1).sequence
+        $before = & $reads
+        (Copy-OdxFile -Path $source -Destination $copy -Force).Offloaded | Should -Be 'All'
+        (Get-OdxEvent -Since $last -Kind command).command | Should -Contain 'WRITE USING TOKEN'
+        (& $reads) - $before | Should -BeLessThan 300  # of the file system; the file would be more
+    }
+
+    It 'refuses a token that has expired, and the file is whole all the same' {
+        New-OdxRule -Action @{ type = 'expire_token' } -Match @{ command = 'WRITE USING TOKEN'; nth = 1 } | Out-Null
+        $last = (Get-OdxEvent -Limit 1).sequence
+        $result = Copy-OdxFile -Path $source -Destination $copy -Force
+        $result.Offloaded | Should -Not -Be 'All'
+        (Wait-OdxEvent -Since $last -Kind refusal).sense.code | Should -Be '05/23/07'
+        ($result | Compare-OdxFile -Confirm:$false).Equal | Should -BeTrue
+        Get-OdxExplanation | Should -Match 'expired'
+    }
+
+    It 'lets a token live as long as its clock stands, and no longer' {
+        Set-OdxClock -Mode Manual | Out-Null
+        Copy-OdxFile -Path $source -Destination $copy -Force | Out-Null
+        $tokens = @(Get-OdxToken)
+        if ($tokens.Count -gt 0) {
+            Step-OdxClock -Seconds ($tokens.ends_in_s | Measure-Object -Maximum).Maximum | Out-Null
+        }
+        Get-OdxToken | Should -BeNullOrEmpty
     }
 }
 
