@@ -1,141 +1,33 @@
 // `odx run`: an array for as long as one command needs it.
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 
 #include <array>
-#include <boost/json.hpp>
-#include <cerrno>
 #include <csignal>
-#include <cstdio>
 #include <cstdlib>
-#include <cstring>
-#include <filesystem>
 #include <memory>
 #include <stdexcept>
 
 #include "cli/exit_code.h"
 #include "cli/sub_commands.h"
+#include "scenario/odxd_process.h"
 
 namespace cli {
 namespace {
 
-constexpr int kSignalled = 128;  // and the signal's number, as a shell says it
-constexpr int kCannotExecute = 126, kNotFound = 127;
+using scenario::exit_code_of;
+using scenario::Process;
+
 volatile std::sig_atomic_t g_child = 0;  // whom a signal that ends us ends
-
-/// A child of ours; it ends with us, whatever ends us.
-struct Process {
-  pid_t id = -1;
-
-  /// The wait status.
-  int wait() const {
-    int status = 0;
-    while (::waitpid(id, &status, 0) < 0 && errno == EINTR) {
-    }
-    return status;
-  }
-  bool ended(int& status) const { return ::waitpid(id, &status, WNOHANG) == id; }
-};
-
-int exit_code_of(int status) { return WIFSIGNALED(status) ? kSignalled + WTERMSIG(status) : WEXITSTATUS(status); }
-
-std::vector<char*> pointers(const std::vector<std::string>& words) {
-  std::vector<char*> list;
-  for (const std::string& word : words) list.push_back(const_cast<char*>(word.c_str()));
-  list.push_back(nullptr);
-  return list;
-}
-
-/// `output` becomes its standard output, -1: ours. `own_group`: what a terminal sends does not reach it.
-Process start(const std::vector<std::string>& words, int output, bool own_group) {
-  const std::vector<char*> list = pointers(words);
-  const pid_t us = ::getpid();
-  const pid_t id = ::fork();
-  if (id < 0) throw std::runtime_error(fmt::format("cannot start {}: {}", words.front(), std::strerror(errno)));
-  if (id > 0) return {id};
-  if (own_group) ::setpgid(0, 0);
-  ::prctl(PR_SET_PDEATHSIG, SIGTERM);
-  if (::getppid() != us) ::_exit(kCannotExecute);
-  if (output >= 0) ::dup2(output, STDOUT_FILENO);
-  std::signal(SIGPIPE, SIG_DFL);
-  std::signal(SIGINT, SIG_DFL);
-  std::signal(SIGTERM, SIG_DFL);
-  ::execvp(list.front(), list.data());
-  const int error = errno;
-  fmt::print(stderr, "odx run: {}: {}\n", words.front(), std::strerror(error));
-  ::_exit(error == ENOENT ? kNotFound : kCannotExecute);
-}
-
-/// What odxd --json says on standard output until it is ready.
-struct Announced {
-  std::vector<std::string> urls;
-  bool ready = false;
-};
-
-Announced read_until_ready(int fd) {
-  Announced announced;
-  std::unique_ptr<std::FILE, int (*)(std::FILE*)> stream(::fdopen(fd, "r"), std::fclose);
-  char* line = nullptr;
-  std::size_t room = 0;
-  while (!announced.ready && ::getline(&line, &room, stream.get()) > 0) {
-    boost::system::error_code error;
-    const boost::json::value value = boost::json::parse(line, error);
-    if (error || !value.is_object()) continue;
-    const auto& event = value.as_object().at("event");
-    if (event == "lun") announced.urls.emplace_back(value.as_object().at("url").as_string());
-    announced.ready = event == "ready";
-  }
-  std::free(line);
-  return announced;
-}
-
-/// The odxd that belongs to this odx: beside it, where the build leaves it, or what PATH has.
-std::string find_odxd() {
-  std::error_code error;
-  const auto here = std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
-  for (const auto& place : {here / "odxd", here.parent_path() / "target" / "odxd"})
-    if (::access(place.c_str(), X_OK) == 0) return place;
-  return "odxd";
-}
 
 struct Options {
   std::vector<std::string> stores;
   std::string config, profile, id, memory_limit, odxd, log_level = "warning";
 };
 
-/// A folder for the control socket, which only its owner may enter; gone with us.
-class ControlFolder {
- public:
-  ControlFolder() : path_(std::filesystem::temp_directory_path() / "odx-run-XXXXXX") {
-    if (::mkdtemp(path_.data()) == nullptr)
-      throw std::runtime_error(fmt::format("cannot make {}: {}", path_, std::strerror(errno)));
-  }
-  ControlFolder(const ControlFolder&) = delete;
-  ControlFolder& operator=(const ControlFolder&) = delete;
-  ~ControlFolder() {
-    std::error_code error;
-    std::filesystem::remove_all(path_, error);
-  }
-  std::string url() const { return "unix:" + path_ + "/control"; }
-
- private:
-  std::string path_;
-};
-
-std::vector<std::string> array_words(const Options& options, const std::string& control) {
-  std::vector<std::string> words{options.odxd.empty() ? find_odxd() : options.odxd,
-                                 "--json",
-                                 "--portal",
-                                 "127.0.0.1:0",
-                                 "--control",
-                                 control,
-                                 "--log-level",
-                                 options.log_level};
+std::vector<std::string> array_options(const Options& options, const std::string& control) {
+  std::vector<std::string> words{"--portal", "127.0.0.1:0", "--control", control, "--log-level", options.log_level};
   const std::array<std::pair<const char*, const std::string*>, 4> values{{{"--config", &options.config},
                                                                           {"--profile", &options.profile},
                                                                           {"--id", &options.id},
@@ -164,12 +56,10 @@ void pass_signals_to(const Process& command) {
 }
 
 int captive_run(const Options& options, const std::vector<std::string>& command) {
-  std::array<int, 2> pipe{};
-  if (::pipe2(pipe.data(), O_CLOEXEC) != 0) throw std::runtime_error(std::strerror(errno));
-  const ControlFolder control;
-  const Process array = start(array_words(options, control.url()), pipe[1], true);
-  ::close(pipe[1]);
-  const Announced announced = read_until_ready(pipe[0]);
+  const scenario::TemporaryFolder folder;
+  const std::string control = folder.control_url();
+  const auto [array, announced] = scenario::start_odxd(options.odxd.empty() ? scenario::find_odxd() : options.odxd,
+                                                       array_options(options, control), "odx run");
   if (!announced.ready || announced.urls.empty()) {
     ::kill(array.id, SIGTERM);
     const int status = exit_code_of(array.wait());
@@ -179,8 +69,8 @@ int captive_run(const Options& options, const std::vector<std::string>& command)
     return status == kUsage ? kUsage : kFailed;
   }
   export_urls(announced.urls);
-  ::setenv("ODX_CONTROL", control.url().c_str(), 1);
-  const Process child = start(command, -1, false);
+  ::setenv("ODX_CONTROL", control.c_str(), 1);
+  const Process child = scenario::start_program(command, -1, false, "odx run");
   pass_signals_to(child);
   const int outcome = exit_code_of(child.wait());
   int status = 0;

@@ -16,15 +16,18 @@
 #include <string>
 #include <vector>
 
-#include "cli/control_client.h"
 #include "cli/ctl_command.h"
 #include "cli/exit_code.h"
 #include "cli/sub_commands.h"
+#include "scenario/control_client.h"
 
 namespace cli {
 namespace {
 
 namespace json = boost::json;
+using scenario::ControlClient;
+using scenario::NoControl;
+using scenario::percent_encoded;
 using Kind = CtlArgument::Kind;
 using Place = CtlArgument::Place;
 
@@ -163,7 +166,8 @@ json::array with_columns(const json::array& rows, std::string_view columns) {
 }
 
 std::string text_of(const CtlCommand& command, const ControlClient::Reply& reply) {
-  const json::object* body = reply.body.if_object();
+  const json::value document = reply.body();
+  const json::object* body = document.if_object();
   if (!body) return reply.text;
   const json::value* list = command.list.empty() ? nullptr : body->if_contains(command.list);
   if (list && list->is_string())
@@ -173,7 +177,8 @@ std::string text_of(const CtlCommand& command, const ControlClient::Reply& reply
 }
 
 std::string json_of(const ControlClient::Reply& reply) {
-  return reply.body.is_object() ? render_json({.body = reply.body.get_object()}) : reply.text;
+  const json::value document = reply.body();
+  return document.is_object() ? render_json({.body = document.get_object()}) : reply.text;
 }
 
 std::string token_of(const Connection& connection) {
@@ -187,7 +192,8 @@ std::string token_of(const Connection& connection) {
 
 /// What a problem says, on standard error.
 int refused(const ControlClient::Reply& reply) {
-  const json::object* problem = reply.body.if_object();
+  const json::value document = reply.body();
+  const json::object* problem = document.if_object();
   const json::value* detail = problem ? problem->if_contains("detail") : nullptr;
   fmt::print(stderr, "odx ctl: {}\n",
              detail ? std::string(detail->get_string()) : fmt::format("odxd answered with status {}", reply.status));
@@ -249,7 +255,8 @@ int ask(const CtlCommand& command, const Connection& connection, const Values& v
   const std::string target = target_of(command, values);
   const auto body = body_of(command, values);
   ControlClient client(connection.url, token_of(connection));
-  const ControlClient::Reply reply = client.request(std::string(command.method), target, body, wait_of(values));
+  const ControlClient::Reply reply =
+      client.request(std::string(command.method), target, body ? &*body : nullptr, wait_of(values));
   if (reply.good() || as_json) fmt::print("{}", as_json ? json_of(reply) : text_of(command, reply));
   if (reply.good()) return kOk;
   return refused(reply);

@@ -3,8 +3,10 @@
 
 #include <boost/json.hpp>
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <memory>
+#include <optional>
 #include <thread>
 
 #include "cli/exit_code.h"
@@ -21,11 +23,13 @@ struct ScenarioOptions {
   scenario::OutputOptions output;
   std::vector<std::string> parameters;
   std::string image_dir;
-  double timeout_s = 60;
+  std::optional<double> timeout_s;
   std::uint64_t memory = scenario::ScriptLimits{}.memory_bytes;
+  std::string token_file;
   bool list = false;
   bool tap = false;
   std::string junit;
+  std::string journal;
 };
 
 /// "KEY=VALUE"; nothing when it is not.
@@ -36,6 +40,24 @@ std::optional<std::string> read_parameters(ScenarioOptions& options) {
     options.run.script.parameters[each.substr(0, at)] = each.substr(at + 1);
   }
   return std::nullopt;
+}
+
+/// Nothing, or what is wrong. One odxd that runs is there for one scenario at a time.
+std::optional<std::string> read_live(ScenarioOptions& options) {
+  scenario::LiveOptions& live = options.run.script.live;
+  if (live.control.empty() || live.control == scenario::kOwnOdxd) return std::nullopt;
+  options.run.jobs = 1;
+  if (const char* token = std::getenv("ODX_CONTROL_TOKEN")) live.token = token;
+  if (options.token_file.empty()) return std::nullopt;
+  std::ifstream file(options.token_file);
+  if (std::getline(file, live.token)) return std::nullopt;
+  return fmt::format("--token-file: {} cannot be read, or is empty", options.token_file);
+}
+
+/// People at hosts take their time.
+double default_timeout_s(const ScenarioOptions& options) {
+  const std::string& live = options.run.script.live.control;
+  return live.empty() || live == scenario::kOwnOdxd ? 60 : 3600;
 }
 
 Report usage(const std::string& why) {
@@ -95,11 +117,32 @@ Report json_report(const std::vector<scenario::Result>& results, std::uint64_t s
   return report;
 }
 
+void write_file(const std::string& path, const std::string& text) {
+  std::ofstream file(path);
+  file << text;
+  file.close();
+  if (!file) throw std::runtime_error(fmt::format("{} cannot be written", path));
+}
+
+/// A line that names each scenario, before its events.
+std::string journal_lines(const std::vector<scenario::Result>& results) {
+  std::string text;
+  for (const scenario::Result& each : results) {
+    const boost::json::object start{{"kind", "scenario"}, {"file", each.file}, {"name", each.name}};
+    text += boost::json::serialize(start) + "\n";
+    for (const std::string& event : each.verdict.journal) text += event + "\n";
+  }
+  return text;
+}
+
 Report run_scenarios(const CommonOptions& common, ScenarioOptions& options) {
   if (auto bad = read_parameters(options)) return usage(fmt::format("--param is \"{}\"; expected KEY=VALUE", *bad));
   options.run.script.files.image_dir = options.image_dir;
+  options.run.script.journal = !options.journal.empty();
   options.run.script.limits.memory_bytes = options.memory;
-  options.run.timeout = std::chrono::milliseconds(static_cast<std::int64_t>(options.timeout_s * 1000));
+  if (auto wrong = read_live(options)) return usage(*wrong);
+  options.run.timeout = std::chrono::milliseconds(
+      static_cast<std::int64_t>(options.timeout_s.value_or(default_timeout_s(options)) * 1000));
   scenario::Selection selection;
   try {
     selection = scenario::select(options.paths, options.run);
@@ -112,12 +155,8 @@ Report run_scenarios(const CommonOptions& common, ScenarioOptions& options) {
   const std::vector<scenario::Result> results = scenario::run(selection, options.run);
   const std::uint64_t seed = options.run.script.seed;
   const int exit_code = scenario::totals(results).failed == 0 ? kOk : kFailed;
-  if (!options.junit.empty()) {
-    std::ofstream file(options.junit);
-    file << scenario::junit_of(results, seed, options.output);
-    file.close();
-    if (!file) throw std::runtime_error(fmt::format("{} cannot be written", options.junit));
-  }
+  if (!options.junit.empty()) write_file(options.junit, scenario::junit_of(results, seed, options.output));
+  if (!options.journal.empty()) write_file(options.journal, journal_lines(results));
   if (common.json) {
     Report report = json_report(results, seed);
     report.exit_code = exit_code;
@@ -140,8 +179,9 @@ void add_limits(CLI::App& command, ScenarioOptions& options) {
   command.add_option("--jobs", options.run.jobs, "scenarios at once; each has a process of its own")
       ->capture_default_str()
       ->check(CLI::Range(1, 256));
-  command.add_option("--timeout", options.timeout_s, "seconds after which a scenario is stopped")
-      ->capture_default_str()
+  command
+      .add_option("--timeout", options.timeout_s,
+                  "seconds after which a scenario is stopped (default: 60; with --live URL an hour)")
       ->check(CLI::Range(0.001, 86400.0));
   command.add_option("--instructions", options.run.script.limits.instructions, "of Lua, for one scenario at most")
       ->capture_default_str();
@@ -166,9 +206,14 @@ void add_scenario(CLI::App& app, const CommonOptions& common, Run& run) {
   CLI::App* of_run = command->add_subcommand("run", "Run scenarios");
   add_selection(*of_run, *options);
   add_limits(*of_run, *options);
+  of_run->add_option("--live", options->run.script.live.control,
+                     "arrays over the network: the control URL of an odxd that runs, or \"odxd\": one for each array");
+  of_run->add_option("--odxd", options->run.script.live.odxd, "the program of --live odxd")->type_name("PATH");
+  of_run->add_option("--token-file", options->token_file, "a file whose first line is the token that TCP asks for");
   of_run->add_flag("--list", options->list, "only name them");
   of_run->add_flag("--tap", options->tap, "the results in the Test Anything Protocol");
   of_run->add_option("--junit", options->junit, "a file for the results in JUnit's XML, besides");
+  of_run->add_option("--journal", options->journal, "a file for all events of the arrays' journal, as JSON lines");
   of_run->add_flag("--events", options->output.all_events,
                    "all events of each scenario, not only the last of failures");
   CLI::App* of_list = command->add_subcommand("list", "Name scenarios");

@@ -26,6 +26,7 @@ using Milliseconds = std::chrono::milliseconds;
 /// How long libiscsi is left alone when it has nothing to wait for (its header asks for 100 ms or more while it is
 /// between connections; we are never between connections, so this is only a bound).
 constexpr Milliseconds kIdlePoll{100};
+constexpr Milliseconds kQuiet{2};  ///< before Options::Pace is asked what now
 constexpr Milliseconds kAbortTimeout{5000};
 constexpr Milliseconds kLogoutTimeout{2000};
 /// The largest random ISID field of RFC 7143, 11.12.5 (type 10b).
@@ -113,7 +114,7 @@ struct IscsiSession::Impl {
 
   std::expected<void, std::string> login();
   bool stopped() const { return stop && stop(); }
-  bool pump(const Completion& completion, Milliseconds timeout);
+  bool pump(const Completion& completion, Milliseconds timeout, const Options::Pace& pace = {});
   WireCounters connection_bytes() const;
   void drop();
   void set_chap(const iscsi_url& parsed);
@@ -123,17 +124,21 @@ struct IscsiSession::Impl {
 };
 
 /// Serves the socket until `completion` is done. False: the time is up, the connection broke, or it is to stop.
-bool IscsiSession::Impl::pump(const Completion& completion, Milliseconds timeout) {
-  base::SteadyClock clock;
+bool IscsiSession::Impl::pump(const Completion& completion, Milliseconds timeout, const Options::Pace& pace) {
+  base::SteadyClock steady;
+  const base::Clock& clock = pace.clock ? *pace.clock : steady;
+  const Milliseconds idle = pace.when_quiet ? kQuiet : kIdlePoll;
   const base::TimePoint deadline = clock.now() + timeout;
   while (!completion.done) {
     auto left = std::chrono::duration_cast<Milliseconds>(deadline - clock.now());
     if (left <= Milliseconds::zero() || stopped()) return false;
     pollfd descriptor{iscsi_get_fd(context.get()), static_cast<short>(iscsi_which_events(context.get())), 0};
-    if (poll(&descriptor, 1, static_cast<int>(std::min(left + Milliseconds(1), kIdlePoll).count())) < 0) {
+    const int ready = poll(&descriptor, 1, static_cast<int>(std::min(left + Milliseconds(1), idle).count()));
+    if (ready < 0) {
       if (errno != EINTR) return false;
       descriptor.revents = 0;
     }
+    if (ready == 0 && pace.when_quiet) pace.when_quiet();
     if (iscsi_service(context.get(), descriptor.revents) < 0 && !completion.done) return false;
   }
   return true;
@@ -164,13 +169,13 @@ std::expected<void, std::string> IscsiSession::Impl::login() {
     drop();
     return std::unexpected(what + ": " + why);
   };
+  iscsi_set_header_digest(context.get(), ISCSI_HEADER_DIGEST_NONE_CRC32C);  // unless the URL says otherwise
   Url parsed(iscsi_parse_full_url(context.get(), url.c_str()));
   if (!parsed) return fail("bad URL");
   iscsi_set_noautoreconnect(context.get(), 1);
   iscsi_set_isid_random(context.get(), isid, 0);
   iscsi_set_targetname(context.get(), parsed->target);
   iscsi_set_session_type(context.get(), ISCSI_SESSION_NORMAL);
-  iscsi_set_header_digest(context.get(), ISCSI_HEADER_DIGEST_NONE_CRC32C);
   set_chap(*parsed);
 
   Completion connected;
@@ -238,9 +243,11 @@ Result IscsiSession::Impl::execute(int lun, const Command& command) {
     drop();
     return not_delivered(Transport::connection_lost, std::move(why));
   }
-  base::SteadyClock clock;
+  base::SteadyClock steady;
+  const Options::Pace pace = options.pace.value_or(Options::Pace{});
+  const base::Clock& clock = pace.clock ? *pace.clock : steady;
   const base::TimePoint deadline = clock.now() + command.timeout;
-  if (!pump(completion, command.timeout)) {
+  if (!pump(completion, command.timeout, pace)) {
     if (stopped()) {
       drop();
       return not_delivered(Transport::aborted, "given up");
@@ -256,6 +263,25 @@ Result IscsiSession::Impl::execute(int lun, const Command& command) {
   std::string why = last_error(context.get());
   drop();
   return not_delivered(Transport::connection_lost, std::move(why));
+}
+
+bool IscsiSession::reset_logical_unit(int lun) {
+  Impl& session = *impl_;
+  session.stop = {};
+  if (session.lost && !session.login()) return false;
+  struct Response {
+    Completion completion;
+    std::uint32_t code = UINT32_MAX;
+  } response;
+  auto answered = [](iscsi_context*, int status, void* data, void* self) {
+    auto* got = static_cast<Response*>(self);
+    got->completion = {true, status};
+    if (status == SCSI_STATUS_GOOD && data) got->code = *static_cast<std::uint32_t*>(data);
+  };
+  if (iscsi_task_mgmt_lun_reset_async(session.context.get(), static_cast<std::uint32_t>(lun), answered, &response) != 0)
+    return false;
+  if (!session.pump(response.completion, kAbortTimeout)) session.drop();
+  return response.code == ISCSI_TMR_FUNC_COMPLETE;
 }
 
 std::expected<IscsiUrl, std::string> parse_iscsi_url(const std::string& url) {

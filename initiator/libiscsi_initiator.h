@@ -15,6 +15,7 @@
 #include <optional>
 #include <string>
 
+#include "base/clock.h"
 #include "initiator/initiator.h"
 
 namespace initiator {
@@ -43,7 +44,14 @@ class IscsiSession {
     // Instead of what the URL says, which cannot hold every character.
     std::optional<Chap> chap{};         ///< what we prove
     std::optional<Chap> mutual_chap{};  ///< what the target proves
-    std::function<bool()> stop{};       ///< as Command::stop, for the login in open()
+    /// By whose time commands run out of theirs, for a target whose clock is not the system's. `when_quiet` is called
+    /// from inside execute() whenever nothing came for 2 ms; it may move that clock, and use other sessions.
+    struct Pace {
+      const base::Clock* clock = nullptr;
+      std::function<void()> when_quiet{};
+    };
+    std::optional<Pace> pace{};
+    std::function<bool()> stop{};  ///< as Command::stop, for the login in open()
   };
 
   /// Connects and logs in to the target of `url` (CHAP and mutual CHAP as the URL says). The logical unit is not
@@ -54,6 +62,8 @@ class IscsiSession {
   /// One command to one logical unit of the target. On a time-out the task is aborted (ABORT TASK, then the
   /// connection is dropped if that is not answered either).
   Result execute(int lun, const Command& command);
+  /// LOGICAL UNIT RESET (RFC 7143, 11.5). False: it was not answered with "function complete".
+  bool reset_logical_unit(int lun);
 
   WireCounters wire() const;
 

@@ -10,6 +10,7 @@
 
 #include "scenario/arguments.h"
 #include "scenario/pattern.h"
+#include "target/config_ports.h"
 
 namespace scenario {
 namespace {
@@ -108,7 +109,9 @@ void Api::add_method(const std::string& kind, const std::string& name, LuaState:
     lua_.charge(kCallCost);
     number_of(argument(arguments, 0), kind);
     json::value result = function(arguments);
-    if (auto pending = take_pending()) throw ScriptError("a function that ran meanwhile failed: " + pending->message);
+    auto pending = take_pending();
+    if (pending && pending->kind == LuaState::Outcome::Kind::skipped) throw ScriptSkip(pending->message);
+    if (pending) throw ScriptError("a function that ran meanwhile failed: " + pending->message);
     return result;
   });
 }
@@ -199,17 +202,23 @@ void Api::add_context() {
   add_method("scenario", "skip", [](const Arguments& arguments) -> json::value {
     throw ScriptSkip(to_text(argument(arguments, 1), "the reason"));
   });
+  add_method("scenario", "live", [this](const Arguments&) -> json::value { return world_.live(); });
   add_method("scenario", "seed", [this](const Arguments&) -> json::value { return static_cast<std::int64_t>(seed_); });
 }
 
 json::value Api::add_new_host(const Arguments& arguments) {
-  const Fields fields(argument(arguments, 1), "host", {"name", "initiator", "portal_group"});
+  const Fields fields(argument(arguments, 1), "host", {"name", "initiator", "portal_group", "chap"});
   const std::size_t number = hosts_.size() + 1;
   const std::string name = fields.text("name").value_or(fmt::format("host {}", number));
   const std::string initiator = fields.text("initiator").value_or(fmt::format("iqn.2026-11.example:host{}", number));
   const auto group = fields.number("portal_group", 1, target::kMaxPortalGroup).value_or(1);
+  std::optional<initiator::IscsiSession::Chap> chap;
+  if (const json::value* keys = fields.find("chap")) {
+    const Fields proof(*keys, "host.chap", {"name", "secret"});
+    chap = {to_text(proof.required("name"), "host.chap.name"), to_text(proof.required("secret"), "host.chap.secret")};
+  }
   hosts_.push_back(std::make_unique<Host>(world_, name, initiator, static_cast<std::uint8_t>(number),
-                                          static_cast<std::uint16_t>(group)));
+                                          static_cast<std::uint16_t>(group), std::move(chap)));
   return handle("host", hosts_.size() - 1);
 }
 
@@ -221,15 +230,16 @@ json::value Api::add_new_disk(const Arguments& arguments) {
   std::string target = fields.text("target").value_or("");
   std::optional<std::uint16_t> number;
   if (which.is_number()) number = static_cast<std::uint16_t>(to_number(which, "the LUN", 0, 16383));
-  const std::string lun_name = number ? "" : to_text(which, "the LUN, by its number or name,");
-  for (const auto& each : array.arrays().all()) {
-    for (const target::Array::ExportedLun& lun : each->luns()) {
-      if (!target.empty() && target != lun.target_name) continue;
-      if (number ? lun.config.number != *number : lun.config.name != lun_name) continue;
-      number = lun.config.number;
-      target = lun.target_name;
-      break;
-    }
+  if (!number) to_text(which, "the LUN, by its number or name,");
+  const json::value luns = array.control("GET", "/v1/luns");
+  for (const json::value& lun : luns.at("luns").get_array()) {
+    const auto of_target = json::value_to<std::string>(lun.at("target"));
+    const auto lun_number = lun.at("number").to_number<std::uint16_t>();
+    if (!target.empty() && target != of_target) continue;
+    if (number ? lun_number != *number : lun.at("name") != which) continue;
+    number = lun_number;
+    target = of_target;
+    break;
   }
   if (target.empty() || !number) throw ScriptError(fmt::format("{} has no LUN {}", array.name(), shown(which)));
   const std::string name = fields.text("name").value_or(fmt::format("disk {}", disks_.size() + 1));

@@ -72,6 +72,7 @@ class Api {
   json::value add_new_host(const Arguments& arguments);
   json::value add_new_disk(const Arguments& arguments);
   json::value add_new_volume(const Arguments& arguments);
+  json::value wait_for_event(const Arguments& arguments);
   void run_at(base::TimePoint when, json::value function);
 
   ArrayProcess& array_of(const json::value& object) const;
@@ -84,7 +85,7 @@ class Api {
   LuaState& lua_;
   FileAccess access_;
   std::uint64_t seed_;
-  std::vector<json::value> configurations_;  ///< of arrays, as scripts wrote them
+  std::uint64_t waited_for_ = 0;  ///< the event that wait_for() came to last
   std::vector<ArrayProcess::Content> contents_;
   std::vector<std::unique_ptr<Host>> hosts_;
   std::vector<Disk*> disks_;

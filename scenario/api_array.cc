@@ -5,76 +5,46 @@
 
 #include "scenario/api.h"
 #include "scenario/arguments.h"
-#include "scsi/copy_manager.h"
-#include "target/config_ports.h"
-#include "tokens/token_manager.h"
+#include "scenario/control_client.h"
+#include "tokens/rod_token.h"
 
 namespace scenario {
 namespace {
 
-tokens::RodToken token_image(const json::value& value) {
+/// The identifier of a token: of its 512 bytes, or, as the journal tells it, 16 hexadecimal digits.
+std::string token_id(const json::value& value) {
+  constexpr std::size_t kIdentifier = 16;
   const std::string text = to_text(value, "the token");
+  if (text.size() == kIdentifier) return text;
   if (text.size() != sizeof(tokens::RodToken))
     throw ScriptError(fmt::format("the token has {} bytes; expected {}", text.size(), sizeof(tokens::RodToken)));
-  return base::load<tokens::RodToken>(base::bytes_of(text));
+  const auto image = base::load<tokens::RodToken>(base::bytes_of(text));
+  return fmt::format("{:016x}", image.copy_manager_rod_token_identifier.value());
 }
 
-std::string_view state_name(tokens::TokenState state) {
-  switch (state) {
-    case tokens::TokenState::valid: return "valid";
-    case tokens::TokenState::expired: return "expired";
-    case tokens::TokenState::cancelled: return "cancelled";
-    case tokens::TokenState::revoked: return "revoked";
-    case tokens::TokenState::deleted: return "deleted";
-    case tokens::TokenState::unknown: return "unknown";
-  }
-  return "unknown";
-}
-
-struct Found {
-  tokens::TokenManager* manager;
-  tokens::TokenId id;
-};
-
-/// By its image, in whichever of the process's arrays made it.
-Found find_token(ArrayProcess& process, const json::value& value) {
-  const tokens::RodToken image = token_image(value);
-  const tokens::TokenId id{image.copy_manager_rod_token_identifier.value()};
-  for (const auto& array : process.arrays().all()) {
-    tokens::TokenManager& manager = array->copy_manager().tokens();
-    if (manager.created_here(image)) return {&manager, id};
-  }
-  throw ScriptError(fmt::format("the token was not made by {}", process.name()));
-}
-
-/// A LUN by its name.
-const target::Array::ExportedLun& find_lun(ArrayProcess& process, const json::value& value) {
+/// "/v1/targets/T/luns/N" of the LUN of that name.
+std::string lun_path(ArrayProcess& process, const json::value& value) {
   const std::string name = to_text(value, "the LUN's name");
-  for (const auto& array : process.arrays().all())
-    for (const target::Array::ExportedLun& lun : array->luns())
-      if (lun.config.name == name) return lun;
+  const json::value document = process.control("GET", "/v1/luns");
+  for (const json::value& lun : document.at("luns").get_array())
+    if (lun.at("name") == value)
+      return fmt::format("/v1/targets/{}/luns/{}", percent_encoded(json::value_to<std::string>(lun.at("target"))),
+                         lun.at("number").to_number<unsigned>());
   throw ScriptError(fmt::format("{} has no LUN \"{}\"", process.name(), name));
 }
 
 }  // namespace
 
 json::value Api::add_new_array(const Arguments& arguments) {
-  const std::size_t number = world_.arrays().size();
-  configurations_.push_back(argument(arguments, 1));
-  target::Config config = config_from(configurations_.back(), access_, static_cast<unsigned>(number + 1));
-  ArrayProcess& made = world_.add_array(fmt::format("array {}", number + 1), std::move(config));
-  made.start();
-  return handle("array", number);
+  world_.add_array(argument(arguments, 1), access_);
+  return handle("array", world_.arrays().size() - 1);
 }
 
 void Api::add_array() {
   auto start = [this](const Arguments& arguments) {
-    const std::uint64_t number = number_of(arguments.at(0), "array");
-    if (const json::value& wanted = argument(arguments, 1); !wanted.is_null()) {
-      configurations_.at(number) = wanted;
-      array_of(arguments.at(0)).set_config(config_from(wanted, access_, static_cast<unsigned>(number + 1)));
-    }
-    array_of(arguments.at(0)).start();
+    ArrayProcess& array = array_of(arguments.at(0));
+    if (const json::value& wanted = argument(arguments, 1); !wanted.is_null()) array.configure(wanted);
+    array.start();
   };
   add_method("array", "stop", [this](const Arguments& arguments) -> json::value {
     array_of(arguments.at(0)).stop();
@@ -103,65 +73,63 @@ void Api::add_array() {
     array_of(arguments.at(0)).restore(contents_.at(number_of(argument(arguments, 1), "content")));
     return nullptr;
   });
-  // The same keys as [[unreachable]], judged beside the configuration they belong to.
+  // The same keys as [[unreachable]].
   add_method("array", "set_unreachable", [this](const Arguments& arguments) -> json::value {
-    const std::uint64_t number = number_of(arguments.at(0), "array");
-    json::value wanted = configurations_.at(number);
-    if (wanted.is_array()) wanted = json::object{{"luns", wanted}};
-    wanted.as_object()["unreachable"] = argument(arguments, 1);
-    if (argument(arguments, 1) == json::value(json::object{})) wanted.as_object().erase("unreachable");
-    const target::Config config = config_from(wanted, access_, static_cast<unsigned>(number + 1));
-    array_of(arguments.at(0)).arrays().set_unreachable(config.unreachable);
+    const json::value& wanted = argument(arguments, 1);
+    const json::value pairs = wanted.is_array() ? wanted : json::array{};
+    if (!wanted.is_array() && wanted != json::value(json::object{}))
+      throw ScriptError(fmt::format("{} where a list of pairs is expected", shown(wanted)));
+    array_of(arguments.at(0)).control("PUT", "/v1/reachability", json::object{{"unreachable", pairs}});
     return nullptr;
   });
-  add_method("array", "resize", [this](const Arguments& arguments) -> json::value {
+  auto change_lun = [this](const Arguments& arguments, std::string_view key, const json::value& value) {
     ArrayProcess& process = array_of(arguments.at(0));
-    const auto& lun = find_lun(process, argument(arguments, 1));
-    process.arrays().resize_lun(lun.target_name, lun.config.number, to_size(argument(arguments, 2), "the size"));
+    process.control("PATCH", lun_path(process, argument(arguments, 1)), json::object{{key, value}});
+  };
+  add_method("array", "resize", [change_lun](const Arguments& arguments) -> json::value {
+    change_lun(arguments, "size", to_size(argument(arguments, 2), "the size"));
+    return nullptr;
+  });
+  add_method("array", "set_read_only", [change_lun](const Arguments& arguments) -> json::value {
+    const json::value& wanted = argument(arguments, 2);
+    change_lun(arguments, "read_only", wanted.is_null() || wanted == json::value(true));
     return nullptr;
   });
   add_method("array", "remove_lun", [this](const Arguments& arguments) -> json::value {
     ArrayProcess& process = array_of(arguments.at(0));
-    const auto& lun = find_lun(process, argument(arguments, 1));
-    process.arrays().remove_lun(std::string(lun.target_name), lun.config.number);
+    process.control("DELETE", lun_path(process, argument(arguments, 1)));
     return nullptr;
   });
-  add_method("array", "set_read_only", [this](const Arguments& arguments) -> json::value {
-    ArrayProcess& process = array_of(arguments.at(0));
-    const auto& lun = find_lun(process, argument(arguments, 1));
-    const json::value& wanted = argument(arguments, 2);
-    process.arrays().set_read_only(lun.target_name, lun.config.number, wanted.is_null() || wanted == json::value(true));
-    return nullptr;
+  add_method("array", "luns", [this](const Arguments& arguments) -> json::value {
+    return array_of(arguments.at(0)).control("GET", "/v1/luns").at("luns");
   });
 }
 
 void Api::add_tokens() {
   add_method("array", "tokens", [this](const Arguments& arguments) -> json::value {
     json::array list;
-    for (const auto& array : array_of(arguments.at(0)).arrays().all()) {
-      array->copy_manager().tokens().for_each([&](const tokens::TokenManager::Description& token) {
-        list.push_back(
-            json::object{{"id", static_cast<std::int64_t>(token.id)},
-                         {"created", std::chrono::duration<double>(token.created - World::time_at({})).count()},
-                         {"expires_in", std::chrono::duration<double>(token.expires - world_.clock().now()).count()}});
-      });
-    }
+    const json::value document = array_of(arguments.at(0)).control("GET", "/v1/tokens");
+    const double now = std::chrono::duration<double>(world_.elapsed()).count();
+    for (const json::value& token : document.at("tokens").get_array())
+      list.push_back(json::object{{"id", token.at("id")},
+                                  {"created", now - token.at("age_s").to_number<double>()},
+                                  {"expires_in", token.at("ends_in_s")}});
     return list;
   });
   add_method("array", "token_state", [this](const Arguments& arguments) -> json::value {
-    const Found token = find_token(array_of(arguments.at(0)), argument(arguments, 1));
-    return json::string(state_name(token.manager->state(token.id)));
+    constexpr unsigned kNotFound = 404;
+    try {
+      return array_of(arguments.at(0)).control("GET", "/v1/tokens/" + token_id(argument(arguments, 1))).at("state");
+    } catch (const Refused& refused) {
+      if (refused.status() != kNotFound) throw;
+      return "unknown";
+    }
   });
-  auto ending = [this](const std::string& name, void (*end)(tokens::TokenManager&, tokens::TokenId)) {
-    add_method("array", name, [this, end](const Arguments& arguments) -> json::value {
-      const Found token = find_token(array_of(arguments.at(0)), argument(arguments, 1));
-      end(*token.manager, token.id);
+  for (const char* how : {"expire", "revoke", "cancel", "delete"})
+    add_method("array", fmt::format("{}_token", how), [this, how](const Arguments& arguments) -> json::value {
+      array_of(arguments.at(0)).control("POST", fmt::format("/v1/tokens/{}/{}", token_id(argument(arguments, 1)), how));
       return nullptr;
     });
-  };
-  ending("revoke_token", [](tokens::TokenManager& manager, tokens::TokenId id) { manager.revoke(id); });
-  ending("cancel_token", [](tokens::TokenManager& manager, tokens::TokenId id) { manager.cancel(id); });
-  ending("delete_token", [](tokens::TokenManager& manager, tokens::TokenId id) { manager.delete_by_client(id); });
 }
 
 }  // namespace scenario

@@ -4,12 +4,9 @@
 #include <algorithm>
 #include <boost/json.hpp>
 
-#include "base/segments.h"
 #include "scenario/api.h"
 #include "scenario/arguments.h"
 #include "scenario/pattern.h"
-#include "scsi/device_server.h"
-#include "scsi/logical_unit.h"
 
 namespace scenario {
 namespace {
@@ -49,18 +46,6 @@ std::vector<Piece> pieces(std::uint64_t offset, std::uint64_t length) {
   for (std::uint64_t done = 0; done < length; done += kPiece)
     cut.push_back({offset + done, std::min(kPiece, length - done)});
   return cut;
-}
-
-/// What lies there, whoever is asked: no command of a host, which would see it.
-std::vector<std::uint8_t> content(scsi::LogicalUnit& unit, Piece piece) {
-  if (piece.offset > unit.size_bytes() || piece.length > unit.size_bytes() - piece.offset)
-    throw ScriptError(fmt::format("{} bytes from {} on are beyond the {} of \"{}\"", piece.length, piece.offset,
-                                  unit.size_bytes(), unit.config().name));
-  base::Segments segments;
-  if (auto read = unit.store().read({piece.offset, piece.length}, segments); !read)
-    throw ScriptError(
-        fmt::format("\"{}\" cannot be read at {}: {}", unit.config().name, piece.offset, read.error().reason));
-  return segments.to_vector();
 }
 
 struct PatternRange {
@@ -164,11 +149,11 @@ void Api::add_disk() {
 
 void Api::add_data() {
   add_method("disk", "expect_data", [this](const Arguments& arguments) -> json::value {
-    scsi::LogicalUnit& unit = disk_of(arguments.at(0)).path().logical_unit();
+    Way& way = disk_of(arguments.at(0)).path().way();
     const PatternRange range(argument(arguments, 1), "expect_data");
     for (const Piece& piece : pieces(range.offset, range.length)) {
       lua_.charge(piece.length / kBytesPerCharge);
-      const auto data = content(unit, piece);
+      const auto data = way.content(piece.offset, piece.length);
       auto wrong = first_difference(range.seed, range.from + (piece.offset - range.offset), data);
       if (!wrong) continue;
       const std::size_t block = *wrong / 512 * 512;
@@ -184,7 +169,7 @@ void Api::add_data() {
     if (length > kLongestRead) throw ScriptError(fmt::format("hash: {} bytes are more than {}", length, kLongestRead));
     lua_.charge(length / kBytesPerCharge);
     return json::string(
-        sha256(content(disk_of(arguments.at(0)).path().logical_unit(), {fields.size("offset").value_or(0), length})));
+        sha256(disk_of(arguments.at(0)).path().way().content(fields.size("offset").value_or(0), length)));
   });
 }
 
@@ -232,14 +217,9 @@ void Api::add_commands() {
   });
   add_method("disk", "reset", [this](const Arguments& arguments) -> json::value {
     Disk& disk = disk_of(arguments.at(0));
-    const scsi::NexusId nexus = disk.path().nexus();
-    auto response = std::make_shared<std::optional<scsi::TaskManagementResponse>>();
-    disk.path().server().manage(scsi::TaskManagementFunction::logical_unit_reset, nexus, scsi::Lun{disk.path().lun()},
-                                0, [response](scsi::TaskManagementResponse answer) { *response = answer; });
-    while (!*response && world_.step()) {
-    }
+    const bool done = disk.path().way().reset();
     world_.timeline().add(world_.elapsed(), disk.name(), "LOGICAL UNIT RESET");
-    return *response == scsi::TaskManagementResponse::function_complete;
+    return done;
   });
   add_method("disk", "move_to", [this](const Arguments& arguments) -> json::value {
     disk_of(arguments.at(0)).path().move_to(array_of(argument(arguments, 1)));

@@ -2,12 +2,13 @@
 #include <fmt/format.h>
 
 #include <boost/json.hpp>
+#include <cstdio>
+#include <functional>
 
 #include "scenario/api.h"
 #include "scenario/arguments.h"
-#include "target/journal_document.h"
-#include "target/journal_explain.h"
-#include "target/rule_document.h"
+#include "scenario/control_client.h"
+#include "scsi/journal.h"
 
 namespace scenario {
 namespace {
@@ -47,13 +48,14 @@ struct Question {
   }
 };
 
+bool is_like(const json::object& event, const Question& question) { return !difference(event, question.keys, ""); }
+
 std::vector<json::object> matching(World& world, const Question& question) {
-  std::vector<json::object> found;
-  for (const scsi::Event& event : world.journal().since(question.since)) {
-    if (question.window && event.time + *question.window < world.clock().now()) continue;
-    json::object document = target::event_document(event);
-    if (!difference(document, question.keys, "")) found.push_back(std::move(document));
-  }
+  std::vector<json::object> found = world.events(question.since);
+  std::erase_if(found, [&](const json::object& event) {
+    const base::Duration at(event.at("time_us").to_number<std::int64_t>());
+    return (question.window && at + *question.window < world.elapsed()) || !is_like(event, question);
+  });
   return found;
 }
 
@@ -64,42 +66,83 @@ std::string bounds(const Question& question) {
   return fmt::format("{} to {}", *question.at_least, *question.at_most);
 }
 
-/// A rule's number.
-scsi::RuleId rule_id(const json::value& value) {
-  return scsi::RuleId{static_cast<std::uint32_t>(to_number(value, "the rule's number", 1, UINT32_MAX))};
+std::string rule_path(const json::value& number) {
+  return fmt::format("/v1/rules/{}", to_number(number, "the rule's number", 1, UINT32_MAX));
+}
+
+/// What there is, or false or nil where there is nothing of that number.
+json::value unless_missing(const std::function<json::value()>& ask, const json::value& otherwise) {
+  constexpr unsigned kNotFound = 404;
+  try {
+    return ask();
+  } catch (const Refused& refused) {
+    if (refused.status() != kNotFound) throw;
+    return otherwise;
+  }
 }
 
 }  // namespace
 
 void Api::add_rules() {
   add_method("array", "add_rule", [this](const Arguments& arguments) -> json::value {
-    scsi::RuleSet& rules = array_of(arguments.at(0)).arrays().rules();
-    return static_cast<std::int64_t>(rules.add(target::rule_from(argument(arguments, 1))));
+    return array_of(arguments.at(0)).control("POST", "/v1/rules", argument(arguments, 1)).at("id");
   });
   add_method("array", "remove_rule", [this](const Arguments& arguments) -> json::value {
-    return array_of(arguments.at(0)).arrays().rules().remove(rule_id(argument(arguments, 1)));
+    auto remove = [&]() -> json::value {
+      array_of(arguments.at(0)).control("DELETE", rule_path(argument(arguments, 1)));
+      return true;
+    };
+    return unless_missing(remove, false);
   });
   add_method("array", "clear_rules", [this](const Arguments& arguments) -> json::value {
-    array_of(arguments.at(0)).arrays().rules().clear();
+    array_of(arguments.at(0)).control("DELETE", "/v1/rules");
     return nullptr;
   });
   add_method("array", "rules", [this](const Arguments& arguments) -> json::value {
-    json::array list;
-    for (const auto& listed : array_of(arguments.at(0)).arrays().rules().list())
-      list.push_back(target::rule_document(listed));
-    return list;
+    return array_of(arguments.at(0)).control("GET", "/v1/rules").at("rules");
   });
   add_method("array", "rule", [this](const Arguments& arguments) -> json::value {
-    auto listed = array_of(arguments.at(0)).arrays().rules().find(rule_id(argument(arguments, 1)));
-    return listed ? json::value(target::rule_document(*listed)) : json::value();
+    auto ask = [&] { return array_of(arguments.at(0)).control("GET", rule_path(argument(arguments, 1))); };
+    return unless_missing(ask, nullptr);
   });
   add_method("array", "state", [this](const Arguments& arguments) -> json::value {
-    return json::string(array_of(arguments.at(0)).arrays().rules().state());
+    return array_of(arguments.at(0)).control("GET", "/v1/rules").at("state");
   });
   add_method("array", "set_state", [this](const Arguments& arguments) -> json::value {
-    array_of(arguments.at(0)).arrays().rules().set_state(to_text(argument(arguments, 1), "the state"));
+    const json::string state(to_text(argument(arguments, 1), "the state"));
+    array_of(arguments.at(0)).control("PUT", "/v1/rules/state", json::object{{"state", state}});
     return nullptr;
   });
+}
+
+/// Live it waits by real time, in this process until nothing is left to happen.
+json::value Api::wait_for_event(const Arguments& arguments) {
+  Question question(argument(arguments, 1));
+  if (question.keys.empty()) throw ScriptError("wait_for: which event is missing; expected a table of its keys");
+  if (question.since == 0) question.since = waited_for_;
+  const base::Duration timeout = to_duration(argument(arguments, 2), "the time-out");
+  const auto until = std::chrono::steady_clock::now() + timeout;
+  const base::TimePoint limit = world_.clock().now() + timeout;
+  const auto reached = world_.timers().at(limit, [] {});
+  for (;;) {
+    world_.settle();
+    const auto found = matching(world_, question);
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(until - std::chrono::steady_clock::now());
+    const bool over = world_.live() ? left.count() <= 0 : world_.clock().now() >= limit;
+    if (found.empty() && !over) {
+      if (!world_.live())
+        world_.step();
+      else if (!world_.arrays().empty())
+        world_.arrays().front()->wait_for_event(left);
+      continue;
+    }
+    world_.timers().cancel(reached);
+    if (found.empty())
+      throw ScriptError(fmt::format("no event like {} came in {} s", shown(question.keys),
+                                    std::chrono::duration<double>(timeout).count()));
+    waited_for_ = found.front().at("sequence").to_number<std::uint64_t>();
+    return found.front();
+  }
 }
 
 void Api::add_events() {
@@ -117,15 +160,28 @@ void Api::add_events() {
           fmt::format("{} events are like {}; expected {}", found, shown(question.keys), bounds(question)));
     return found;
   });
+  add_method("scenario", "wait_for", [this](const Arguments& arguments) { return wait_for_event(arguments); });
+  add_method("scenario", "ask", [this](const Arguments& arguments) -> json::value {
+    const std::string what = to_text(argument(arguments, 1), "what a person has to do");
+    if (!world_.live())
+      throw ScriptSkip("a person at a Windows host has to: " + what + " (odx scenario run --live URL)");
+    fmt::print(stderr, "At the Windows host: {}\n", what);
+    std::fflush(stderr);
+    world_.timeline().add(world_.elapsed(), "script", "asks: " + what);
+    return nullptr;
+  });
   add_method("scenario", "last_event",
-             [this](const Arguments&) -> json::value { return static_cast<std::int64_t>(world_.journal().last()); });
+             [this](const Arguments&) -> json::value { return static_cast<std::int64_t>(world_.last_event()); });
   add_method("scenario", "explain", [this](const Arguments& arguments) -> json::value {
     const Fields fields(argument(arguments, 1), "explain", {"initiator", "target", "lun"});
-    target::ExplainQuestion question;
-    question.initiator = fields.text("initiator").value_or("");
-    question.target = fields.text("target").value_or("");
-    question.logical_unit = fields.text("lun").value_or("");
-    return json::string(target::explain(world_.journal(), question, world_.clock().now()));
+    std::string query;
+    constexpr std::pair<std::string_view, std::string_view> kKeys[] = {
+        {"initiator", "initiator"}, {"target", "target"}, {"logical_unit", "lun"}};
+    for (const auto& [key, ours] : kKeys)
+      if (auto text = fields.text(ours))
+        query += fmt::format("{}{}={}", query.empty() ? '?' : '&', key, percent_encoded(*text));
+    if (world_.arrays().empty()) throw ScriptError("explain: there is no array");
+    return world_.arrays().front()->control("GET", "/v1/explain" + query).at("text");
   });
 }
 

@@ -5,6 +5,7 @@
 #include <toml++/toml.h>
 
 #include <boost/json.hpp>
+#include <sstream>
 
 #include "handlers/factory.h"
 #include "scenario/arguments.h"
@@ -12,6 +13,8 @@
 
 namespace scenario {
 namespace {
+
+constexpr std::uint64_t kMemory = 1 << 30;  // that an array has unless it says another
 
 void put(toml::table& table, std::string_view key, const json::value& value);
 void append(toml::array& array, const json::value& value);
@@ -64,6 +67,8 @@ json::array lun_tables(const json::array& luns) {
   return tables;
 }
 
+}  // namespace
+
 json::object document_of(const json::value& table) {
   const json::object* object = table.if_object();
   if (!object && !table.is_array()) throw ScriptError(fmt::format("the array is {}; expected a table", shown(table)));
@@ -81,6 +86,8 @@ json::object document_of(const json::value& table) {
   document["target"] = std::move(target);
   return document;
 }
+
+namespace {
 
 std::string granted_path(const std::string& name, const FileAccess& access, const std::string& key) {
   if (access.image_dir.empty())
@@ -109,8 +116,23 @@ void grant_files(target::Config& config, const FileAccess& access) {
 
 }  // namespace
 
+std::string odxd_toml(const json::value& table, const FileAccess& access, unsigned number) {
+  const target::Config config = config_from(table, access, number);
+  for (const target::TargetConfig& target : config.targets)
+    for (const target::LunConfig& lun : target.luns)
+      if (handlers::parse_store(lun.store).kind == handlers::StoreSpec::Kind::file)
+        throw ScriptSkip("live: files as disks are for arrays in this process");
+  json::object document = document_of(table);
+  if (!document.contains("array") && !document.contains("id")) document["id"] = config.arrays.front().id;
+  if (!document.contains("memory_limit")) document["memory_limit"] = kMemory;
+  if (json::value* portals = document.if_contains("portal"))
+    for (json::value& portal : portals->as_array()) portal.as_object()["listen"] = "127.0.0.1:0";
+  std::ostringstream text;
+  text << table_of(document) << "\n";
+  return text.str();
+}
+
 target::Config config_from(const json::value& table, const FileAccess& access, unsigned number) {
-  constexpr std::uint64_t kMemory = 1 << 30;
   try {
     target::Config config = target::read_config(table_of(document_of(table)), "array");
     grant_files(config, access);

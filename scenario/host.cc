@@ -4,6 +4,8 @@
 
 #include <utility>
 
+#include "base/segments.h"
+#include "scenario/in_process_array.h"
 #include "scenario/lua_state.h"
 #include "scsi/device_server.h"
 #include "scsi/logical_unit.h"
@@ -26,40 +28,18 @@ class Busy {
 }  // namespace
 
 Path::Path(World& world, Host& host, std::string name, ArrayProcess& array, std::string target, std::uint16_t lun)
-    : world_(world), host_(host), name_(std::move(name)), array_(&array), target_(std::move(target)), lun_(lun) {}
+    : world_(world),
+      host_(host),
+      name_(std::move(name)),
+      array_(&array),
+      target_(std::move(target)),
+      lun_(lun),
+      way_(array.way(host, target_, lun)) {}
 
 void Path::move_to(ArrayProcess& array) {
   if (busy_) throw ScriptError("a command is under way on this disk");
   array_ = &array;
-  way_.reset();
-}
-
-/// Why there is no session, or nothing.
-std::optional<std::string> Path::connect() {
-  auto session = host_.session(*array_, target_);
-  if (!session) return session.error();
-  if (way_ && nexus_ == session->nexus && start_ == session->start) return std::nullopt;
-  nexus_ = session->nexus;
-  start_ = session->start;
-  way_.emplace(server(), nexus_, scsi::Lun{lun_}, world_.clock(), [this] { return world_.step(); });
-  return std::nullopt;
-}
-
-scsi::NexusId Path::nexus() {
-  if (auto refused = connect()) throw ScriptError(*refused);
-  return nexus_;
-}
-
-scsi::DeviceServer& Path::server() const {
-  auto node = array_->arrays().directory().find(target_);
-  if (!node) throw ScriptError(fmt::format("{} has no target {}", array_->name(), target_));
-  return *node->device_server;
-}
-
-scsi::LogicalUnit& Path::logical_unit() const {
-  auto* unit = server().find(scsi::Lun{lun_});
-  if (!unit) throw ScriptError(fmt::format("{} has no LUN {} in {}", array_->name(), lun_, target_));
-  return *unit;
+  way_ = array.way(host_, target_, lun_);
 }
 
 initiator::Result Path::execute(const initiator::Command& command) {
@@ -68,7 +48,7 @@ initiator::Result Path::execute(const initiator::Command& command) {
   const Busy busy(busy_);
   sequences_.push_back(world_.next_sequence());
   const base::TimePoint begin = world_.clock().now();
-  const bool had_session = host_.had_session(*array_, target_);
+  const bool had_session = way_->had_session();
   initiator::Result result = attempt(command);
   while (result.transport == initiator::Transport::connection_lost && had_session &&
          world_.clock().now() - begin < kHoldTime) {
@@ -80,7 +60,7 @@ initiator::Result Path::execute(const initiator::Command& command) {
 
 initiator::Result Path::attempt(const initiator::Command& command) {
   const base::Duration sent = world_.elapsed();
-  initiator::Result result = send(command);
+  initiator::Result result = way_->execute(command);
   const base::Duration took = world_.elapsed() - sent;
   world_.timeline().add(world_.elapsed(), name_,
                         fmt::format("{}: {}{}", host::ClassDriver::command_name(command.cdb), outcome_text(result),
@@ -88,7 +68,24 @@ initiator::Result Path::attempt(const initiator::Command& command) {
   return result;
 }
 
-initiator::Result Path::send(const initiator::Command& command) {
+/// Why there is no session, or nothing.
+std::optional<std::string> InProcessWay::connect() {
+  auto session = host_.session(array_, target_);
+  if (!session) return session.error();
+  if (initiator_ && nexus_ == session->nexus && start_ == session->start) return std::nullopt;
+  nexus_ = session->nexus;
+  start_ = session->start;
+  initiator_.emplace(server(), nexus_, scsi::Lun{lun_}, world_.clock(), [this] { return world_.step(); });
+  return std::nullopt;
+}
+
+scsi::DeviceServer& InProcessWay::server() const {
+  auto node = array_.arrays().directory().find(target_);
+  if (!node) throw ScriptError(fmt::format("{} has no target {}", array_.name(), target_));
+  return *node->device_server;
+}
+
+initiator::Result InProcessWay::execute(const initiator::Command& command) {
   initiator::Result result;
   if (auto refused = connect()) {
     result.transport = initiator::Transport::connection_lost;
@@ -99,17 +96,43 @@ initiator::Result Path::send(const initiator::Command& command) {
   const scsi::NexusId nexus = nexus_;
   // So that a command that nobody answers ends at its time-out and not at the next thing that happens after it.
   const auto limit = world_.timers().at(world_.clock().now() + command.timeout, [] {});
-  result = way_->execute(command);
+  result = initiator_->execute(command);
   world_.timers().cancel(limit);
-  auto session = array_->running() ? host_.session(*array_, target_) : std::unexpected(std::string());
+  auto session = array_.running() ? host_.session(array_, target_) : std::unexpected(std::string());
   if (!session || session->start != start || session->nexus != nexus) {
     result = {};
     result.transport = initiator::Transport::connection_lost;
     result.reason = "the session ended while the command was under way";
   } else if (result.transport == initiator::Transport::connection_lost) {
-    host_.lose_session(*array_, target_);
+    host_.lose_session(array_, target_);
   }
   return result;
+}
+
+bool InProcessWay::had_session() const { return host_.had_session(array_, target_); }
+void InProcessWay::log_out() { host_.end_session(array_, target_); }
+
+bool InProcessWay::reset() {
+  if (auto refused = connect()) throw ScriptError(*refused);
+  auto response = std::make_shared<std::optional<scsi::TaskManagementResponse>>();
+  server().manage(scsi::TaskManagementFunction::logical_unit_reset, nexus_, scsi::Lun{lun_}, 0,
+                  [response](scsi::TaskManagementResponse answer) { *response = answer; });
+  while (!*response && world_.step()) {
+  }
+  return *response == scsi::TaskManagementResponse::function_complete;
+}
+
+std::vector<std::uint8_t> InProcessWay::content(std::uint64_t offset, std::uint64_t length) {
+  auto* unit = server().find(scsi::Lun{lun_});
+  if (!unit) throw ScriptError(fmt::format("{} has no LUN {} in {}", array_.name(), lun_, target_));
+  const std::string& name = unit->config().name;
+  if (offset > unit->size_bytes() || length > unit->size_bytes() - offset)
+    throw ScriptError(
+        fmt::format("{} bytes from {} on are beyond the {} of \"{}\"", length, offset, unit->size_bytes(), name));
+  base::Segments segments;
+  if (auto read = unit->store().read({offset, length}, segments); !read)
+    throw ScriptError(fmt::format("\"{}\" cannot be read at {}: {}", name, offset, read.error().reason));
+  return segments.to_vector();
 }
 
 namespace {
@@ -158,12 +181,14 @@ initiator::Result Disk::send(const initiator::Command& command) {
   return result;
 }
 
-Host::Host(World& world, std::string name, std::string iscsi_name, std::uint8_t number, std::uint16_t portal_group)
+Host::Host(World& world, std::string name, std::string iscsi_name, std::uint8_t number, std::uint16_t portal_group,
+           std::optional<initiator::IscsiSession::Chap> chap)
     : world_(world),
       name_(std::move(name)),
       iscsi_name_(std::move(iscsi_name)),
       number_(number),
       portal_group_(portal_group),
+      chap_(std::move(chap)),
       offload_memory_(world.clock()) {}
 
 Disk& Host::add_disk(std::string name, ArrayProcess& array, const std::string& target, std::uint16_t lun,
@@ -172,7 +197,7 @@ Disk& Host::add_disk(std::string name, ArrayProcess& array, const std::string& t
   return *disks_.back();
 }
 
-std::expected<Host::Session, std::string> Host::session(ArrayProcess& array, const std::string& target) {
+std::expected<Host::Session, std::string> Host::session(InProcessArray& array, const std::string& target) {
   auto refuse = [](std::string why) { return std::unexpected(std::move(why)); };
   if (!array.running()) return refuse(fmt::format("{} does not answer", array.name()));
   Session& session = sessions_[{&array, target}];
@@ -180,7 +205,11 @@ std::expected<Host::Session, std::string> Host::session(ArrayProcess& array, con
   auto node = array.arrays().directory().find(target);
   if (!node) return refuse("login refused, 0203h: there is no such target");
   if (node->redirection) return refuse("login refused, 0101h or 0102h: the target is elsewhere");
-  if (node->authenticates()) return refuse("login refused, 0201h: hosts of scenarios have no CHAP");
+  if (node->authenticates()) {
+    const auto& asked = node->authentication_for(iscsi_name_).initiator;
+    if (!asked || !chap_ || asked->name != chap_->name || asked->secret != chap_->secret)
+      return refuse("login refused, 0201h: CHAP failed");
+  }
   if (!node->allows(iscsi_name_)) return refuse("login refused, 0202h: the initiator is not allowed");
   if (!node->is_offered_in(portal_group_)) return refuse("login refused, 0203h: not in this portal group");
   // RFC 7143, 11.12.5: type 10b, random.
@@ -190,34 +219,36 @@ std::expected<Host::Session, std::string> Host::session(ArrayProcess& array, con
   return session;
 }
 
-bool Host::had_session(const ArrayProcess& array, const std::string& target) const {
+bool Host::had_session(const InProcessArray& array, const std::string& target) const {
   auto found = sessions_.find({&array, target});
   return found != sessions_.end() && found->second.start != 0;
 }
 
-void Host::detach(ArrayProcess& array, const std::string& target, const Session& session) {
+void Host::detach(InProcessArray& array, const std::string& target, const Session& session) {
   if (session.nexus == scsi::NexusId::none || !array.running() || session.start != array.starts()) return;
   auto node = array.arrays().directory().find(target);
   if (!node) return;
-  world_.abort_all(*node->device_server, session.nexus);
+  array.abort_all(*node->device_server, session.nexus);
   if (array.running() && session.start == array.starts()) node->device_server->detach(session.nexus);
 }
 
-void Host::lose_session(ArrayProcess& array, const std::string& target) {
+void Host::lose_session(InProcessArray& array, const std::string& target) {
   Session& session = sessions_[{&array, target}];
   const Session lost = std::exchange(session, {scsi::NexusId::none, session.start});
   detach(array, target, lost);
   world_.timeline().add(world_.elapsed(), name_, "has lost its session with " + target);
 }
 
-void Host::log_out(ArrayProcess& array) {
-  for (auto& [key, session] : sessions_) {
-    if (key.first != &array) continue;
-    const Session ended = std::exchange(session, {});
-    if (ended.nexus == scsi::NexusId::none) continue;
-    detach(array, key.second, ended);
-    world_.timeline().add(world_.elapsed(), name_, "logs out of " + key.second);
-  }
+void Host::end_session(InProcessArray& array, const std::string& target) {
+  const Session ended = std::exchange(sessions_[{&array, target}], {});
+  if (ended.nexus == scsi::NexusId::none) return;
+  detach(array, target, ended);
+  world_.timeline().add(world_.elapsed(), name_, "logs out of " + target);
+}
+
+void Host::log_out(const ArrayProcess& array) {
+  for (const auto& disk : disks_)
+    if (&disk->path().array() == &array) disk->path().way().log_out();
 }
 
 std::string sense_code(std::uint8_t key, std::uint8_t asc, std::uint8_t ascq) {

@@ -28,13 +28,13 @@ std::vector<std::string> files_of(const std::string& path) {
 }
 
 std::string to_text(const Verdict& verdict) {
-  json::array lines;
-  for (const std::string& line : verdict.timeline) lines.push_back(json::string(line));
+  auto lines = [](const std::vector<std::string>& texts) { return json::value_from(texts); };
   return json::serialize(json::object{{"kind", static_cast<int>(verdict.kind)},
                                       {"message", verdict.message},
                                       {"traceback", verdict.traceback},
                                       {"seconds", verdict.virtual_seconds},
-                                      {"timeline", std::move(lines)}});
+                                      {"timeline", lines(verdict.timeline)},
+                                      {"journal", lines(verdict.journal)}});
 }
 
 Verdict to_verdict(const std::string& text) {
@@ -45,6 +45,7 @@ Verdict to_verdict(const std::string& text) {
   verdict.traceback = json::value_to<std::string>(document.at("traceback"));
   verdict.virtual_seconds = document.at("seconds").to_number<double>();
   verdict.timeline = json::value_to<std::vector<std::string>>(document.at("timeline"));
+  verdict.journal = json::value_to<std::vector<std::string>>(document.at("journal"));
   return verdict;
 }
 

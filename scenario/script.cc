@@ -88,7 +88,7 @@ std::vector<std::string> list_scenarios(const Script& script, const ScriptOption
 Verdict run_scenario(const Script& script, const std::string& scenario, const ScriptOptions& options) {
   // Refusals are what scenarios are about; the timeline has them.
   base::log::set_level(base::log::Level::off);
-  World world(options.seed);
+  World world(options.seed, options.live);
   LuaState lua(options.limits, options.seed);
   Api api(world, lua, options.files, options.seed);
   Declared declared(lua, options);
@@ -104,6 +104,8 @@ Verdict run_scenario(const Script& script, const std::string& scenario, const Sc
     }
   }
   verdict.timeline.assign(world.timeline().lines().begin(), world.timeline().lines().end());
+  if (options.journal)
+    for (const json::object& event : world.events(0)) verdict.journal.push_back(json::serialize(event));
   verdict.virtual_seconds = std::chrono::duration<double>(world.elapsed()).count();
   return verdict;
 }

@@ -12,6 +12,7 @@
 
 #include "scenario/config_table.h"
 #include "scenario/lua_state.h"
+#include "scenario/world.h"
 
 namespace scenario {
 
@@ -20,6 +21,8 @@ struct ScriptOptions {
   FileAccess files{};
   std::uint64_t seed = 1;
   std::map<std::string, std::string> parameters{};  ///< `param` of scripts
+  LiveOptions live{};
+  bool journal = false;  ///< Verdict::journal is wanted
 };
 
 /// A file as it was read.
@@ -39,7 +42,8 @@ struct Verdict {
   std::string message{};    ///< why not; "FILE:LINE: what"
   std::string traceback{};  ///< the script's calls
   std::vector<std::string> timeline{};
-  double virtual_seconds = 0;  ///< that went by in the scenario
+  double virtual_seconds = 0;          ///< that went by in the scenario
+  std::vector<std::string> journal{};  ///< of all arrays, each event as JSON, where ScriptOptions asks for it
 };
 /// Never throws for what the script does.
 Verdict run_scenario(const Script& script, const std::string& scenario, const ScriptOptions& options);

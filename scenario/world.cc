@@ -2,104 +2,72 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <boost/json.hpp>
 #include <utility>
 
-#include "scenario/lua_state.h"
-#include "scsi/device_server.h"
-#include "scsi/logical_unit.h"
+#include "scenario/host.h"
+#include "scenario/in_process_array.h"
+#include "scenario/live_array.h"
+#include "target/journal_document.h"
 
 namespace scenario {
 namespace {
 
 constexpr std::size_t kKeptEvents = 100'000;
 
-void must(const handlers::IoResult<void>& result, const std::string& what) {
-  if (!result) throw ScriptError(fmt::format("{}: {}", what, result.error().reason));
+}  // namespace
+
+namespace {
+
+std::string detail_of(unsigned status, const json::value& problem) {
+  const json::value* detail = problem.is_object() ? problem.get_object().if_contains("detail") : nullptr;
+  if (!detail || !detail->is_string()) return fmt::format("the control interface answered with status {}", status);
+  return std::string(detail->get_string());
 }
 
 }  // namespace
 
-ArrayProcess::ArrayProcess(World& world, std::string name, target::Config config)
-    : world_(world), name_(std::move(name)), config_(std::move(config)) {}
+Refused::Refused(unsigned status, const json::value& problem)
+    : ScriptError(detail_of(status, problem)), status_(status) {}
 
-ArrayProcess::~ArrayProcess() = default;
-
-target::Arrays& ArrayProcess::arrays() {
-  if (!arrays_) throw ScriptError(fmt::format("{} is stopped", name_));
-  return *arrays_;
-}
-
-void ArrayProcess::start() {
-  if (arrays_) throw ScriptError(fmt::format("{} is running", name_));
-  arrays_ =
-      std::make_unique<target::Arrays>(config_, world_.clock(), world_.timers(), world_.entropy(), world_.executor());
-  arrays_->set_journal(&world_.journal());
-  ++starts_;
-  restore(kept_);
-  kept_.clear();
-  world_.timeline().add(world_.elapsed(), name_, starts_ == 1 ? "starts" : "starts again");
-}
-
-void ArrayProcess::stop() {
-  target::Arrays& ending = arrays();
-  if (std::exchange(stopping_, true)) throw ScriptError(fmt::format("{} is being stopped", name_));
-  world_.timeline().add(world_.elapsed(), name_, "stops");
-  for (const auto& node : ending.directory().targets) {
-    scsi::DeviceServer& server = *node->device_server;
-    while (!server.nexuses().empty()) {
-      const scsi::NexusId nexus = server.nexuses().begin()->first;
-      world_.abort_all(server, nexus);
-      server.detach(nexus);
-    }
-  }
-  ending.stop_copies();
-  world_.settle();
-  for (const std::string& failure : ending.flush()) throw ScriptError(failure);
-  kept_ = capture();
-  arrays_.reset();
-  stopping_ = false;
-}
-
-ArrayProcess::Content ArrayProcess::capture() {
-  Content content;
-  for (const auto& array : arrays().all()) {
-    for (const target::Array::ExportedLun& lun : array->luns()) {
-      handlers::BackingStore& store = lun.logical_unit->store();
-      if (store.may_block()) continue;  // a file keeps its own
-      const handlers::ByteRange all{0, store.size_bytes()};
-      auto captured = store.capture(std::span(&all, 1));
-      if (!captured) throw ScriptError(fmt::format("{}: {}", lun.config.name, captured.error().reason));
-      content[lun.config.name] = *captured;
-    }
-  }
-  return content;
-}
-
-void ArrayProcess::restore(const Content& content) {
-  for (const auto& array : arrays().all()) {
-    for (const target::Array::ExportedLun& lun : array->luns()) {
-      auto held = content.find(lun.config.name);
-      if (held == content.end()) continue;
-      handlers::BackingStore& store = lun.logical_unit->store();
-      const std::uint64_t length = std::min(store.size_bytes(), held->second->size_bytes());
-      must(store.clone(*held->second, {0, length}, 0, nullptr), lun.config.name);
-    }
-  }
-}
-
-World::World(std::uint64_t seed)
+World::World(std::uint64_t seed, LiveOptions live)
     : clock_(wire_, {base::ClockMode::Kind::manual}),
       entropy_(seed),
       journal_(clock_, kKeptEvents),
-      watching_(journal_.subscribe([this](const scsi::Event& event) { tell(event); })) {}
+      watching_(journal_.subscribe([this](const scsi::Event& event) {
+        tell(event.time - base::ArrayClock::kStart, scsi::name_of(event.kind), event.array, event.reason);
+      })),
+      live_(std::move(live)) {}
 
 /// What went well stands in the lines of the hosts.
-void World::tell(const scsi::Event& event) {
+void World::tell(base::Duration at, std::string_view kind, std::string_view array, std::string_view reason) {
   using scsi::EventKind;
-  if (event.kind == EventKind::command || event.kind == EventKind::login || event.kind == EventKind::logout) return;
-  const std::string who = event.array.empty() ? "array" : event.array;
-  timeline_.add(event.time - base::ArrayClock::kStart, who,
-                fmt::format("{}: {}", scsi::name_of(event.kind), event.reason));
+  for (EventKind each : {EventKind::command, EventKind::login, EventKind::logout})
+    if (kind == scsi::name_of(each)) return;
+  timeline_.add(at, array.empty() ? "array" : std::string(array), fmt::format("{}: {}", kind, reason));
+}
+
+void World::record(json::object event) {
+  auto text = [&](std::string_view key) {
+    const json::value* value = event.if_contains(key);
+    return value && value->is_string() ? std::string_view(value->get_string()) : std::string_view();
+  };
+  const base::Duration at(event.at("time_us").to_number<std::int64_t>());
+  tell(at, text("kind"), text("array"), text("reason"));
+  recorded_.push_back(std::move(event));
+}
+
+std::vector<json::object> World::events(std::uint64_t since) const {
+  std::vector<json::object> found;
+  for (const scsi::Event& event : journal_.since(since)) found.push_back(target::event_document(event));
+  for (const json::object& event : recorded_)
+    if (event.at("sequence").to_number<std::uint64_t>() > since) found.push_back(event);
+  return found;
+}
+
+std::uint64_t World::last_event() const {
+  return recorded_.empty() ? journal_.last() : recorded_.back().at("sequence").to_number<std::uint64_t>();
 }
 
 World::~World() {
@@ -109,8 +77,18 @@ World::~World() {
   arrays_.clear();
 }
 
-ArrayProcess& World::add_array(std::string name, target::Config config) {
-  arrays_.push_back(std::make_unique<ArrayProcess>(*this, std::move(name), std::move(config)));
+ArrayProcess& World::add_array(const json::value& config, const FileAccess& access) {
+  const auto number = static_cast<unsigned>(arrays_.size() + 1);
+  std::unique_ptr<ArrayProcess> made;
+  if (config.is_null() && (!live() || live_.control == kOwnOdxd))
+    throw ScriptSkip("t:array() without a configuration is an odxd that runs: odx scenario run --live URL");
+  if (live())
+    made = std::make_unique<LiveArray>(*this, number, live_, access);
+  else
+    made = std::make_unique<InProcessArray>(*this, number, access);
+  made->configure(config);
+  made->start();
+  arrays_.push_back(std::move(made));
   return *arrays_.back();
 }
 
@@ -137,26 +115,47 @@ bool World::run_one() {
   return true;
 }
 
-bool World::step() { return run_one() || clock_.advance_to_next(); }
+/// Moves on to the next thing that is due, in an array elsewhere too, and does all that is due then. Where nothing is
+/// at or before `limit`: to `limit`, unless that is forever.
+bool World::advance_to_next(base::TimePoint limit) {
+  std::optional<base::TimePoint> next = clock_.timers().next();
+  for (const auto& array : arrays_)
+    if (auto due = array->next_due(); due && (!next || *due < *next)) next = due;
+  const bool found = next && *next <= limit;
+  if (!found && limit == base::TimePoint::max()) return false;
+  const base::TimePoint to = std::max(found ? *next : limit, clock_.now());
+  for (const auto& array : arrays_) array->advance_to(to);
+  clock_.advance_to_next(to);
+  follow_clocks();
+  return found;
+}
+
+/// Of arrays whose clocks run by themselves.
+void World::follow_clocks() {
+  for (const auto& array : arrays_)
+    if (auto shown = array->shown(); shown && *shown > clock_.now()) clock_.advance(*shown - clock_.now());
+}
+
+bool World::step() { return run_one() || advance_to_next(base::TimePoint::max()); }
+
+void World::while_quiet() {
+  const bool by_itself = std::ranges::any_of(arrays_, [](const auto& array) { return array->shown().has_value(); });
+  if (by_itself)
+    follow_clocks();
+  else
+    step();
+}
 
 void World::settle() {
   while (run_one() || clock_.advance_to_next(clock_.now())) {
   }
-  for (const auto& array : arrays_)
-    while (array->running() && array->arrays().reclaim()) {
-    }
-}
-
-void World::abort_all(scsi::DeviceServer& server, scsi::NexusId nexus) {
-  auto done = std::make_shared<bool>(false);
-  server.abort_all(nexus, [done] { *done = true; });
-  while (!*done && step()) {
-  }
+  for (const auto& array : arrays_) array->settle();
+  follow_clocks();
 }
 
 void World::advance(base::Duration by) {
   const base::TimePoint until = clock_.now() + by;
-  while (run_one() || clock_.advance_to_next(until)) {
+  while (run_one() || advance_to_next(until)) {
   }
   settle();
 }

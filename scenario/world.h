@@ -1,7 +1,7 @@
 // Everything a scenario plays with: the time, the arrays, and the one thing that happens next.
 //
-// Owns the clock all of them go by, and the arrays of each odxd the script started, without its sockets. Time stands
-// still except in advance() and while a command of a host waits (step()). Thread: one.
+// Owns the clock all of them go by, and the arrays. Time stands still except in advance() and while a command of a host
+// waits (step()); the clocks of arrays that are reached over the network are moved along. Thread: one.
 #pragma once
 
 #include <chrono>
@@ -12,6 +12,8 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/array_clock.h"
@@ -19,57 +21,82 @@
 #include "base/executor.h"
 #include "base/timer_queue.h"
 #include "handlers/backing_store.h"
+#include "scenario/config_table.h"
+#include "scenario/lua_state.h"
 #include "scenario/timeline.h"
 #include "scsi/journal.h"
-#include "target/arrays.h"
 
 namespace scenario {
 
 class World;
+class Host;
+class Way;
 
-/// One odxd, without its sockets: it is started, stopped, and started again with what its logical units held.
+/// A request that the array's control interface refused.
+class Refused : public ScriptError {
+ public:
+  /// `problem` says why (docs/control.md).
+  Refused(unsigned status, const json::value& problem);
+  unsigned status() const { return status_; }  ///< HTTP's
+
+ private:
+  unsigned status_;
+};
+
+/// An odxd: in this process without its sockets, or one that is reached over the network.
 class ArrayProcess {
  public:
   /// `name` is what the timeline calls it.
-  ArrayProcess(World& world, std::string name, target::Config config);
-  ~ArrayProcess();
+  ArrayProcess(World& world, std::string name) : world_(world), name_(std::move(name)) {}
+  virtual ~ArrayProcess() = default;
+  ArrayProcess(const ArrayProcess&) = delete;
+  ArrayProcess& operator=(const ArrayProcess&) = delete;
 
   const std::string& name() const { return name_; }
-  const target::Config& config() const { return config_; }
-  bool running() const { return arrays_ != nullptr; }
-  /// Counts starts: what was attached before another start is attached no more.
-  unsigned starts() const { return starts_; }
-  /// Throws ScriptError when it is stopped.
-  target::Arrays& arrays();
 
-  /// Throws target::StoreError. Logical units in memory hold what they held when it was stopped.
-  void start();
+  /// Its configuration from the next start on, as scripts write it. Throws ScriptError.
+  virtual void configure(const json::value& wanted) = 0;
+  virtual void start() = 0;
   /// Its sessions end, its tasks are aborted, its tokens forgotten.
-  void stop();
-  /// From the next start on.
-  void set_config(target::Config config) { config_ = std::move(config); }
+  virtual void stop() = 0;
+
+  /// A request to its control interface (docs/control.md), and the document that comes back; null when there is none.
+  /// Throws Refused, or ScriptError when it is stopped.
+  virtual json::value control(const std::string& method, const std::string& target, const json::value& body = {}) = 0;
+
+  /// How a host reaches one of its logical units.
+  virtual std::unique_ptr<Way> way(Host& host, const std::string& target, std::uint16_t lun) = 0;
 
   /// What its logical units hold now, by name; and the same put back, where names and sizes fit.
   using Content = std::map<std::string, handlers::SnapshotRef>;
-  Content capture();
-  void restore(const Content& content);
+  virtual Content capture() = 0;
+  virtual void restore(const Content& content) = 0;
 
- private:
+  // Of one whose time is not the world's own.
+
+  /// When something is due in it; nothing: never, or its clock runs by itself.
+  virtual std::optional<base::TimePoint> next_due() { return std::nullopt; }
+  /// Moves its clock on.
+  virtual void advance_to(base::TimePoint) {}
+  /// Where its clock is, when it runs by itself.
+  virtual std::optional<base::TimePoint> shown() { return std::nullopt; }
+  /// Does what was left to do at this time, and tells the world of events.
+  virtual void settle() {}
+  /// Waits for its next event, for so long of real time at most.
+  virtual void wait_for_event(std::chrono::milliseconds) {}
+
+ protected:
   World& world_;
   std::string name_;
-  target::Config config_;
-  std::unique_ptr<target::Arrays> arrays_;
-  unsigned starts_ = 0;
-  bool stopping_ = false;
-  Content kept_;
 };
 
 class World final : private base::Executor {
  public:
-  explicit World(std::uint64_t seed);
+  explicit World(std::uint64_t seed, LiveOptions live = {});
   ~World() override;
 
   const base::Clock& clock() const { return clock_; }
+  base::ArrayClock& array_clock() { return clock_; }
   base::TimerQueue& timers() { return clock_.timers(); }
   /// Of all arrays.
   scsi::Journal& journal() { return journal_; }
@@ -84,7 +111,8 @@ class World final : private base::Executor {
   /// Numbers commands, as they are sent.
   std::uint64_t next_sequence() { return ++sequence_; }
 
-  ArrayProcess& add_array(std::string name, target::Config config);
+  /// Starts one, of a configuration as scripts write it. Throws ScriptError, ScriptSkip.
+  ArrayProcess& add_array(const json::value& config, const FileAccess& access);
   const std::vector<std::unique_ptr<ArrayProcess>>& arrays() const { return arrays_; }
 
   /// Moves on by so much; what is due meanwhile happens at its time.
@@ -95,8 +123,15 @@ class World final : private base::Executor {
   /// Does what is due now.
   void settle();
 
-  /// Waits until nothing of the nexus runs any more.
-  void abort_all(scsi::DeviceServer& server, scsi::NexusId nexus);
+  bool live() const { return !live_.control.empty(); }
+  /// Nothing came from a command over the network: time passes, unless it passes by itself.
+  void while_quiet();
+
+  /// Events behind that number, as docs/journal.md has them; "time_us" since the start of the scenario.
+  std::vector<json::object> events(std::uint64_t since) const;
+  std::uint64_t last_event() const;
+  /// An event of an array elsewhere.
+  void record(json::object event);
 
   /// Calls `what` at that time: not from a timer, but from whichever step() or advance() comes to it.
   void at(base::TimePoint when, std::function<void()> what);
@@ -104,7 +139,9 @@ class World final : private base::Executor {
  private:
   void post(std::move_only_function<void()> work, std::move_only_function<void()> done) override;
   bool run_one();
-  void tell(const scsi::Event& event);
+  bool advance_to_next(base::TimePoint limit);
+  void follow_clocks();
+  void tell(base::Duration at, std::string_view kind, std::string_view array, std::string_view reason);
 
   struct Job {
     std::move_only_function<void()> work;
@@ -120,6 +157,8 @@ class World final : private base::Executor {
   std::uint64_t sequence_ = 0;
   std::deque<std::function<void()>> due_;
   std::deque<Job> posted_;
+  LiveOptions live_;
+  std::vector<json::object> recorded_;
   std::vector<std::unique_ptr<ArrayProcess>> arrays_;
 };
 

@@ -108,6 +108,18 @@ class Scenario(unittest.TestCase):
         self.assertEqual(first, second)
         self.assertNotEqual(first, other)
 
+    def test_the_same_seed_gives_the_same_journal_of_the_whole_library(self):
+        library = Path(__file__).resolve().parents[2] / "scenario" / "library"
+        journals = [self.path.parent / f"{number}.jsonl" for number in range(3)]
+        for journal, jobs, seed in zip(journals, (1, 4, 4), (7, 7, 8)):
+            done = self.odx("run", library, "--jobs", jobs, "--seed", seed, "--journal", journal)
+            self.assertEqual(done.returncode, 0, done.stdout)
+        first, again, other = (journal.read_bytes() for journal in journals)
+        self.assertEqual(first, again)
+        self.assertNotEqual(first, other)
+        kinds = {json.loads(line)["kind"] for line in first.splitlines()}
+        self.assertLessEqual({"scenario", "command", "refusal", "token_ended", "copy_ended", "rule_hit"}, kinds)
+
     def test_files_are_disks_only_in_the_granted_folder(self):
         script = self.path.parent / "files.lua"
         script.write_text("""

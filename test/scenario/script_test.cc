@@ -87,7 +87,8 @@ TEST_CASE("an array is configured as odxd is, with its words for what is wrong")
   CHECK(why("t:array { luns = { 'memory:1G' }, colour = 'red' }")
             .starts_with("test.lua:2: array: colour is not a key here"));
   CHECK(why("t:array(array)").contains("a array in a configuration"));
-  CHECK(why("t:array()").contains("expected a table"));
+  CHECK(why("t:array(1)").contains("expected a table"));
+  CHECK(run("t:array()").kind == Kind::skipped);
 }
 
 TEST_CASE("files are opened in the granted folder only") {

@@ -2,16 +2,18 @@
 // for each answer. Thread: main's.
 #pragma once
 
-#include <boost/json/value.hpp>
 #include <chrono>
 #include <functional>
 #include <memory>
-#include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
 
-namespace cli {
+namespace boost::json {
+class value;
+}
+
+namespace scenario {
 
 /// There is no answer: nobody listens, or what came is none.
 class NoControl : public std::runtime_error {
@@ -28,13 +30,13 @@ class ControlClient {
 
   struct Reply {
     unsigned status = 0;
-    std::string text{};         ///< as it came
-    boost::json::value body{};  ///< null where it is no JSON
+    std::string text{};               ///< as it came
+    boost::json::value body() const;  ///< null where it is no JSON
     bool good() const { return status >= 200 && status < 300; }
   };
   /// Throws NoControl. `wait`: how much longer than others the answer may take.
-  Reply request(const std::string& method, const std::string& target,
-                const std::optional<boost::json::value>& body = std::nullopt, std::chrono::seconds wait = {});
+  Reply request(const std::string& method, const std::string& target, const boost::json::value* body = nullptr,
+                std::chrono::seconds wait = {});
 
   /// GET of a response that goes on: `each` gets its text piece by piece, until it says false or the other end closes.
   /// What is not 200 is returned as of request(). Throws NoControl.
@@ -48,4 +50,4 @@ class ControlClient {
 /// Percent-encoded for a path or a query.
 std::string percent_encoded(std::string_view text);
 
-}  // namespace cli
+}  // namespace scenario

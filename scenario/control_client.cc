@@ -1,4 +1,4 @@
-#include "cli/control_client.h"
+#include "scenario/control_client.h"
 
 #include <fmt/format.h>
 #include <netdb.h>
@@ -18,7 +18,7 @@
 #include <cstring>
 #include <utility>
 
-namespace cli {
+namespace scenario {
 namespace {
 
 namespace asio = boost::asio;
@@ -122,7 +122,7 @@ struct ControlClient::Impl {
     throw NoControl(fmt::format("{}: {}", url, error == beast::error::timeout ? "no answer" : error.message()));
   }
 
-  void send(const std::string& method, const std::string& target, const std::optional<boost::json::value>& body) {
+  void send(const std::string& method, const std::string& target, const boost::json::value* body) {
     http::request<http::string_body> request;
     request.version(11);
     request.method_string(method);
@@ -154,32 +154,26 @@ ControlClient::ControlClient(const std::string& url, std::string token)
     : impl_(std::make_unique<Impl>(url, std::move(token))) {}
 ControlClient::~ControlClient() = default;
 
-namespace {
-
-ControlClient::Reply reply_of(unsigned status, std::string text) {
-  ControlClient::Reply reply{.status = status, .text = std::move(text)};
+boost::json::value ControlClient::Reply::body() const {
   Error error;
-  boost::json::value body = boost::json::parse(reply.text, error);
-  if (!error) reply.body = std::move(body);
-  return reply;
+  boost::json::value parsed = boost::json::parse(text, error);
+  return error ? boost::json::value() : parsed;
 }
 
-}  // namespace
-
 ControlClient::Reply ControlClient::request(const std::string& method, const std::string& target,
-                                            const std::optional<boost::json::value>& body, std::chrono::seconds wait) {
+                                            const boost::json::value* body, std::chrono::seconds wait) {
   impl_->send(method, target, body);
   impl_->stream.expires_after(kPatience + wait);
   http::response_parser<http::string_body> parser;
   parser.body_limit(kLargestAnswer);
   const Error error = impl_->run([&](auto done) { http::async_read(impl_->stream, impl_->buffer, parser, done); });
   if (error) impl_->give_up(error);
-  return reply_of(parser.get().result_int(), std::move(parser.get().body()));
+  return {parser.get().result_int(), std::move(parser.get().body())};
 }
 
 ControlClient::Reply ControlClient::follow(const std::string& target,
                                            const std::function<bool(std::string_view)>& each) {
-  impl_->send("GET", target, std::nullopt);
+  impl_->send("GET", target, nullptr);
   http::response_parser<http::string_body> parser;
   parser.body_limit(boost::none);
   Error error = impl_->run([&](auto done) { http::async_read_header(impl_->stream, impl_->buffer, parser, done); });
@@ -194,7 +188,7 @@ ControlClient::Reply ControlClient::follow(const std::string& target,
     if (status == 200 && !piece.empty() && !each(piece)) return {.status = status};
   }
   if (error && error != http::error::partial_message && error != http::error::end_of_stream) impl_->give_up(error);
-  return reply_of(status, std::move(all));
+  return {status, std::move(all)};
 }
 
 std::string percent_encoded(std::string_view text) {
@@ -209,4 +203,4 @@ std::string percent_encoded(std::string_view text) {
   return out;
 }
 
-}  // namespace cli
+}  // namespace scenario
