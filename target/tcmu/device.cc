@@ -51,8 +51,8 @@ void put_data_in(const base::Segments& data, const LibCommand& lib) {
   }
 }
 
-/// DEVIATION: libtcmu has no other status to complete a command with. CONDITION MET (SBC-4 5.10) becomes GOOD; what
-/// there is no word for is BUSY, so that the command is sent again.
+/// DEVIATION: libtcmu has no other status to complete a command with. What it has no word for is BUSY, so that the
+/// command is sent again. CONDITION MET, which nothing of ours is answered with, would be GOOD.
 RunnerStatus runner_status(scsi::Status status) {
   switch (status) {
     case scsi::Status::good:

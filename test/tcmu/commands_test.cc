@@ -95,12 +95,6 @@ TEST_SUITE("tcmu commands") {
     CHECK(Bytes(outcome.sense.begin() + 18, outcome.sense.end()) == Bytes(tcmu::kSenseBufferLength - 18));
   }
 
-  TEST_CASE("PRE-FETCH is GOOD, since the runner has no CONDITION MET") {
-    FakeDevice device("odx/memory", kMiB);
-    make_ready(device);
-    CHECK(device.execute(cdb_10(0x34, 0, 8)).good());
-  }
-
   TEST_CASE("a serial number that LIO does not tell leaves one of ours") {
     FakeDevice device("odx/memory", kMiB, "");
     Outcome serial = device.execute(inquiry_page(0x80), Bytes(255));
