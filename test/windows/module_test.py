@@ -28,7 +28,8 @@ VERBS = {"Assert", "Compare", "Connect", "ConvertFrom", "Copy", "Disconnect", "G
 # Calls that change the host or the array, or lose data: only after ShouldProcess has said yes.
 CHANGES = re.compile(r"(Set-Service|Set-Disk|Clear-Disk|Initialize-Disk|New-Partition|Format-Volume|"
                      r"Connect-IscsiTarget|Disconnect-IscsiTarget|"
-                     r"Invoke-OdxControl -Method (Post|Put|Patch|Delete)|Set-IscsiChapSecret|Remove-IscsiTargetPortal|\[Odx\.Native\]::Copy)\b")
+                     r"Invoke-OdxControl -Method (Post|Put|Patch|Delete)|Set-IscsiChapSecret|"
+                     r"Remove-IscsiTargetPortal|\[Odx\.Native\]::Copy)\b")
 BROKEN = ["if ($a { 1 }", '$x = "abc', "foo | | bar", "function x { foo } }", "@{ a = 1; b", "param([int $a)",
           "try { foo }}", "foreach ($a on $b) { }", "$a = @(1, 2", "@'\nabc"]
 ONLY_IN_7 = ["$a = $b ? 1 : 2", "$a = $b ?? 2", "$a ??= 2", "$a = ${b}?.c", "foo && bar", "foo || bar"]
@@ -129,7 +130,8 @@ class Module(unittest.TestCase):
         for name, function in self.functions.items():
             text = code_of(function["text"])
             paths = re.findall(r"""\$path = ['"](/[^'"]+)['"]""", text)
-            for method, literal in re.findall(r"""Invoke-OdxControl -Method (\w+) -Path (?:['"](/[^'"]*)['"]|\S)""", text):
+            requests = re.findall(r"""Invoke-OdxControl -Method (\w+) -Path (?:['"](/[^'"]*)['"]|\S)""", text)
+            for method, literal in requests:
                 asked |= {(path, method.lower()) for path in ([literal] if literal else paths)}
         ends = re.findall(r"= '(expire|revoke|cancel|delete)'", code)
         self.assertEqual(len(ends), 4)

@@ -333,8 +333,8 @@ function Wait-OdxEvent {
     $query = @{ since = $Since; kind = $Kind -join ','; initiator = $Initiator; logical_unit = $LogicalUnit }
     $query.limit = 1
     $query.wait_s = $TimeoutSeconds
-    $answer = Invoke-OdxControl -Method Get -Path (Get-OdxEventPath -Query $query) -TimeoutSeconds ($TimeoutSeconds + 30)
-    $found = @($answer.events)
+    $path = Get-OdxEventPath -Query $query
+    $found = @((Invoke-OdxControl -Method Get -Path $path -TimeoutSeconds ($TimeoutSeconds + 30)).events)
     if ($found.Count -eq 0) { throw "No event came within $TimeoutSeconds s: $($Kind -join ', ')." }
     $found[0]
 }
@@ -362,8 +362,8 @@ function Get-OdxCommandCount {
     .SYNOPSIS
     Counts the commands that the array has answered, by target, command and status.
     .DESCRIPTION
-    From /metrics, since each target was made. What is not listed was not sent. Count before and after a copy to say what
-    it sent, and what not.
+    From /metrics, since each target was made. What is not listed was not sent. Count before and after a copy to say
+    what it sent, and what not.
     .PARAMETER Command
     Only commands whose name is like this: "READ (*", "WRITE USING TOKEN".
     .EXAMPLE

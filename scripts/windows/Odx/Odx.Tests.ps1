@@ -2,8 +2,9 @@
 # target. In an elevated session:
 #   $data = @{ PortalAddress = '192.0.2.10'; NodeAddress = 'iqn.2026-11.example:disks' }
 #   Invoke-Pester -Container (New-PesterContainer -Path .\Odx.Tests.ps1 -Data $data) -Output Detailed
-# Needs a target with two disks of at least 4 GiB, whose content nobody misses. With ControlUri = 'http://192.0.2.10:3261'
-# and ControlToken (a secure string) in $data the array is steered, too: clock, tokens and rules are then the test's.
+# Needs a target with two disks of at least 4 GiB, whose content nobody misses. With
+# ControlUri = 'http://192.0.2.10:3261' and ControlToken (a secure string) in $data the array is steered, too: clock,
+# tokens and rules are then the test's.
 
 param(
     [Parameter(Mandatory = $true)][string] $PortalAddress,
