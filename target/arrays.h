@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "handlers/memory_pool.h"
 #include "scsi/copy_fabric.h"
 #include "target/array.h"
 
