@@ -29,6 +29,9 @@ class Refusal : public std::runtime_error {
   Problem problem_;
 };
 
+/// Each byte that is not of UTF-8 (RFC 3629), which JSON is made of, becomes a question mark.
+std::string as_utf8(std::string_view text);
+
 /// "NAME is VALUE; expected RULE", or "NAME is missing; expected RULE" without a value.
 Refusal not_as_expected(unsigned status, std::string name, std::string rule, const boost::json::value* value);
 /// 404: "there is no THING VALUE".

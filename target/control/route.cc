@@ -50,6 +50,10 @@ std::string decoded(std::string_view text, std::string_view what, bool plus) {
     out += static_cast<char>(byte);
     i += 2;
   }
+  if (as_utf8(out) != out) {
+    const json::value given(text);
+    throw not_as_expected(400, std::string(what), "UTF-8", &given);
+  }
   return out;
 }
 
@@ -170,8 +174,12 @@ Response problem_response(const Problem& problem) {
 Answer Dispatcher::answer(const Request& request) const {
   std::string allowed;
   try {
-    const std::size_t question = request.target.find('?');
     const std::string_view target = request.target;
+    if (std::ranges::any_of(target, [](unsigned char each) { return each <= 0x20 || each >= 0x7F; })) {
+      const json::value given(target);
+      throw not_as_expected(400, "the target", "printable ASCII characters (RFC 3986)", &given);
+    }
+    const std::size_t question = target.find('?');
     const auto path = split(target.substr(0, question), '/');
     const Route* found = nullptr;
     Call call{.last_event_id = request.last_event_id};

@@ -14,6 +14,7 @@
 #include "scsi/copy_manager.h"
 #include "scsi/journal.h"
 #include "scsi/logical_unit.h"
+#include "target/control/problem.h"
 #include "target/control/resources.h"
 #include "target/control/route.h"
 #include "target/control/steered.h"
@@ -26,6 +27,7 @@ namespace {
 
 namespace json = boost::json;
 using target::control::Answer;
+using target::control::as_utf8;
 using target::control::Request;
 using target::control::Response;
 using target::control::Route;
@@ -164,10 +166,22 @@ TEST_CASE("control: what there is not is 404, another method 405 with Allow") {
   CHECK(world.refusal("GET", "/v1/tokens/-1").starts_with("400 id: a token's identifier"));
   CHECK(world.refusal("GET", "/v1/tokens/0123456789abcdef0").starts_with("400 id: a token's identifier"));
   CHECK(world.refusal("GET", "/v1/arrays/%zz") == "400 {array}: two hexadecimal digits, not 00, behind each %");
+  CHECK(world.refusal("GET", "/v1/tokens/%A3") == "400 {id}: UTF-8");
+  CHECK(world.refusal("GET", "/v1/tokens?array=%C3%28") == "400 the query: UTF-8");
+  CHECK(world.refusal("GET", "/v1/\xA3") == "400 the target: printable ASCII characters (RFC 3986)");
   Response response = world.ask("PUT", luns_path("/0"));
   CHECK(response.status == 405);
   CHECK(response.headers == decltype(response.headers){{"Allow", "GET, HEAD, PATCH, DELETE"}});
   CHECK(world.ask("HEAD", "/healthz").status == 200);
+}
+
+TEST_CASE("control: what an error repeats is UTF-8, whatever came and wherever it is cut") {
+  CHECK(as_utf8("a\u00e9\u20ac\U0001F600") == "a\u00e9\u20ac\U0001F600");
+  CHECK(as_utf8("\xC0\x80 \xED\xA0\x80 \xF4\x90\x80\x80 \xE2\x82") == "?? ??? ???? ??");
+  World world;
+  const std::string name = std::string(199, 'a') + "\u00e9\u00e9";  // byte 200 is inside a character
+  CHECK(world.refusal("POST", "/v1/snapshots", fmt::format(R"({{"name": "{}"}})", name)) ==
+        "422 name: text of a length from 1 to 64");
 }
 
 TEST_CASE("control: a body that is not as its shape says is refused with the key, the rule and the value") {
