@@ -74,7 +74,7 @@ int reconfig(RunnerDevice* runner, Reconfig* wanted) {
   return guarded(runner, __LINE__, [&] { plugin->reconfigure(device_of(runner), *wanted); });
 }
 
-int handle_cmd(RunnerDevice* runner, RunnerCommand* command) {
+int handle_cmd(RunnerDevice* runner, void* command) {
   WithoutCancellation guard;
   LibCommand* lib = nullptr;
   std::memcpy(&lib, command, sizeof lib);

@@ -87,7 +87,7 @@ struct RunnerHandler {
   int (*open)(RunnerDevice*, bool reopen);
   void (*close)(RunnerDevice*);
   int nr_threads;
-  int (*handle_cmd)(RunnerDevice*, RunnerCommand*);
+  int (*handle_cmd)(RunnerDevice*, void* command);  ///< a RunnerCommand, at any address
   /// What we have none of: read, write, flush, unmap, writesame, caw, report_event, lock, unlock, get_lock_tag,
   /// get_lock_state.
   std::array<void (*)(), 11> emulated;

@@ -159,7 +159,7 @@ std::shared_ptr<Submitted> FakeDevice::submit(const std::vector<std::uint8_t>& c
 }
 
 void FakeDevice::hand_over(tcmu::LibCommand* command) {
-  int result = handler().handle_cmd(&device_, static_cast<tcmu::RunnerCommand*>(command->hm_private));
+  int result = handler().handle_cmd(&device_, command->hm_private);
   if (result != static_cast<int>(tcmu::RunnerStatus::async_handled)) std::abort();  // it would be completed twice
 }
 
@@ -205,3 +205,26 @@ Outcome FakeDevice::execute(const std::vector<std::uint8_t>& cdb, std::vector<st
 }
 
 }  // namespace test
+
+namespace {
+
+/// The daemon ends its handlers before it ends itself; behind main() the libraries are gone that a thread of the plugin
+/// leaves its own things to.
+struct EndsRunner : doctest::IReporter {
+  explicit EndsRunner(const doctest::ContextOptions&) {}
+  void test_run_end(const doctest::TestRunStats&) override { test::end_runner(); }
+  void report_query(const doctest::QueryData&) override {}
+  void test_run_start() override {}
+  void test_case_start(const doctest::TestCaseData&) override {}
+  void test_case_reenter(const doctest::TestCaseData&) override {}
+  void test_case_end(const doctest::CurrentTestCaseStats&) override {}
+  void test_case_exception(const doctest::TestCaseException&) override {}
+  void subcase_start(const doctest::SubcaseSignature&) override {}
+  void subcase_end() override {}
+  void log_assert(const doctest::AssertData&) override {}
+  void log_message(const doctest::MessageData&) override {}
+  void test_case_skipped(const doctest::TestCaseData&) override {}
+};
+REGISTER_LISTENER("ends the runner", 1, EndsRunner);
+
+}  // namespace
