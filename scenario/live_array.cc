@@ -241,12 +241,15 @@ std::optional<std::string> LiveWay::connect(std::shared_ptr<initiator::IscsiSess
   return std::nullopt;
 }
 
-/// Time passes when odxd has what it was sent, and has not answered. Where it has not, the command or its answer may be
-/// on its way, or lost: that is believed after a while.
+/// Time passes when odxd has what it was sent, has not answered, and has had time to do whatever takes none of its
+/// clock's. Where it has not all, a command or its answer may be on its way, or lost: that is believed after a while.
 void LiveWay::when_quiet() {
-  constexpr unsigned kPatience = 3, kPatienceWithLost = 60;  // of 2 ms
-  if (++quiet_ < kPatience || (!array_.all_under_way() && quiet_ < kPatienceWithLost)) return;
+  constexpr unsigned kPatience = 15, kPatienceWithLost = 75;  // of 2 ms
+  if (++quiet_ < kPatience) return;
+  const bool was_under_way = std::exchange(under_way_, array_.all_under_way());
+  if (!(was_under_way && under_way_) && quiet_ < kPatienceWithLost) return;
   quiet_ = 0;
+  under_way_ = false;
   world_.while_quiet();
 }
 

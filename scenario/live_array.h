@@ -110,7 +110,8 @@ class LiveWay final : public Way {
   std::string url_;
   std::string target_;
   std::uint16_t lun_;
-  unsigned quiet_ = 0;  ///< times in a row that nothing came
+  unsigned quiet_ = 0;      ///< times in a row that nothing came
+  bool under_way_ = false;  ///< at the last of them
   std::shared_ptr<initiator::IscsiSession> session_;
   std::shared_ptr<initiator::IscsiSession> observer_;
 };

@@ -31,7 +31,7 @@ class Scenario(unittest.TestCase):
         self.path.write_text(SCRIPT, encoding="utf-8")
 
     def odx(self, *words):
-        return subprocess.run([ODX, "scenario", *map(str, words)], capture_output=True, text=True, timeout=120,
+        return subprocess.run([ODX, "scenario", *map(str, words)], capture_output=True, text=True, timeout=300,
                               check=False)
 
     def test_exit_codes(self):
@@ -111,7 +111,7 @@ class Scenario(unittest.TestCase):
     def test_the_same_seed_gives_the_same_journal_of_the_whole_library(self):
         library = Path(__file__).resolve().parents[2] / "scenario" / "library"
         journals = [self.path.parent / f"{number}.jsonl" for number in range(3)]
-        for journal, jobs, seed in zip(journals, (1, 4, 4), (7, 7, 8)):
+        for journal, jobs, seed in zip(journals, (2, 4, 4), (7, 7, 8)):
             done = self.odx("run", library, "--jobs", jobs, "--seed", seed, "--journal", journal)
             self.assertEqual(done.returncode, 0, done.stdout)
         first, again, other = (journal.read_bytes() for journal in journals)
