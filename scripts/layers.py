@@ -133,7 +133,7 @@ def sim():
 def system():
     if not build("build") or not build("build-plain", "cli/odx"):
         return Tally(failed=1)
-    total = meson_tests("build", ["system", "browser"])
+    total = meson_tests("build", ["system", "once"])
     without_ntfs = ["test/cli/without_ntfs_test.py", "build/target/odxd", "build-plain/cli/odx"]
     total.add(run("odx without NTFS", without_ntfs, 60))
     return total
