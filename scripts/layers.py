@@ -194,7 +194,7 @@ def under_tsan(tests):
 
 def threads():
     """What CI runs with the thread sanitizer."""
-    if not build("build-tsan", "target/odxd", "test/tcmu/test_tcmu"):
+    if not build("build-tsan", "target/odxd", "target/tcmu/handler_odx.so", "test/tcmu/test_tcmu"):
         return Tally(failed=1)
 
     def tests():
