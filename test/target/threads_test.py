@@ -185,6 +185,8 @@ class Host(threading.Thread):
 
 
 class Threads(unittest.TestCase):
+    maxDiff = None
+
     def setUp(self):
         self.folder = Path(tempfile.mkdtemp(prefix="odxd-threads-"))
         self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
@@ -206,6 +208,11 @@ class Threads(unittest.TestCase):
             luns.append((9, self.file("guest.img")))
         peer = f'[[peer]]\nportal = "{far.host}:{far.port}"\ntarget = "iqn.2026-11.org.example:far"\ntimeout_s = 60\n'
         return config("near", *luns, more=peer + f'[journal]\nfile = "{self.folder / "journal.jsonl"}"\n')
+
+    def refusals(self):
+        """The last of the second array's journal, with their reasons in words."""
+        lines = (self.folder / "journal.jsonl").read_text().splitlines()
+        return "\n".join([line for line in lines if '"refusal"' in line][-20:])
 
     def change(self, odxd, text, number):
         (self.folder / "near.toml").write_text(text)
@@ -230,7 +237,7 @@ class Threads(unittest.TestCase):
                 self.change(near, self.near(far, changes), changes)
             for host in hosts:
                 host.close()
-            self.assertEqual([host.failure for host in hosts], [None] * HOSTS)
+            self.assertEqual([host.failure for host in hosts], [None] * HOSTS, self.refusals())
             self.assertEqual([line for line in near.log().splitlines() if "nothing changes" in line], [])
             print(f"{HOSTS} hosts, {self.rounds} rounds each, {changes} changes of the configuration")
 
