@@ -83,6 +83,7 @@ Peer::Answer<std::unique_lock<std::timed_mutex>> Peer::enter(const Stop& stop) {
   if (link_) return lock;
   if (clock_.now() < left_alone_until_) return std::unexpected(Failure{.reason = last_failure_});
   auto link = connect_(config_, stop);
+  if (!link && stop()) return std::unexpected(Failure{.reason = "given up"});  // nothing is known of the peer
   if (!link) return std::unexpected(lost(std::move(link.error())));
   link_ = std::move(*link);
   log::info("peer {}: logged in as {}", config_.text(), config_.initiator_name);

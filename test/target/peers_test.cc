@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <utility>
 
 #include "base/clock.h"
 #include "scsi/copy_layouts.h"
@@ -176,10 +177,13 @@ struct World {
   base::VirtualClock clock;
   RodToken token{};
   std::atomic<bool> stopped{false};
+  bool stopped_at_login = false;
   peers::RemoteRods rods{{{.portal = {"192.0.2.1", 3260}, .target_name = "iqn.2026-11.org.example:peer"}},
                          [this](const target::PeerConfig&,
                                 const peers::Stop&) -> std::expected<std::unique_ptr<peers::Link>, std::string> {
                            ++array.logins;
+                           stopped = std::exchange(stopped_at_login, false);
+                           if (stopped) return std::unexpected("no answer");
                            if (!array.reachable) return std::unexpected("the connection was refused");
                            return std::make_unique<ScriptedLink>(array);
                          },
@@ -364,6 +368,15 @@ TEST_CASE("a copy that is stopped asks for nothing more, and the peer is as good
   CHECK(world.array.copies.size() == copies);
   world.stopped = false;
   CHECK(world.open());
+}
+
+TEST_CASE("a copy that is stopped while it logs in leaves the peer to the next one") {
+  World world(kMiB);
+  world.stopped_at_login = true;
+  CHECK(world.refusal().reason == "given up");
+  world.stopped = false;
+  CHECK(world.open());
+  CHECK(world.array.logins == 2);
 }
 
 TEST_CASE("a peer that does not answer in its time is given up and left alone") {
