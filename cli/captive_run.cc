@@ -45,6 +45,12 @@ void export_urls(const std::vector<std::string>& urls) {
   for (std::size_t i = 0; i < urls.size(); ++i) ::setenv(fmt::format("ISCSI_URL_{}", i).c_str(), urls[i].c_str(), 1);
 }
 
+/// For the command, `odx` is this one, installed or not.
+void put_odx_in_path() {
+  const char* path = std::getenv("PATH");
+  ::setenv("PATH", fmt::format("{}:{}", scenario::own_folder(), path ? path : "/usr/bin:/bin").c_str(), 1);
+}
+
 /// SIGTERM and SIGHUP go on to the command; SIGINT it has from the terminal already.
 void pass_signals_to(const Process& command) {
   g_child = command.id;
@@ -70,6 +76,7 @@ int captive_run(const Options& options, const std::vector<std::string>& command)
   }
   export_urls(announced.urls);
   ::setenv("ODX_CONTROL", control.c_str(), 1);
+  put_odx_in_path();
   const Process child = scenario::start_program(command, -1, false, "odx run");
   pass_signals_to(child);
   const int outcome = exit_code_of(child.wait());
@@ -92,11 +99,12 @@ void add_captive_run(CLI::App& app, const std::vector<std::string>& command, Run
   CLI::App* sub = app.add_subcommand(
       "run", "Serve disks on a free port while a command runs: odx run [OPTIONS] [STORE...] -- COMMAND [ARGUMENT...]");
   sub->footer(
-      "\nCOMMAND finds the first disk's URL in ISCSI_URL, all in ISCSI_URLS, each in ISCSI_URL_0, ISCSI_URL_1...\n"
-      "and the array's control interface in ODX_CONTROL, where odx ctl looks. The array listens on 127.0.0.1 only and\n"
-      "ends with COMMAND, whose exit code is odx's (128 and the signal's number when a signal ended it, 127 when "
-      "there\n"
-      "is no such program).\n\n"
+      "\nCOMMAND finds the first disk's URL in ISCSI_URL, all in ISCSI_URLS, each in ISCSI_URL_0, ISCSI_URL_1... and "
+      "the\n"
+      "array's control interface in ODX_CONTROL, where odx ctl looks; odx is in its PATH. The array listens on "
+      "127.0.0.1\n"
+      "only and ends with COMMAND, whose exit code is odx's (128 and the signal's number when a signal ended it, 127\n"
+      "when there is no such program).\n\n"
       "Example:\n  odx run memory:10G memory:10G -- sh -c 'odx copy $ISCSI_URL_0 $ISCSI_URL_1'");
   auto options = std::make_shared<Options>();
   sub->add_option("store", options->stores, "memory:SIZE or file:PATH[,size=SIZE][,ro], as for odxd")

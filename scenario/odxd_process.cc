@@ -89,9 +89,13 @@ StartedOdxd start_odxd(const std::string& program, std::vector<std::string> opti
   return {process, read_until_ready(pipe[0])};
 }
 
-std::string find_odxd() {
+std::string own_folder() {
   std::error_code error;
-  const auto here = std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
+  return std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
+}
+
+std::string find_odxd() {
+  const std::filesystem::path here = own_folder();
   for (const auto& place : {here / "odxd", here.parent_path() / "target" / "odxd"})
     if (::access(place.c_str(), X_OK) == 0) return place;
   return "odxd";

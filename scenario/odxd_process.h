@@ -37,6 +37,9 @@ struct StartedOdxd {
 };
 StartedOdxd start_odxd(const std::string& program, std::vector<std::string> options, const std::string& blame);
 
+/// The folder of this program; empty when it cannot be told.
+std::string own_folder();
+
 /// The odxd that belongs to this odx: beside it, where the build leaves it, or what PATH has.
 std::string find_odxd();
 

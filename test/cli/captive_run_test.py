@@ -56,7 +56,7 @@ class CaptiveRunTest(unittest.TestCase):
     def test_the_command_can_steer_the_array_and_nothing_is_left(self):
         with tempfile.TemporaryDirectory() as folder:
             done = run("memory:8M", "--", "sh", "-c", f'echo $ODX_CONTROL && "{ODX}" ctl clock set manual && '
-                       f'"{ODX}" ctl luns ls --json', env={"TMPDIR": folder})
+                       "odx ctl luns ls --json", env={"TMPDIR": folder})
             self.assertTrue(done.stdout.startswith(f"unix:{folder}/"), done.stdout)
             self.assertIn('"memory:8M"', done.stdout)
             self.assertEqual(os.listdir(folder), [])
