@@ -16,7 +16,7 @@ constexpr std::uint64_t kBytesPerCharge = 64;     // for an instruction
 constexpr std::uint64_t kLongestRead = 16 << 20;  // that becomes text of a script
 
 json::object sense_fields(const scsi::Sense& sense) {
-  json::object fields{{"sense", sense_code(static_cast<std::uint8_t>(sense.key), sense.asc(), sense.ascq())}};
+  json::object fields{{"sense", sense_code(sense)}};
   if (sense.information) fields["information"] = *sense.information;
   if (sense.field) {
     json::object field{{sense.field->in_cdb ? "cdb" : "list", sense.field->byte}};
@@ -194,7 +194,8 @@ void Api::add_commands() {
     describe_commands(result, disk.settle());
     const bool delivered = sent.transport == initiator::Transport::delivered;
     const std::string outcome = outcome_text(sent);
-    result["status"] = delivered ? status_text(sent.status) : std::string_view(outcome).substr(0, outcome.find(':'));
+    result["status"] =
+        delivered ? scsi::describe(static_cast<scsi::Status>(sent.status)) : outcome.substr(0, outcome.find(':'));
     result["data"] = base::text_of(sent.data_in);
     return result;
   });

@@ -177,11 +177,10 @@ class Host {
   std::vector<std::unique_ptr<Disk>> disks_;
 };
 
-std::string_view status_text(std::uint8_t status);  ///< "CHECK CONDITION"
 /// How the timeline and results call what became of a command: "GOOD", "CHECK CONDITION", "timed out".
 std::string outcome_text(const initiator::Result& result);
 std::string outcome_text(const host::TraceEntry& entry);
 /// "05/23/07".
-std::string sense_code(std::uint8_t key, std::uint8_t asc, std::uint8_t ascq);
+std::string sense_code(const scsi::Sense& sense);
 
 }  // namespace scenario
