@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -74,6 +75,9 @@ class Api {
   json::value add_new_volume(const Arguments& arguments);
   json::value wait_for_event(const Arguments& arguments);
   void run_at(base::TimePoint when, json::value function);
+  /// Calls `each` for pieces of a range, until it says false. The script is charged for each before it is made.
+  void by_pieces(std::uint64_t offset, std::uint64_t length,
+                 const std::function<bool(std::uint64_t offset, std::uint64_t length)>& each);
 
   ArrayProcess& array_of(const json::value& object) const;
   Host& host_of(const json::value& object) const;
@@ -107,5 +111,11 @@ void describe_commands(json::object& result, const std::vector<SentCommand>& com
 /// `actual` as `expected` says: tables by those of their values that are there, the rest by equality. Nothing, or what
 /// differs: "status is \"STATUS_SUCCESS\"; expected \"STATUS_INVALID_TOKEN\"".
 std::optional<std::string> difference(const json::value& actual, const json::value& expected, const std::string& path);
+/// What a call of one disk comes to: `status`, `reason` if there is one, and the commands.
+json::object finish(Disk& disk, host::NtStatus status, const std::string& reason = {});
+
+/// What `ask` gives, or `otherwise` where the array says that there is no such thing.
+json::value unless_missing(const std::function<json::value()>& ask, const json::value& otherwise);
+
 
 }  // namespace scenario

@@ -41,12 +41,8 @@ std::uint32_t time_to_live(const Fields& fields) {
 
 host::Token token_of(const Fields& fields) {
   const std::string text = to_text(fields.required("token"), "token");
-  host::Token token{};
-  if (text == "zero") {
-    constexpr std::uint8_t kZero[] = {0xFF, 0xFF, 0x00, 0x01, 0x00, 0x00, 0x01, 0xF8};
-    std::ranges::copy(kZero, token.begin());
-    return token;
-  }
+  if (text == "zero") return host::zero_token();
+  host::Token token;
   if (text.size() != token.size())
     throw ScriptError(fmt::format("token has {} bytes; expected {}, or \"zero\"", text.size(), token.size()));
   std::ranges::copy(text, token.begin());
@@ -96,13 +92,7 @@ void Api::add_copies() {
     json::object result{{"status", name(copied.status)},     {"offload_status", name(copied.offload_status)},
                         {"reason", copied.reason},           {"offloaded", copied.offloaded_bytes},
                         {"fallback", copied.fallback_bytes}, {"tokens", copied.tokens}};
-    auto entries = source.settle();
-    if (&destination != &source) {
-      auto others = destination.settle();
-      entries.insert(entries.end(), others.begin(), others.end());
-      std::ranges::sort(entries, {}, &SentCommand::sequence);
-    }
-    describe_commands(result, entries);
+    describe_commands(result, settle(source, destination));
     return result;
   });
 }

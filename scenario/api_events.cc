@@ -3,7 +3,6 @@
 
 #include <boost/json.hpp>
 #include <cstdio>
-#include <functional>
 
 #include "scenario/api.h"
 #include "scenario/arguments.h"
@@ -68,17 +67,6 @@ std::string bounds(const Question& question) {
 
 std::string rule_path(const json::value& number) {
   return fmt::format("/v1/rules/{}", to_number(number, "the rule's number", 1, UINT32_MAX));
-}
-
-/// What there is, or false or nil where there is nothing of that number.
-json::value unless_missing(const std::function<json::value()>& ask, const json::value& otherwise) {
-  constexpr unsigned kNotFound = 404;
-  try {
-    return ask();
-  } catch (const Refused& refused) {
-    if (refused.status() != kNotFound) throw;
-    return otherwise;
-  }
 }
 
 }  // namespace

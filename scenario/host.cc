@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "base/segments.h"
@@ -162,6 +164,13 @@ std::vector<SentCommand> Disk::settle() {
   std::vector<SentCommand> commands;
   for (std::size_t i = 0; i < entries.size(); ++i) commands.push_back({std::move(entries[i]), sequences.at(i)});
   sent_.insert(sent_.end(), commands.begin(), commands.end());
+  return commands;
+}
+
+std::vector<SentCommand> settle(Disk& one, Disk& other) {
+  std::vector<SentCommand> commands = one.settle();
+  std::ranges::move(other.settle(), std::back_inserter(commands));
+  std::ranges::sort(commands, {}, &SentCommand::sequence);
   return commands;
 }
 

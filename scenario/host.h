@@ -130,6 +130,9 @@ class Disk {
   std::vector<SentCommand> sent_;
 };
 
+/// settle() of two disks, which may be the same: their commands in the order they were sent.
+std::vector<SentCommand> settle(Disk& one, Disk& other);
+
 class Host {
  public:
   /// `number` makes its ISID one of its own. `portal_group` is where it logs in. `chap` is what it proves, when asked.
