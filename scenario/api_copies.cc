@@ -27,17 +27,17 @@ std::vector<host::DataSetRange> ranges_of(const Fields& fields) {
   return ranges;
 }
 
-/// Whole seconds, as INACTIVITY TIMEOUT has them.
-std::uint32_t time_to_live(const Fields& fields) {
-  const base::Duration asked = fields.duration("time_to_live").value_or(base::Duration{});
-  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(asked);
-  if (seconds != asked || seconds.count() > UINT32_MAX)
-    throw ScriptError(fmt::format("time_to_live is {}; expected whole seconds, 2^32 - 1 at most",
-                                  shown(*fields.find("time_to_live"))));
-  return static_cast<std::uint32_t>(seconds.count());
-}
+constexpr base::Duration kInactivityUnit = std::chrono::seconds(1);  // of INACTIVITY TIMEOUT
 
 }  // namespace
+
+std::uint32_t time_to_live(const Fields& fields, base::Duration unit) {
+  const base::Duration asked = fields.duration("time_to_live").value_or(base::Duration{});
+  if (asked % unit != base::Duration{} || asked / unit > UINT32_MAX)
+    throw ScriptError(fmt::format("time_to_live is {}; expected a multiple of {} s, 2^32 - 1 times that at most",
+                                  shown(*fields.find("time_to_live")), std::chrono::duration<double>(unit).count()));
+  return static_cast<std::uint32_t>(asked / unit);
+}
 
 host::Token token_of(const Fields& fields) {
   const std::string text = to_text(fields.required("token"), "token");
@@ -54,7 +54,7 @@ void Api::add_copies() {
     Disk& disk = disk_of(arguments.at(0));
     const Fields fields(argument(arguments, 1), "offload_read", {"offset", "length", "ranges", "time_to_live"});
     const auto ranges = ranges_of(fields);
-    const host::OffloadReadResult read = disk.driver().offload_read(ranges, time_to_live(fields));
+    const host::OffloadReadResult read = disk.driver().offload_read(ranges, time_to_live(fields, kInactivityUnit));
     json::object result{{"status", name(read.status)},
                         {"length", read.length_protected},
                         {"truncated", read.range_truncated},
@@ -86,7 +86,7 @@ void Api::add_copies() {
     request.source_offset = fields.size("offset").value_or(0);
     request.destination_offset = fields.size("to").value_or(request.source_offset);
     request.length = to_size(fields.required("length"), "length");
-    request.time_to_live = time_to_live(fields);
+    request.time_to_live = time_to_live(fields, kInactivityUnit);
     request.fallback = fields.flag("fallback");
     const host::CopyOutcome copied = host::copy(source.driver(), destination.driver(), request);
     json::object result{{"status", name(copied.status)},     {"offload_status", name(copied.offload_status)},

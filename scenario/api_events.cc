@@ -107,6 +107,7 @@ void Api::add_rules() {
 json::value Api::wait_for_event(const Arguments& arguments) {
   Question question(argument(arguments, 1));
   if (question.keys.empty()) throw ScriptError("wait_for: which event is missing; expected a table of its keys");
+  if (world_.arrays().empty()) throw ScriptError("wait_for: there is no array");
   if (question.since == 0) question.since = waited_for_;
   const base::Duration timeout = to_duration(argument(arguments, 2), "the time-out");
   const auto until = std::chrono::steady_clock::now() + timeout;
@@ -118,10 +119,10 @@ json::value Api::wait_for_event(const Arguments& arguments) {
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(until - std::chrono::steady_clock::now());
     const bool over = world_.live() ? left.count() <= 0 : world_.clock().now() >= limit;
     if (found.empty() && !over) {
-      if (!world_.live())
-        world_.step();
-      else if (!world_.arrays().empty())
+      if (world_.live())
         world_.arrays().front()->wait_for_event(left);
+      else
+        world_.step();
       continue;
     }
     world_.timers().cancel(reached);

@@ -101,7 +101,7 @@ void Api::add_volume() {
   add_method("volume", "create", [this](const Arguments& arguments) -> json::value {
     MountedVolume& on = volume_of(arguments.at(0));
     const std::string path = to_text(argument(arguments, 1), "the path");
-    const Fields fields(argument(arguments, 2), "create", {"seed", "length", "valid", "kind"});
+    const Fields fields(argument(arguments, 2), "create", {"seed", "length", "kind"});
     auto stream = on.files->make(path);
     if (const json::value* kind = fields.find("kind")) set_kind(stream->stream_kind, *kind);
     const std::uint64_t length = fields.size("length").value_or(0);
@@ -187,9 +187,7 @@ void Api::add_files() {
     const Fields fields(argument(arguments, 1), "offload_read", {"offset", "length", "time_to_live"});
     host::OffloadReadInput input{};
     input.size = sizeof input;
-    const auto lifetime = fields.duration("time_to_live").value_or(base::Duration{});
-    input.token_time_to_live_ms =
-        static_cast<std::uint32_t>(std::chrono::duration_cast<std::chrono::milliseconds>(lifetime).count());
+    input.token_time_to_live_ms = time_to_live(fields, std::chrono::milliseconds(1));
     input.file_offset = fields.size("offset").value_or(0);
     input.copy_length = to_size(fields.required("length"), "offload_read.length");
     auto reply = io_of(file).fs_control(file.handle, host::kFsctlOffloadRead, base::bytes_of(input),
