@@ -7,7 +7,6 @@
 #include <charconv>
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
 #include <fstream>
 #include <iterator>
 #include <map>
@@ -33,7 +32,6 @@ using Place = CtlArgument::Place;
 
 struct Connection {
   std::string url;
-  std::string token;
   std::string token_file;
 };
 
@@ -181,22 +179,9 @@ std::string json_of(const ControlClient::Reply& reply) {
   return document.is_object() ? render_json({.body = document.get_object()}) : reply.text;
 }
 
-std::string token_of(const Connection& connection) {
-  if (connection.token_file.empty()) return connection.token;
-  std::ifstream file(connection.token_file);
-  std::string token;
-  if (!std::getline(file, token))
-    throw WrongUsage(fmt::format("--token-file: {} cannot be read, or is empty", connection.token_file));
-  return token;
-}
-
 /// What a problem says, on standard error.
 int refused(const ControlClient::Reply& reply) {
-  const json::value document = reply.body();
-  const json::object* problem = document.if_object();
-  const json::value* detail = problem ? problem->if_contains("detail") : nullptr;
-  fmt::print(stderr, "odx ctl: {}\n",
-             detail ? std::string(detail->get_string()) : fmt::format("odxd answered with status {}", reply.status));
+  fmt::print(stderr, "odx ctl: {}\n", scenario::problem_text(reply.status, reply.body()));
   return kFailed;
 }
 
@@ -221,7 +206,7 @@ int follow(const CtlCommand& command, const Connection& connection, const Values
   if (limit != values.words.end() && !limit->second.empty())
     left = parsed<std::uint64_t>(limit->second.front()).value_or(UINT64_MAX);
   std::string pending;
-  ControlClient client(connection.url, token_of(connection));
+  ControlClient client(connection.url, scenario::control_token(connection.token_file));
   const ControlClient::Reply reply = client.follow(target_of(command, values), [&](std::string_view piece) {
     pending += piece;
     for (std::size_t end; left > 0 && (end = pending.find('\n')) != std::string::npos; pending.erase(0, end + 1)) {
@@ -254,7 +239,7 @@ std::chrono::seconds wait_of(const Values& values) {
 int ask(const CtlCommand& command, const Connection& connection, const Values& values, bool as_json) {
   const std::string target = target_of(command, values);
   const auto body = body_of(command, values);
-  ControlClient client(connection.url, token_of(connection));
+  ControlClient client(connection.url, scenario::control_token(connection.token_file));
   const ControlClient::Reply reply =
       client.request(std::string(command.method), target, body ? &*body : nullptr, wait_of(values));
   if (reply.good() || as_json) fmt::print("{}", as_json ? json_of(reply) : text_of(command, reply));
@@ -313,7 +298,6 @@ void add_ctl(CLI::App& app, const CommonOptions& common, Run& run) {
   ctl->add_option("--url", connection->url, "unix:PATH or http://HOST:PORT, as odxd's line \"control\" says")
       ->envname("ODX_CONTROL");
   ctl->add_option("--token-file", connection->token_file, "A file whose first line is the token that TCP asks for");
-  if (const char* token = std::getenv("ODX_CONTROL_TOKEN")) connection->token = token;
   std::map<std::string_view, CLI::App*> groups{{"", ctl}};
   for (const CtlGroup& group : ctl_groups()) {
     CLI::App* added = ctl->add_subcommand(std::string(group.name), std::string(group.about));

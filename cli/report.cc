@@ -26,17 +26,7 @@ std::string status_text(const host::TraceEntry& entry) {
     case Transport::connection_lost: return "(connection lost)";
     case Transport::aborted: return "(aborted)";
   }
-  switch (static_cast<scsi::Status>(entry.status)) {
-    case scsi::Status::good: return "GOOD";
-    case scsi::Status::check_condition: return "CHECK CONDITION";
-    case scsi::Status::condition_met: return "CONDITION MET";
-    case scsi::Status::busy: return "BUSY";
-    case scsi::Status::reservation_conflict: return "RESERVATION CONFLICT";
-    case scsi::Status::task_set_full: return "TASK SET FULL";
-    case scsi::Status::aca_active: return "ACA ACTIVE";
-    case scsi::Status::task_aborted: return "TASK ABORTED";
-  }
-  return fmt::format("{:02X}h", entry.status);
+  return scsi::describe(static_cast<scsi::Status>(entry.status));
 }
 
 std::string human_size(std::uint64_t bytes) {

@@ -3,14 +3,15 @@
 
 #include <boost/json.hpp>
 #include <cstdio>
-#include <cstdlib>
-#include <fstream>
 #include <memory>
 #include <optional>
+#include <stdexcept>
 #include <thread>
 
+#include "cli/binary_file.h"
 #include "cli/exit_code.h"
 #include "cli/sub_commands.h"
+#include "scenario/control_client.h"
 #include "scenario/output.h"
 
 namespace cli {
@@ -42,22 +43,16 @@ std::optional<std::string> read_parameters(ScenarioOptions& options) {
   return std::nullopt;
 }
 
-/// Nothing, or what is wrong. One odxd that runs is there for one scenario at a time.
-std::optional<std::string> read_live(ScenarioOptions& options) {
+/// Of an odxd that runs: it is there for one scenario at a time, and people at hosts take their time. Throws
+/// std::invalid_argument for a token that is not there.
+void read_live(ScenarioOptions& options) {
   scenario::LiveOptions& live = options.run.script.live;
-  if (live.control.empty() || live.control == scenario::kOwnOdxd) return std::nullopt;
+  const bool runs = !live.control.empty() && live.control != scenario::kOwnOdxd;
+  options.run.timeout =
+      std::chrono::milliseconds(static_cast<std::int64_t>(options.timeout_s.value_or(runs ? 3600 : 60) * 1000));
+  if (!runs) return;
   options.run.jobs = 1;
-  if (const char* token = std::getenv("ODX_CONTROL_TOKEN")) live.token = token;
-  if (options.token_file.empty()) return std::nullopt;
-  std::ifstream file(options.token_file);
-  if (std::getline(file, live.token)) return std::nullopt;
-  return fmt::format("--token-file: {} cannot be read, or is empty", options.token_file);
-}
-
-/// People at hosts take their time.
-double default_timeout_s(const ScenarioOptions& options) {
-  const std::string& live = options.run.script.live.control;
-  return live.empty() || live == scenario::kOwnOdxd ? 60 : 3600;
+  live.token = scenario::control_token(options.token_file);
 }
 
 Report usage(const std::string& why) {
@@ -91,19 +86,15 @@ Report list(const CommonOptions& common, const scenario::Selection& selection) {
 }
 
 Report json_report(const std::vector<scenario::Result>& results, std::uint64_t seed) {
-  using Kind = scenario::Verdict::Kind;
   Report report;
   const scenario::Totals sum = scenario::totals(results);
   boost::json::array list;
   for (const scenario::Result& each : results) {
     boost::json::array events;
     for (const std::string& line : each.verdict.timeline) events.push_back(boost::json::string(line));
-    const Kind kind = each.verdict.kind;
     list.push_back(boost::json::object{{"file", each.file},
                                        {"name", each.name},
-                                       {"verdict", kind == Kind::passed   ? "passed"
-                                                   : kind == Kind::failed ? "failed"
-                                                                          : "skipped"},
+                                       {"verdict", scenario::word(each.verdict.kind)},
                                        {"message", each.verdict.message},
                                        {"array_seconds", each.verdict.virtual_seconds},
                                        {"seconds", each.seconds},
@@ -117,11 +108,8 @@ Report json_report(const std::vector<scenario::Result>& results, std::uint64_t s
   return report;
 }
 
-void write_file(const std::string& path, const std::string& text) {
-  std::ofstream file(path);
-  file << text;
-  file.close();
-  if (!file) throw std::runtime_error(fmt::format("{} cannot be written", path));
+void save(const std::string& path, const std::string& text) {
+  if (!write_file(path, base::bytes_of(text))) throw std::runtime_error(fmt::format("{} cannot be written", path));
 }
 
 /// A line that names each scenario, before its events.
@@ -140,12 +128,12 @@ Report run_scenarios(const CommonOptions& common, ScenarioOptions& options) {
   options.run.script.files.image_dir = options.image_dir;
   options.run.script.journal = !options.journal.empty();
   options.run.script.limits.memory_bytes = options.memory;
-  if (auto wrong = read_live(options)) return usage(*wrong);
-  options.run.timeout = std::chrono::milliseconds(
-      static_cast<std::int64_t>(options.timeout_s.value_or(default_timeout_s(options)) * 1000));
   scenario::Selection selection;
   try {
+    read_live(options);
     selection = scenario::select(options.paths, options.run);
+  } catch (const std::invalid_argument& error) {
+    return usage(error.what());
   } catch (const scenario::ScriptError& error) {
     return usage(error.what());
   }
@@ -155,8 +143,8 @@ Report run_scenarios(const CommonOptions& common, ScenarioOptions& options) {
   const std::vector<scenario::Result> results = scenario::run(selection, options.run);
   const std::uint64_t seed = options.run.script.seed;
   const int exit_code = scenario::totals(results).failed == 0 ? kOk : kFailed;
-  if (!options.junit.empty()) write_file(options.junit, scenario::junit_of(results, seed, options.output));
-  if (!options.journal.empty()) write_file(options.journal, journal_lines(results));
+  if (!options.junit.empty()) save(options.junit, scenario::junit_of(results, seed, options.output));
+  if (!options.journal.empty()) save(options.journal, journal_lines(results));
   if (common.json) {
     Report report = json_report(results, seed);
     report.exit_code = exit_code;

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -74,6 +75,9 @@ class Api {
   json::value add_new_volume(const Arguments& arguments);
   json::value wait_for_event(const Arguments& arguments);
   void run_at(base::TimePoint when, json::value function);
+  /// Calls `each` for pieces of a range, until it says false. The script is charged for each before it is made.
+  void by_pieces(std::uint64_t offset, std::uint64_t length,
+                 const std::function<bool(std::uint64_t offset, std::uint64_t length)>& each);
 
   ArrayProcess& array_of(const json::value& object) const;
   Host& host_of(const json::value& object) const;
@@ -100,9 +104,18 @@ std::uint64_t number_of(const json::value& object, std::string_view kind);
 /// `fields.token`: 512 bytes, or "zero" for the well-known one.
 host::Token token_of(const Fields& fields);
 
+/// `fields.time_to_live` in whole ones of `unit`, as the 32 bits of a field have it; 0 when it is not there.
+std::uint32_t time_to_live(const Fields& fields, base::Duration unit);
+
 /// Adds what the commands of an operation were: `commands` (their names), `trace` (each with its outcome), and of the
 /// last sense `sense`, `field` and `information`.
 void describe_commands(json::object& result, const std::vector<SentCommand>& commands);
+
+/// What a call of one disk comes to: `status`, `reason` if there is one, and the commands.
+json::object finish(Disk& disk, host::NtStatus status, const std::string& reason = {});
+
+/// What `ask` gives, or `otherwise` where the array says that there is no such thing.
+json::value unless_missing(const std::function<json::value()>& ask, const json::value& otherwise);
 
 /// `actual` as `expected` says: tables by those of their values that are there, the rest by equality. Nothing, or what
 /// differs: "status is \"STATUS_SUCCESS\"; expected \"STATUS_INVALID_TOKEN\"".

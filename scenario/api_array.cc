@@ -35,6 +35,16 @@ std::string lun_path(ArrayProcess& process, const json::value& value) {
 
 }  // namespace
 
+json::value unless_missing(const std::function<json::value()>& ask, const json::value& otherwise) {
+  constexpr unsigned kNotFound = 404;
+  try {
+    return ask();
+  } catch (const Refused& refused) {
+    if (refused.status() != kNotFound) throw;
+    return otherwise;
+  }
+}
+
 json::value Api::add_new_array(const Arguments& arguments) {
   world_.add_array(argument(arguments, 1), access_);
   return handle("array", world_.arrays().size() - 1);
@@ -117,13 +127,10 @@ void Api::add_tokens() {
     return list;
   });
   add_method("array", "token_state", [this](const Arguments& arguments) -> json::value {
-    constexpr unsigned kNotFound = 404;
-    try {
+    auto ask = [&] {
       return array_of(arguments.at(0)).control("GET", "/v1/tokens/" + token_id(argument(arguments, 1))).at("state");
-    } catch (const Refused& refused) {
-      if (refused.status() != kNotFound) throw;
-      return "unknown";
-    }
+    };
+    return unless_missing(ask, "unknown");
   });
   for (const char* how : {"expire", "revoke", "cancel", "delete"})
     add_method("array", fmt::format("{}_token", how), [this, how](const Arguments& arguments) -> json::value {

@@ -27,26 +27,22 @@ std::vector<host::DataSetRange> ranges_of(const Fields& fields) {
   return ranges;
 }
 
-/// Whole seconds, as INACTIVITY TIMEOUT has them.
-std::uint32_t time_to_live(const Fields& fields) {
-  const base::Duration asked = fields.duration("time_to_live").value_or(base::Duration{});
-  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(asked);
-  if (seconds != asked || seconds.count() > UINT32_MAX)
-    throw ScriptError(fmt::format("time_to_live is {}; expected whole seconds, 2^32 - 1 at most",
-                                  shown(*fields.find("time_to_live"))));
-  return static_cast<std::uint32_t>(seconds.count());
-}
+constexpr base::Duration kInactivityUnit = std::chrono::seconds(1);  // of INACTIVITY TIMEOUT
 
 }  // namespace
 
+std::uint32_t time_to_live(const Fields& fields, base::Duration unit) {
+  const base::Duration asked = fields.duration("time_to_live").value_or(base::Duration{});
+  if (asked % unit != base::Duration{} || asked / unit > UINT32_MAX)
+    throw ScriptError(fmt::format("time_to_live is {}; expected a multiple of {} s, 2^32 - 1 times that at most",
+                                  shown(*fields.find("time_to_live")), std::chrono::duration<double>(unit).count()));
+  return static_cast<std::uint32_t>(asked / unit);
+}
+
 host::Token token_of(const Fields& fields) {
   const std::string text = to_text(fields.required("token"), "token");
-  host::Token token{};
-  if (text == "zero") {
-    constexpr std::uint8_t kZero[] = {0xFF, 0xFF, 0x00, 0x01, 0x00, 0x00, 0x01, 0xF8};
-    std::ranges::copy(kZero, token.begin());
-    return token;
-  }
+  if (text == "zero") return host::zero_token();
+  host::Token token;
   if (text.size() != token.size())
     throw ScriptError(fmt::format("token has {} bytes; expected {}, or \"zero\"", text.size(), token.size()));
   std::ranges::copy(text, token.begin());
@@ -58,7 +54,7 @@ void Api::add_copies() {
     Disk& disk = disk_of(arguments.at(0));
     const Fields fields(argument(arguments, 1), "offload_read", {"offset", "length", "ranges", "time_to_live"});
     const auto ranges = ranges_of(fields);
-    const host::OffloadReadResult read = disk.driver().offload_read(ranges, time_to_live(fields));
+    const host::OffloadReadResult read = disk.driver().offload_read(ranges, time_to_live(fields, kInactivityUnit));
     json::object result{{"status", name(read.status)},
                         {"length", read.length_protected},
                         {"truncated", read.range_truncated},
@@ -90,19 +86,13 @@ void Api::add_copies() {
     request.source_offset = fields.size("offset").value_or(0);
     request.destination_offset = fields.size("to").value_or(request.source_offset);
     request.length = to_size(fields.required("length"), "length");
-    request.time_to_live = time_to_live(fields);
+    request.time_to_live = time_to_live(fields, kInactivityUnit);
     request.fallback = fields.flag("fallback");
     const host::CopyOutcome copied = host::copy(source.driver(), destination.driver(), request);
     json::object result{{"status", name(copied.status)},     {"offload_status", name(copied.offload_status)},
                         {"reason", copied.reason},           {"offloaded", copied.offloaded_bytes},
                         {"fallback", copied.fallback_bytes}, {"tokens", copied.tokens}};
-    auto entries = source.settle();
-    if (&destination != &source) {
-      auto others = destination.settle();
-      entries.insert(entries.end(), others.begin(), others.end());
-      std::ranges::sort(entries, {}, &SentCommand::sequence);
-    }
-    describe_commands(result, entries);
+    describe_commands(result, settle(source, destination));
     return result;
   });
 }

@@ -11,12 +11,11 @@
 namespace scenario {
 namespace {
 
-constexpr std::uint64_t kPiece = 1 << 20;         // of data that is made or looked at
 constexpr std::uint64_t kBytesPerCharge = 64;     // for an instruction
 constexpr std::uint64_t kLongestRead = 16 << 20;  // that becomes text of a script
 
 json::object sense_fields(const scsi::Sense& sense) {
-  json::object fields{{"sense", sense_code(static_cast<std::uint8_t>(sense.key), sense.asc(), sense.ascq())}};
+  json::object fields{{"sense", sense_code(sense)}};
   if (sense.information) fields["information"] = *sense.information;
   if (sense.field) {
     json::object field{{sense.field->in_cdb ? "cdb" : "list", sense.field->byte}};
@@ -37,17 +36,6 @@ json::object describe(const host::TraceEntry& entry) {
   return fields;
 }
 
-struct Piece {
-  std::uint64_t offset, length;
-};
-/// Cuts a range into pieces of at most kPiece.
-std::vector<Piece> pieces(std::uint64_t offset, std::uint64_t length) {
-  std::vector<Piece> cut;
-  for (std::uint64_t done = 0; done < length; done += kPiece)
-    cut.push_back({offset + done, std::min(kPiece, length - done)});
-  return cut;
-}
-
 struct PatternRange {
   std::uint64_t seed, offset, length, from;
 
@@ -65,12 +53,6 @@ std::string what_differs(const PatternRange& range, std::uint64_t at, std::uint8
                      zeros ? ", as all of its block is" : "", range.from + (at - range.offset), range.seed);
 }
 
-json::object finish(Disk& disk, host::NtStatus status) {
-  json::object result{{"status", name(status)}};
-  describe_commands(result, disk.settle());
-  return result;
-}
-
 }  // namespace
 
 void describe_commands(json::object& result, const std::vector<SentCommand>& commands) {
@@ -83,6 +65,23 @@ void describe_commands(json::object& result, const std::vector<SentCommand>& com
   }
   result["commands"] = std::move(names);
   result["trace"] = std::move(trace);
+}
+
+json::object finish(Disk& disk, host::NtStatus status, const std::string& reason) {
+  json::object result{{"status", name(status)}};
+  if (!reason.empty()) result["reason"] = reason;
+  describe_commands(result, disk.settle());
+  return result;
+}
+
+void Api::by_pieces(std::uint64_t offset, std::uint64_t length,
+                    const std::function<bool(std::uint64_t offset, std::uint64_t length)>& each) {
+  constexpr std::uint64_t kLongest = 1 << 20;
+  for (std::uint64_t done = 0; done < length; done += kLongest) {
+    const std::uint64_t piece = std::min(kLongest, length - done);
+    lua_.charge(piece / kBytesPerCharge);
+    if (!each(offset + done, piece)) return;
+  }
 }
 
 void Api::add_disk() {
@@ -124,13 +123,12 @@ void Api::add_disk() {
     const PatternRange range(argument(arguments, 1), "fill");
     host::NtStatus status = host::NtStatus::success;
     std::vector<std::uint8_t> data;
-    for (const Piece& piece : pieces(range.offset, range.length)) {
-      lua_.charge(piece.length / kBytesPerCharge);
-      data.resize(piece.length);
-      fill_pattern(range.seed, range.from + (piece.offset - range.offset), data);
-      status = disk.driver().write(piece.offset, data);
-      if (status != host::NtStatus::success) break;
-    }
+    by_pieces(range.offset, range.length, [&](std::uint64_t offset, std::uint64_t length) {
+      data.resize(length);
+      fill_pattern(range.seed, range.from + (offset - range.offset), data);
+      status = disk.driver().write(offset, data);
+      return status == host::NtStatus::success;
+    });
     return finish(disk, status);
   });
   add_method("disk", "read", [this](const Arguments& arguments) -> json::value {
@@ -151,16 +149,15 @@ void Api::add_data() {
   add_method("disk", "expect_data", [this](const Arguments& arguments) -> json::value {
     Way& way = disk_of(arguments.at(0)).path().way();
     const PatternRange range(argument(arguments, 1), "expect_data");
-    for (const Piece& piece : pieces(range.offset, range.length)) {
-      lua_.charge(piece.length / kBytesPerCharge);
-      const auto data = way.content(piece.offset, piece.length);
-      auto wrong = first_difference(range.seed, range.from + (piece.offset - range.offset), data);
-      if (!wrong) continue;
+    by_pieces(range.offset, range.length, [&](std::uint64_t offset, std::uint64_t length) {
+      const auto data = way.content(offset, length);
+      auto wrong = first_difference(range.seed, range.from + (offset - range.offset), data);
+      if (!wrong) return true;
       const std::size_t block = *wrong / 512 * 512;
       const auto rest = base::Bytes(data).subspan(block, std::min<std::size_t>(512, data.size() - block));
       const bool zeros = std::ranges::all_of(rest, [](std::uint8_t each) { return each == 0; });
-      throw ScriptError(what_differs(range, piece.offset + *wrong, data[*wrong], zeros));
-    }
+      throw ScriptError(what_differs(range, offset + *wrong, data[*wrong], zeros));
+    });
     return nullptr;
   });
   add_method("disk", "hash", [this](const Arguments& arguments) -> json::value {
@@ -194,7 +191,8 @@ void Api::add_commands() {
     describe_commands(result, disk.settle());
     const bool delivered = sent.transport == initiator::Transport::delivered;
     const std::string outcome = outcome_text(sent);
-    result["status"] = delivered ? status_text(sent.status) : std::string_view(outcome).substr(0, outcome.find(':'));
+    result["status"] =
+        delivered ? scsi::describe(static_cast<scsi::Status>(sent.status)) : outcome.substr(0, outcome.find(':'));
     result["data"] = base::text_of(sent.data_in);
     return result;
   });

@@ -3,7 +3,6 @@
 
 #include <boost/json.hpp>
 #include <cstdio>
-#include <functional>
 
 #include "scenario/api.h"
 #include "scenario/arguments.h"
@@ -70,17 +69,6 @@ std::string rule_path(const json::value& number) {
   return fmt::format("/v1/rules/{}", to_number(number, "the rule's number", 1, UINT32_MAX));
 }
 
-/// What there is, or false or nil where there is nothing of that number.
-json::value unless_missing(const std::function<json::value()>& ask, const json::value& otherwise) {
-  constexpr unsigned kNotFound = 404;
-  try {
-    return ask();
-  } catch (const Refused& refused) {
-    if (refused.status() != kNotFound) throw;
-    return otherwise;
-  }
-}
-
 }  // namespace
 
 void Api::add_rules() {
@@ -119,6 +107,7 @@ void Api::add_rules() {
 json::value Api::wait_for_event(const Arguments& arguments) {
   Question question(argument(arguments, 1));
   if (question.keys.empty()) throw ScriptError("wait_for: which event is missing; expected a table of its keys");
+  if (world_.arrays().empty()) throw ScriptError("wait_for: there is no array");
   if (question.since == 0) question.since = waited_for_;
   const base::Duration timeout = to_duration(argument(arguments, 2), "the time-out");
   const auto until = std::chrono::steady_clock::now() + timeout;
@@ -130,10 +119,10 @@ json::value Api::wait_for_event(const Arguments& arguments) {
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(until - std::chrono::steady_clock::now());
     const bool over = world_.live() ? left.count() <= 0 : world_.clock().now() >= limit;
     if (found.empty() && !over) {
-      if (!world_.live())
-        world_.step();
-      else if (!world_.arrays().empty())
+      if (world_.live())
         world_.arrays().front()->wait_for_event(left);
+      else
+        world_.step();
       continue;
     }
     world_.timers().cancel(reached);

@@ -14,18 +14,10 @@ namespace scenario {
 
 namespace {
 
-constexpr std::uint64_t kPiece = 1 << 20;
-constexpr std::uint64_t kBytesPerCharge = 64;
+constexpr std::uint64_t kMebibyte = 1 << 20;
 
 void check(host::NtStatus status, const std::string& what) {
   if (status != host::NtStatus::success) throw ScriptError(fmt::format("{}: {}", what, host::name(status)));
-}
-
-json::object finish(Disk& disk, host::NtStatus status, const std::string& reason = {}) {
-  json::object result{{"status", name(status)}};
-  if (!reason.empty()) result["reason"] = reason;
-  describe_commands(result, disk.settle());
-  return result;
 }
 
 /// `kind` as scripts say it: "sparse", "compressed"...
@@ -48,14 +40,6 @@ void set_kind(host::StreamKind& kind, const json::value& words) {
                       shown(each)));
     *flag = true;
   }
-}
-
-std::vector<std::uint8_t> content_of(host::MemoryFileSystem& files, const std::string& path) {
-  auto stream = files.find(path);
-  if (!stream) throw ScriptError(fmt::format("there is no file \"{}\"", path));
-  std::vector<std::uint8_t> data(stream->sizes().end_of_file);
-  if (auto read = stream->read(0, data); !read) check(read.error(), path);
-  return data;
 }
 
 json::object copied(const host::FileCopyOutcome& outcome) {
@@ -90,15 +74,15 @@ json::value Api::add_new_volume(const Arguments& arguments) {
   Disk& disk = disk_of(argument(arguments, 1));
   auto mounted = std::make_unique<MountedVolume>();
   mounted->disk = &disk;
-  const std::uint64_t offset = fields.size("offset").value_or(kPiece);
+  const std::uint64_t offset = fields.size("offset").value_or(kMebibyte);
   const std::uint64_t bytes = disk.driver().disk().bytes();
   const std::uint64_t length = fields.size("length").value_or(bytes > offset ? bytes - offset : 0);
-  const auto cluster = static_cast<std::uint32_t>(fields.size("cluster").value_or(4096));
-  if (offset > bytes || length > bytes - offset || length < 4 * kPiece || cluster < 512 || cluster > 2 * kPiece ||
+  const std::uint64_t cluster = fields.size("cluster").value_or(4096);
+  if (offset > bytes || length > bytes - offset || length < 4 * kMebibyte || cluster < 512 || cluster > 2 * kMebibyte ||
       (cluster & (cluster - 1)) != 0)
     throw ScriptError("volume: does not fit the disk, is smaller than 4M, or its clusters are no power of two");
   const auto mounter = [&](host::VolumeDevice& device, bool read_only) {
-    auto made = std::make_unique<host::MemoryFileSystem>(device, cluster);
+    auto made = std::make_unique<host::MemoryFileSystem>(device, static_cast<std::uint32_t>(cluster));
     made->read_only = read_only;
     made->volume().fragment_clusters = fields.size("fragment_clusters").value_or(0);
     mounted->files = made.get();
@@ -117,18 +101,18 @@ void Api::add_volume() {
   add_method("volume", "create", [this](const Arguments& arguments) -> json::value {
     MountedVolume& on = volume_of(arguments.at(0));
     const std::string path = to_text(argument(arguments, 1), "the path");
-    const Fields fields(argument(arguments, 2), "create", {"seed", "length", "valid", "kind"});
+    const Fields fields(argument(arguments, 2), "create", {"seed", "length", "kind"});
     auto stream = on.files->make(path);
     if (const json::value* kind = fields.find("kind")) set_kind(stream->stream_kind, *kind);
     const std::uint64_t length = fields.size("length").value_or(0);
     const std::uint64_t seed = fields.size("seed").value_or(0);
     check(stream->set_end_of_file(length), path);
-    for (std::uint64_t at = 0; seed != 0 && at < length; at += kPiece) {
-      std::vector<std::uint8_t> data(std::min(kPiece, length - at));
-      lua_.charge(data.size() / kBytesPerCharge);
-      fill_pattern(seed, at, data);
-      check(stream->write(at, data), path);
-    }
+    by_pieces(0, seed == 0 ? 0 : length, [&](std::uint64_t offset, std::uint64_t piece) {
+      std::vector<std::uint8_t> data(piece);
+      fill_pattern(seed, offset, data);
+      check(stream->write(offset, data), path);
+      return true;
+    });
     on.disk->settle();
     return nullptr;
   });
@@ -160,25 +144,30 @@ void Api::add_volume_copies() {
         argument(arguments, 3).is_null() ? path : to_text(argument(arguments, 3), "the new path");
     json::object result = copied(
         host::copy_file(host.io(), host.offload_memory(), {from.volume.get(), path}, {to.volume.get(), new_path}, {}));
-    auto commands = from.disk->settle();
-    if (to.disk != from.disk) std::ranges::move(to.disk->settle(), std::back_inserter(commands));
-    std::ranges::sort(commands, {}, &SentCommand::sequence);
-    describe_commands(result, commands);
+    describe_commands(result, settle(*from.disk, *to.disk));
     return result;
   });
   add_method("volume", "expect_file", [this](const Arguments& arguments) -> json::value {
     const std::string path = to_text(argument(arguments, 1), "the path");
     const Fields fields(argument(arguments, 2), "expect_file", {"seed", "length"});
     MountedVolume& on = volume_of(arguments.at(0));
-    const auto data = content_of(*on.files, path);
-    on.disk->forget();
-    lua_.charge(data.size() / kBytesPerCharge);
-    if (auto length = fields.size("length"); length && *length != data.size())
-      throw ScriptError(fmt::format("\"{}\" has {} bytes; expected {}", path, data.size(), *length));
+    auto stream = on.files->find(path);
+    if (!stream) throw ScriptError(fmt::format("there is no file \"{}\"", path));
+    const std::uint64_t bytes = stream->sizes().end_of_file;
+    if (auto length = fields.size("length"); length && *length != bytes)
+      throw ScriptError(fmt::format("\"{}\" has {} bytes; expected {}", path, bytes, *length));
     const std::uint64_t seed = to_size(fields.required("seed"), "expect_file.seed");
-    if (auto wrong = first_difference(seed, 0, data))
-      throw ScriptError(
-          fmt::format("\"{}\": byte {} is {:02X}h; expected that of pattern {}", path, *wrong, data[*wrong], seed));
+    std::vector<std::uint8_t> data;
+    by_pieces(0, bytes, [&](std::uint64_t offset, std::uint64_t piece) {
+      data.resize(piece);
+      auto read = stream->read(offset, data);
+      on.disk->forget();
+      if (!read) check(read.error(), path);
+      auto wrong = first_difference(seed, offset, data);
+      if (!wrong) return true;
+      throw ScriptError(fmt::format("\"{}\": byte {} is {:02X}h; expected that of pattern {}", path, offset + *wrong,
+                                    data[*wrong], seed));
+    });
     return nullptr;
   });
   add_method("volume", "filter", [this](const Arguments& arguments) -> json::value {
@@ -198,9 +187,7 @@ void Api::add_files() {
     const Fields fields(argument(arguments, 1), "offload_read", {"offset", "length", "time_to_live"});
     host::OffloadReadInput input{};
     input.size = sizeof input;
-    const auto lifetime = fields.duration("time_to_live").value_or(base::Duration{});
-    input.token_time_to_live_ms =
-        static_cast<std::uint32_t>(std::chrono::duration_cast<std::chrono::milliseconds>(lifetime).count());
+    input.token_time_to_live_ms = time_to_live(fields, std::chrono::milliseconds(1));
     input.file_offset = fields.size("offset").value_or(0);
     input.copy_length = to_size(fields.required("length"), "offload_read.length");
     auto reply = io_of(file).fs_control(file.handle, host::kFsctlOffloadRead, base::bytes_of(input),

@@ -15,7 +15,9 @@
 #include <cctype>
 #include <cerrno>
 #include <chrono>
+#include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <utility>
 
 namespace scenario {
@@ -189,6 +191,23 @@ ControlClient::Reply ControlClient::follow(const std::string& target,
   }
   if (error && error != http::error::partial_message && error != http::error::end_of_stream) impl_->give_up(error);
   return {status, std::move(all)};
+}
+
+std::string problem_text(unsigned status, const boost::json::value& problem) {
+  const boost::json::object* object = problem.if_object();
+  const boost::json::value* detail = object ? object->if_contains("detail") : nullptr;
+  return detail && detail->is_string() ? std::string(detail->get_string())
+                                       : fmt::format("odxd answered with status {}", status);
+}
+
+std::string control_token(const std::string& file) {
+  const char* set = std::getenv("ODX_CONTROL_TOKEN");
+  if (file.empty()) return set ? set : "";
+  std::ifstream stream(file);
+  std::string token;
+  if (!std::getline(stream, token))
+    throw std::invalid_argument(fmt::format("--token-file: {} cannot be read, or is empty", file));
+  return token;
 }
 
 std::string percent_encoded(std::string_view text) {

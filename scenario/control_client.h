@@ -47,6 +47,13 @@ class ControlClient {
   std::unique_ptr<Impl> impl_;
 };
 
+/// What a refusal says for people: the problem's detail (docs/control.md), or the status where it has none.
+std::string problem_text(unsigned status, const boost::json::value& problem);
+
+/// The token that TCP asks for: the first line of that file, or where `file` is empty what ODX_CONTROL_TOKEN says.
+/// Throws std::invalid_argument: the file cannot be read, or is empty.
+std::string control_token(const std::string& file);
+
 /// Percent-encoded for a path or a query.
 std::string percent_encoded(std::string_view text);
 

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "base/segments.h"
@@ -165,6 +167,13 @@ std::vector<SentCommand> Disk::settle() {
   return commands;
 }
 
+std::vector<SentCommand> settle(Disk& one, Disk& other) {
+  std::vector<SentCommand> commands = one.settle();
+  std::ranges::move(other.settle(), std::back_inserter(commands));
+  std::ranges::sort(commands, {}, &SentCommand::sequence);
+  return commands;
+}
+
 void Disk::forget() {
   world_.settle();
   driver_.take_trace();
@@ -251,22 +260,8 @@ void Host::log_out(const ArrayProcess& array) {
     if (&disk->path().array() == &array) disk->path().way().log_out();
 }
 
-std::string sense_code(std::uint8_t key, std::uint8_t asc, std::uint8_t ascq) {
-  return fmt::format("{:02X}/{:02X}/{:02X}", key, asc, ascq);
-}
-
-std::string_view status_text(std::uint8_t status) {
-  switch (static_cast<scsi::Status>(status)) {
-    case scsi::Status::good: return "GOOD";
-    case scsi::Status::check_condition: return "CHECK CONDITION";
-    case scsi::Status::condition_met: return "CONDITION MET";
-    case scsi::Status::busy: return "BUSY";
-    case scsi::Status::reservation_conflict: return "RESERVATION CONFLICT";
-    case scsi::Status::task_set_full: return "TASK SET FULL";
-    case scsi::Status::aca_active: return "ACA ACTIVE";
-    case scsi::Status::task_aborted: return "TASK ABORTED";
-  }
-  return "?";
+std::string sense_code(const scsi::Sense& sense) {
+  return fmt::format("{:02X}/{:02X}/{:02X}", static_cast<unsigned>(sense.key), sense.asc(), sense.ascq());
 }
 
 std::string outcome_text(const initiator::Result& result) {
@@ -277,11 +272,9 @@ std::string outcome_text(const initiator::Result& result) {
     case Transport::connection_lost: return "no connection: " + result.reason;
     case Transport::aborted: return "aborted";
   }
-  if (auto sense = scsi::decode(result.sense)) {
-    const std::string code = sense_code(static_cast<std::uint8_t>(sense->key), sense->asc(), sense->ascq());
-    return fmt::format("CHECK CONDITION {} {}", code, scsi::describe(*sense));
-  }
-  return std::string(status_text(result.status));
+  if (auto sense = scsi::decode(result.sense))
+    return fmt::format("CHECK CONDITION {} {}", sense_code(*sense), scsi::describe(*sense));
+  return scsi::describe(static_cast<scsi::Status>(result.status));
 }
 
 std::string outcome_text(const host::TraceEntry& entry) {

@@ -130,6 +130,9 @@ class Disk {
   std::vector<SentCommand> sent_;
 };
 
+/// settle() of two disks, which may be the same: their commands in the order they were sent.
+std::vector<SentCommand> settle(Disk& one, Disk& other);
+
 class Host {
  public:
   /// `number` makes its ISID one of its own. `portal_group` is where it logs in. `chap` is what it proves, when asked.
@@ -177,11 +180,10 @@ class Host {
   std::vector<std::unique_ptr<Disk>> disks_;
 };
 
-std::string_view status_text(std::uint8_t status);  ///< "CHECK CONDITION"
 /// How the timeline and results call what became of a command: "GOOD", "CHECK CONDITION", "timed out".
 std::string outcome_text(const initiator::Result& result);
 std::string outcome_text(const host::TraceEntry& entry);
 /// "05/23/07".
-std::string sense_code(std::uint8_t key, std::uint8_t asc, std::uint8_t ascq);
+std::string sense_code(const scsi::Sense& sense);
 
 }  // namespace scenario

@@ -40,15 +40,6 @@ std::string details(const Result& result, const OutputOptions& options, const st
   return text;
 }
 
-std::string_view word(Kind kind) {
-  switch (kind) {
-    case Kind::passed: return "passed";
-    case Kind::failed: return "failed";
-    case Kind::skipped: return "skipped";
-  }
-  return "?";
-}
-
 /// What XML 1.0 cannot hold becomes a question mark: control characters, and bytes that are no UTF-8.
 std::string xml(std::string_view text) {
   std::string made;
@@ -79,6 +70,15 @@ std::string tap_text(std::string_view text) {
 }
 
 }  // namespace
+
+std::string_view word(Kind kind) {
+  switch (kind) {
+    case Kind::passed: return "passed";
+    case Kind::failed: return "failed";
+    case Kind::skipped: return "skipped";
+  }
+  return "?";
+}
 
 std::string text_of(const std::vector<Result>& results, const OutputOptions& options) {
   std::string text;

@@ -6,6 +6,7 @@
 #include <boost/json.hpp>
 #include <utility>
 
+#include "scenario/control_client.h"
 #include "scenario/host.h"
 #include "scenario/in_process_array.h"
 #include "scenario/live_array.h"
@@ -18,18 +19,8 @@ constexpr std::size_t kKeptEvents = 100'000;
 
 }  // namespace
 
-namespace {
-
-std::string detail_of(unsigned status, const json::value& problem) {
-  const json::value* detail = problem.is_object() ? problem.get_object().if_contains("detail") : nullptr;
-  if (!detail || !detail->is_string()) return fmt::format("the control interface answered with status {}", status);
-  return std::string(detail->get_string());
-}
-
-}  // namespace
-
 Refused::Refused(unsigned status, const json::value& problem)
-    : ScriptError(detail_of(status, problem)), status_(status) {}
+    : ScriptError(problem_text(status, problem)), status_(status) {}
 
 World::World(std::uint64_t seed, LiveOptions live)
     : clock_(wire_, {base::ClockMode::Kind::manual}),

@@ -4,6 +4,7 @@
 #include "scenario/script.h"
 
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 
 #include "scenario/lua_state.h"
 
@@ -198,6 +199,9 @@ TEST_CASE("rules and the journal are tables of the documents everybody else has"
   CHECK(verdict.message == "");
   CHECK(why("t:expect_events { kind = 'command', at_least = 3 }").contains("expected at least 3"));
   CHECK(why("t:expect_events { kind = 'comand' }").contains("is no kind of event"));
+  CHECK(why("t:wait_for({ kind = 'rule_hit' }, '1s')").contains("came in 1 s"));
+  const Script without{"test.lua", "scenario('it', function(t) t:wait_for({ kind = 'refusal' }, 1) end)"};
+  CHECK(scenario::run_scenario(without, "it", {}).message.contains("there is no array"));
   CHECK(why("array:add_rule { match = { nth = 0 }, action = { type = 'nothing' } }").contains("match.nth is 0"));
 }
 
@@ -227,7 +231,16 @@ TEST_CASE("files are copied by blocks, and read back") {
   CHECK(verdict.message == "");
   CHECK(why("host:volume(a, {}):open('none')").contains("STATUS_OBJECT_NAME_NOT_FOUND"));
   CHECK(why("host:volume(a, { offset = '2G' })").contains("does not fit"));
+  CHECK(why("host:volume(a, { cluster = 4294971392 })").contains("no power of two"));
   CHECK(why("host:volume(a, {}):create('x', { kind = { 'strange' } })").contains("expected sparse"));
+  CHECK(why("host:volume(a, {}):create('x', { valid = '4K' })").contains("create.valid is not a key here"));
+  constexpr const char* kOpened =
+      "local x = host:volume(a, {}) x:create('f', { seed = 1, length = '3M' }) local f = x:open('f') ";
+  for (const char* time : {"'0.5ms'", "'50d'"})
+    CHECK(why(kOpened + fmt::format("f:offload_read {{ length = '1M', time_to_live = {} }}", time))
+              .contains("expected a multiple of 0.001 s"));
+  CHECK(why(kOpened + std::string("x:expect_file('f', { seed = 2 })")).contains("\"f\": byte 0 is "));
+  CHECK(why(kOpened + std::string("x:expect_file('f', { seed = 1, length = '4M' })")).contains("has 3145728 bytes"));
 }
 
 TEST_CASE("an array that was stopped keeps its disks and forgets its tokens") {
