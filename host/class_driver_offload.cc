@@ -66,7 +66,7 @@ std::string sense_text(const SenseView& view) {
   scsi::Sense sense;
   sense.key = static_cast<scsi::SenseKey>(view.key);
   sense.code = static_cast<scsi::AdditionalSense>(view.asc << 8 | view.ascq);
-  return fmt::format("{:02X}/{:02X}/{:02X} {}", view.key, view.asc, view.ascq, scsi::describe(sense));
+  return fmt::format("{} {}", scsi::code_text(sense), scsi::describe(sense));
 }
 
 std::string why(base::Bytes cdb, const Interpretation& means, const initiator::Result& result) {

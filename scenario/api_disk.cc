@@ -15,7 +15,7 @@ constexpr std::uint64_t kBytesPerCharge = 64;     // for an instruction
 constexpr std::uint64_t kLongestRead = 16 << 20;  // that becomes text of a script
 
 json::object sense_fields(const scsi::Sense& sense) {
-  json::object fields{{"sense", sense_code(sense)}};
+  json::object fields{{"sense", scsi::code_text(sense)}};
   if (sense.information) fields["information"] = *sense.information;
   if (sense.field) {
     json::object field{{sense.field->in_cdb ? "cdb" : "list", sense.field->byte}};

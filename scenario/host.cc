@@ -260,10 +260,6 @@ void Host::log_out(const ArrayProcess& array) {
     if (&disk->path().array() == &array) disk->path().way().log_out();
 }
 
-std::string sense_code(const scsi::Sense& sense) {
-  return fmt::format("{:02X}/{:02X}/{:02X}", static_cast<unsigned>(sense.key), sense.asc(), sense.ascq());
-}
-
 std::string outcome_text(const initiator::Result& result) {
   using initiator::Transport;
   switch (result.transport) {
@@ -273,7 +269,7 @@ std::string outcome_text(const initiator::Result& result) {
     case Transport::aborted: return "aborted";
   }
   if (auto sense = scsi::decode(result.sense))
-    return fmt::format("CHECK CONDITION {} {}", sense_code(*sense), scsi::describe(*sense));
+    return fmt::format("CHECK CONDITION {} {}", scsi::code_text(*sense), scsi::describe(*sense));
   return scsi::describe(static_cast<scsi::Status>(result.status));
 }
 

@@ -183,7 +183,5 @@ class Host {
 /// How the timeline and results call what became of a command: "GOOD", "CHECK CONDITION", "timed out".
 std::string outcome_text(const initiator::Result& result);
 std::string outcome_text(const host::TraceEntry& entry);
-/// "05/23/07".
-std::string sense_code(const scsi::Sense& sense);
 
 }  // namespace scenario

@@ -447,4 +447,8 @@ std::string describe(const Sense& sense) {
   return fmt::format("{}, {:02X}h/{:02X}h", key_name(sense.key), sense.asc(), sense.ascq());
 }
 
+std::string code_text(const Sense& sense) {
+  return fmt::format("{:02X}/{:02X}/{:02X}", static_cast<unsigned>(sense.key), sense.asc(), sense.ascq());
+}
+
 }  // namespace scsi

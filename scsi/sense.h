@@ -206,5 +206,7 @@ std::optional<Sense> decode(const std::vector<std::uint8_t>& bytes);
 
 /// T10's short text for a key and code, for logs and tables: "ILLEGAL REQUEST, INVALID FIELD IN CDB".
 std::string describe(const Sense& sense);
+/// Key and code as T10 writes them, two hexadecimal digits each: "05/23/07".
+std::string code_text(const Sense& sense);
 
 }  // namespace scsi

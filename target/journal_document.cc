@@ -37,14 +37,12 @@ void add_number(json::object& object, std::string_view key, const std::optional<
   if (number) object[key] = static_cast<std::uint64_t>(*number);
 }
 
-/// The numbers as T10 writes them: two hexadecimal digits each, "05/23/07".
 json::object sense_document(const scsi::Sense& sense) {
-  json::object object{
-      {"code", fmt::format("{:02X}/{:02X}/{:02X}", static_cast<unsigned>(sense.key), sense.asc(), sense.ascq())},
-      {"key", static_cast<unsigned>(sense.key)},
-      {"asc", sense.asc()},
-      {"ascq", sense.ascq()},
-      {"text", scsi::describe(sense)}};
+  json::object object{{"code", scsi::code_text(sense)},
+                      {"key", static_cast<unsigned>(sense.key)},
+                      {"asc", sense.asc()},
+                      {"ascq", sense.ascq()},
+                      {"text", scsi::describe(sense)}};
   add_number(object, "information", sense.information);
   if (sense.field) {
     json::object& field = object["field"].emplace_object();

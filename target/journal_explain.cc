@@ -84,8 +84,7 @@ std::string verdict(const Event& event) {
                        static_cast<unsigned>(event.copy_status.value_or(tokens::CopyStatus::terminated)),
                        event.transfer_count.value_or(0));
   if (!event.sense) return scsi::describe(event.status.value_or(scsi::Status::busy));
-  return fmt::format("{:02X}/{:02X}/{:02X} {}", static_cast<unsigned>(event.sense->key), event.sense->asc(),
-                     event.sense->ascq(), scsi::describe(*event.sense));
+  return fmt::format("{} {}", scsi::code_text(*event.sense), scsi::describe(*event.sense));
 }
 
 /// What a person can do about it, or where to look.

@@ -396,9 +396,7 @@ json::object written(const action::Nothing&) { return {{"type", "nothing"}}; }
 json::object written(const action::Fail& fail) {
   json::object out;
   if (fail.status == scsi::Status::check_condition) {
-    out = {{"type", "sense"},
-           {"sense", fmt::format("{:02X}/{:02X}/{:02X}", static_cast<unsigned>(fail.sense.key), fail.sense.asc(),
-                                 fail.sense.ascq())}};
+    out = {{"type", "sense"}, {"sense", scsi::code_text(fail.sense)}};
     if (fail.sense.information) out["information"] = *fail.sense.information;
   } else {
     std::string name = scsi::describe(fail.status);

@@ -161,6 +161,7 @@ TEST_CASE("descriptor sense data that lies about its lengths is read no further 
 TEST_CASE("sense data is described in T10's words") {
   CHECK(describe(Sense::invalid_field_in_cdb(0, {}, "")) == "ILLEGAL REQUEST, INVALID FIELD IN CDB");
   CHECK(describe(Sense{SenseKey::hardware_error, static_cast<AdditionalSense>(0x8123)}) == "HARDWARE ERROR, 81h/23h");
+  CHECK(code_text(Sense{SenseKey::hardware_error, static_cast<AdditionalSense>(0x8103)}) == "04/81/03");
 }
 
 }  // namespace

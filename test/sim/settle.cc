@@ -15,7 +15,7 @@ using scsi::SenseKey;
 namespace {
 
 std::string text_of(const Sense& sense) {
-  std::string text = fmt::format("{:02X}/{:02X}/{:02X}", static_cast<unsigned>(sense.key), sense.asc(), sense.ascq());
+  std::string text = scsi::code_text(sense);
   if (sense.field)
     text += fmt::format(" {} byte {} bit {}", sense.field->in_cdb ? "CDB" : "list", sense.field->byte,
                         sense.field->bit ? static_cast<int>(*sense.field->bit) : -1);
