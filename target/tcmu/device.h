@@ -1,6 +1,6 @@
 // One backstore of LIO: commands from the daemon become tasks of its logical unit, and their outcome goes back.
 //
-// Owns the tasks and the I_T nexus; the logical unit belongs to its group (target/tcmu/groups.h). There is one nexus,
+// Owns the tasks and the I_T nexus; the logical unit belongs to its group (target/tcmu/plugin.h). There is one nexus,
 // whoever sends: a handler is not told. Nothing here allocates once warm. Thread: the loop's, except post().
 #pragma once
 
@@ -62,7 +62,6 @@ class Device final : public scsi::TaskObserver {
   struct Command : scsi::Task {
     LibCommand* lib = nullptr;
     bool in_call = false;  ///< a call into the device server is on the stack
-    bool done = false;     ///< completed() was called
     base::Ref<base::DataBuffer> gathered{};
     Command* next_free = nullptr;
   };

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <boost/asio/post.hpp>
 #include <csignal>
+#include <optional>
+#include <stdexcept>
 #include <utility>
 
 #include "base/log.h"
@@ -60,7 +62,8 @@ struct Plugin::Served {
   std::string target_name{};
   std::weak_ptr<scsi::LogicalUnit> unit{};
   std::unique_ptr<Device> device{};
-  std::promise<void>* closed = nullptr;  ///< once it is closing, and has no task any more
+  bool closing = false;  ///< and it has no task any more
+  std::promise<void> closed{};
 };
 
 Plugin::Plugin()
@@ -80,16 +83,28 @@ Plugin::~Plugin() {
   loop_.finish_posted_work();
 }
 
-/// What `work` gives or throws, done in a turn of the loop.
+/// Does `work` in a turn of the loop. Throws std::runtime_error with the text of what it threw: no exception is shared
+/// by two threads. The loop owns what it calls, since it may not be done with that when the result is there.
 template <typename Work>
-auto Plugin::on_loop(Work work) {
-  std::packaged_task<decltype(work())()> task(std::move(work));
-  boost::asio::post(loop_.io(), [this, &task] { loop_.turn([&task] { task(); }); });
-  return task.get_future().get();
+void Plugin::on_loop(Work work) {
+  std::packaged_task<std::optional<std::string>()> task(
+      [work = std::move(work)]() mutable -> std::optional<std::string> {
+        try {
+          work();
+          return std::nullopt;
+        } catch (const std::exception& error) {
+          return error.what();
+        }
+      });
+  auto result = task.get_future();
+  boost::asio::post(loop_.io(), [this, task = std::move(task)]() mutable { loop_.turn(task); });
+  if (auto error = result.get()) throw std::runtime_error(*error);
 }
 
 Device& Plugin::open(RunnerDevice* runner) {
-  return *on_loop([this, runner] { return &open_on_loop(runner); });
+  Device* opened = nullptr;
+  on_loop([&] { opened = &open_on_loop(runner); });
+  return *opened;
 }
 
 target::Arrays& Plugin::group(const Configuration& configuration) {
@@ -150,16 +165,17 @@ Device& Plugin::serve(RunnerDevice* runner, Configuration configuration) {
 }
 
 void Plugin::close(Device& device) {
-  std::promise<void> closed;
+  std::future<void> closed;
   on_loop([&] {
-    device.close([this, &device, &closed] {
-      Served& closing = served(device);
-      closing.arrays->remove_target(closing.target_name);
-      closing.closed = &closed;
+    closed = served(device).closed.get_future();
+    device.close([this, &device] {
+      Served& leaving = served(device);
+      leaving.arrays->remove_target(leaving.target_name);
+      leaving.closing = true;
       ++closing_;
     });
   });
-  closed.get_future().get();
+  closed.get();
 }
 
 Plugin::Served& Plugin::served(const Device& device) {
@@ -177,16 +193,16 @@ void Plugin::end_of_turn() {
 
 /// Those whose logical units are gone, and groups that have no device left.
 void Plugin::finish_closing() {
-  std::vector<std::promise<void>*> closed;
+  std::vector<std::promise<void>> closed;
   std::erase_if(devices_, [&closed](const auto& each) {
-    if (!each->closed || !each->unit.expired()) return false;
-    closed.push_back(each->closed);
+    if (!each->closing || !each->unit.expired()) return false;
+    closed.push_back(std::move(each->closed));
     return true;
   });
   if (closed.empty()) return;
   closing_ -= closed.size();
   drop_empty_groups();
-  for (std::promise<void>* each : closed) each->set_value();
+  for (std::promise<void>& each : closed) each.set_value();
 }
 
 void Plugin::reconfigure(Device& device, const Reconfig& wanted) {

@@ -41,7 +41,7 @@ class Plugin final : public DeviceOwner {
   struct Served;
 
   template <typename Work>
-  auto on_loop(Work work);
+  void on_loop(Work work);
   target::Arrays& group(const Configuration& configuration);
   void drop_empty_groups();
   Device& open_on_loop(RunnerDevice* runner);

@@ -1,7 +1,7 @@
 // What tcmu-runner 1.5.4 and its library libtcmu 2.2, as Debian packages them, share with the handlers they load:
 // structures, status codes and the functions used here. They come with no header in any package.
 //
-// The layouts are asserted here, and test/target/tcmu_binary_test.py compares the symbols and the offsets that can be
+// The layouts are asserted here, and test/tcmu/binary_test.py compares the symbols and the offsets that can be
 // seen in the machine code with the installed binaries. Names of members are the daemon's.
 #pragma once
 
@@ -38,8 +38,8 @@ struct LibCommand {
   iovec* iov;  ///< in memory shared with the kernel: data-out, or room for data-in
   std::size_t iov_cnt;
   std::array<std::uint8_t, kSenseBufferLength> sense_buf;
-  void*
-      hm_private;  ///< the daemon's RunnerCommand; it never looks at it again once handle_cmd() returned async_handled
+  /// The daemon's RunnerCommand; it never looks at it again once handle_cmd() returned async_handled.
+  void* hm_private;
 };
 static_assert(sizeof(LibCommand) == 136 && offsetof(LibCommand, cdb) == 8 && offsetof(LibCommand, iov) == 16 &&
               offsetof(LibCommand, iov_cnt) == 24 && offsetof(LibCommand, sense_buf) == 32 &&

@@ -3,7 +3,7 @@
 A check is a function that takes the group's world and returns when it is satisfied; it raises Failed (or
 AssertionError) with the reason. The checks of a group run in order on one machine, and each leaves it as it found it.
 """
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Callable
 
 
@@ -15,13 +15,11 @@ class Check:
     smoke: bool
 
 
-@dataclass
-class Group:
-    """`prepare(machine, programs)` makes the world that its checks get."""
-    name: str
-    prepare: Callable
-    checks: list = field(default_factory=list)
-    memory_mib: int = 1024
+class Checks:
+    """A list of checks, in the order in which they are made."""
+
+    def __init__(self):
+        self.checks = []
 
     def check(self, function):
         """Registers a check of the full run."""
@@ -31,6 +29,19 @@ class Group:
         """Registers a check that CI runs, too."""
         return self._register(function, smoke=True)
 
+    def add(self, others):
+        """Those of another list come here."""
+        self.checks += others.checks
+
     def _register(self, function, smoke):
         self.checks.append(Check(function.__name__, function.__doc__.splitlines()[0], function, smoke))
         return function
+
+
+class Group(Checks):
+    """`prepare(machine)` makes the world that its checks get."""
+
+    def __init__(self, name, prepare):
+        super().__init__()
+        self.name = name
+        self.prepare = prepare

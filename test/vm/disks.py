@@ -3,28 +3,14 @@ import json
 
 import copies
 from harness import Failed, expect
-from initiator import CTL, DISKS, GROUP, MIB, OTHER, SAFE
-
-
-def file_system(world, disk, make, mount, check):
-    """Makes it, fills it, reads it back after another mount, and has it checked."""
-    world.run(make.format(disk))
-    world.run(f"{mount.format(disk)} && cp -a /tmp/tree /mnt/copy && umount /mnt")
-    world.run("echo 3 >/proc/sys/vm/drop_caches")
-    world.run(f"{mount.format(disk)} && diff -r /tmp/tree /mnt/copy && umount /mnt")
-    world.run(check.format(disk))
-
-
-@GROUP.smoke
-def ext4_is_whole(world):
-    """mkfs.ext4 (discarding), files written and read back, e2fsck finds nothing"""
-    file_system(world, world.disk(0), "mkfs.ext4 -q -F -E discard {}", "mount -t ext4 {} /mnt", "e2fsck -f -n {}")
+from initiator import CTL, DISKS, GROUP, OTHER, SAFE
+from loads import MIB, file_system, fio, fio_verified
 
 
 @GROUP.smoke
 def fstrim_gives_memory_back(world):
     """what fstrim says is free, the array no longer holds"""
-    disk = world.disk(0)
+    disk = world.disk(0)  # with the file system of ext4_is_whole
     world.run(f"mount -t ext4 {disk} /mnt && dd if=/dev/zero of=/mnt/large bs=1M count=64 conv=fsync")
     before = held(world)
     world.run("rm -r /mnt/large && sync")
@@ -39,36 +25,11 @@ def held(world):
     return json.loads(world.ctl("memory show --json"))["used"]
 
 
-@GROUP.check
-def xfs_is_whole(world):
-    """mkfs.xfs on blocks of 4096 bytes, mounted with discard, files written and read back, xfs_repair finds nothing"""
-    file_system(world, world.disk(2), "mkfs.xfs -q -f {}", "mount -t xfs -o discard {} /mnt", "xfs_repair -n {}")
-
-
 @GROUP.smoke
 def ntfs_is_whole(world):
     """mkntfs, ntfs-3g mounted, files written and read back, ntfsfix finds nothing"""
     world.run("modprobe fuse")
     file_system(world, world.disk(1), "mkntfs -q -Q -F {}", "ntfs-3g {} /mnt", "ntfsfix -n {}")
-
-
-def fio(disk, more=""):
-    return (f"fio --name=v --filename={disk} --rw=randrw --bsrange=512-128k --direct=1 --ioengine=libaio "
-            f"--iodepth=16 --size=8M --verify=crc32c --verify_fatal=1 --allow_file_create=0 --output=/tmp/fio.txt "
-            f"{more}")
-
-
-def fio_verified(world):
-    shown = world.run("cat /tmp/fio.txt")
-    expect(shown, r"err= 0")
-    return shown
-
-
-@GROUP.smoke
-def fio_verifies(world):
-    """random reads and writes of 512 bytes to 128 KiB, 16 at once, are verified without an error"""
-    world.run(fio(world.disk(1)))
-    fio_verified(world)
 
 
 @GROUP.smoke

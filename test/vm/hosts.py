@@ -1,11 +1,13 @@
 """What several initiators or several paths do: persistent reservations, and dm-multipath over two portals."""
-from disks import fio, fio_verified
+import open_iscsi
 from harness import expect
-from initiator import GROUP, OTHER, PATHS, SECOND
+from initiator import GROUP, OTHER, PATHS, PORTAL
+from loads import fio, fio_verified
+from open_iscsi import SECOND
 
 FIRST_KEY, SECOND_KEY = "abc1", "abc2"
 WRITE_EXCLUSIVE, WRITE_EXCLUSIVE_REGISTRANTS_ONLY = 1, 5
-PORTALS = ("127.0.0.1:3260", "127.0.0.2:3260")
+PORTALS = (PORTAL, "127.0.0.2:3260")
 CONFLICT = 24  # sg3_utils' exit status for RESERVATION CONFLICT
 
 # Only the one disk; %s is its name.
@@ -31,9 +33,7 @@ blacklist_exceptions {
 
 def second_host(world):
     """Logs in to a target once more, with another initiator's name; the generic nodes of both."""
-    for command in ("-o new", f"-o update -n iface.initiatorname -v {SECOND}"):
-        world.run(f"iscsiadm -m iface -I second {command}")
-    world.node(OTHER, "-I second -o new")
+    open_iscsi.second_initiator(world.machine, OTHER, PORTAL)
     world.node(OTHER, "-I second --login")
     world.machine.wait_for(f"[ $(disk-of -g {OTHER} 0 | wc -l) = 2 ]")
     return world.run(f"disk-of -g {OTHER} 0").split()

@@ -2,16 +2,17 @@
 import json
 
 import copies
+import logical_units
+import open_iscsi
 from checks import Group
 from harness import expect
+from loads import MIB, TREE
 
 DISKS = "iqn.2026-11.org.example:disks"
 OTHER = "iqn.2026-11.org.example:other"
 PATHS = "iqn.2026-11.org.example:paths"
 SAFE = "iqn.2026-11.org.example:safe"
-FIRST = "iqn.2026-11.org.example:first"
-SECOND = "iqn.2026-11.org.example:second"
-MIB = 1 << 20
+PORTAL = "127.0.0.1:3260"
 SECRET = "secret-of-the-vm"
 ARRAY_SECRET = "secret-of-array"
 ODXD = "odxd --config /etc/odx.toml"
@@ -63,45 +64,20 @@ portal_groups = [1]
 store = "file:/tmp/safe.img,size=64M"
 """
 
-ISCSID = """
-iscsid.startup = /bin/false
-node.startup = manual
-node.leading_login = No
-node.session.timeo.replacement_timeout = 60
-node.conn[0].timeo.login_timeout = 15
-node.conn[0].timeo.logout_timeout = 15
-node.conn[0].timeo.noop_out_interval = 5
-node.conn[0].timeo.noop_out_timeout = 30
-node.session.err_timeo.abort_timeout = 15
-node.session.err_timeo.lu_reset_timeout = 30
-node.session.err_timeo.tgt_reset_timeout = 30
-node.session.initial_login_retry_max = 8
-node.session.iscsi.FastAbort = Yes
-node.session.scan = auto
-"""
-
-
-# Files and folders of all sizes, to be copied to file systems.
-TREE = """mkdir -p /tmp/tree/deep/folder && cp /usr/bin/sg_* /tmp/tree &&
-head -c 3000000 /dev/urandom >/tmp/tree/deep/large && head -c 100001 /dev/urandom >/tmp/tree/deep/folder/odd &&
-for i in $(seq 50); do echo $i >/tmp/tree/deep/$i; done && : >/tmp/tree/empty"""
-
 
 class World:
     """A running odxd and iscsid; `disk` and `generic` are the nodes of a logical unit."""
+    large_blocks = 2
 
     def __init__(self, machine):
         self.machine = machine
         self.run = machine.run
         self.logged_in = False
-        machine.modprobe("sd_mod", "sg", "iscsi_tcp", "crc32c_generic")
+        machine.modprobe("sd_mod", "sg")
         machine.run(TREE)
         machine.write("/etc/odx.toml", CONFIGURATION)
-        machine.write("/etc/iscsi/iscsid.conf", ISCSID)
-        machine.write("/etc/iscsi/initiatorname.iscsi", f"InitiatorName={FIRST}\n")
         self.start_odxd()
-        machine.spawn("iscsid -f", "/var/log/iscsid")
-        machine.wait_for("iscsiadm -m discovery -t sendtargets -p 127.0.0.1:3260")
+        open_iscsi.start(machine, PORTAL)
         for target in (OTHER, SAFE):
             self.log_in(target)
 
@@ -109,18 +85,14 @@ class World:
         self.odxd = self.machine.spawn(ODXD, "/tmp/odxd.log")
         self.machine.wait_for("grep -qx ready /tmp/odxd.log")
 
-    def node(self, target, arguments, portal="127.0.0.1:3260", **options):
-        return self.run(f"iscsiadm -m node -T {target} -p {portal} {arguments}", **options)
+    def node(self, target, arguments, portal=PORTAL, **options):
+        return open_iscsi.node(self.machine, target, portal, arguments, **options)
 
     def update(self, target, **settings):
-        """node.session.auth.username is said as auth__username, node.conn[0].iscsi.DataDigest as conn__DataDigest."""
-        for name, value in settings.items():
-            kind, _, key = name.partition("__")
-            full = {"auth": "node.session.auth.", "conn": "node.conn[0].iscsi."}[kind] + key
-            self.node(target, f"-o update -n '{full}' -v '{value}'")
+        open_iscsi.update(self.machine, target, PORTAL, **settings)
 
-    def log_in(self, target, portal="127.0.0.1:3260", luns=(0,)):
-        self.node(target, "--login", portal=portal)
+    def log_in(self, target, luns=(0,)):
+        self.node(target, "--login")
         for lun in luns:
             self.machine.wait_for(f"disk-of {target} {lun}")
             self.machine.wait_for(f"disk-of -g {target} {lun}")
@@ -203,35 +175,21 @@ def the_disk_driver_believes_the_disk(world):
 
 
 @GROUP.smoke
-def sg3_utils_read_the_logical_unit(world):
-    """sg_inq, sg_vpd, sg_readcap, sg_luns, sg_opcodes, sg_modes, sg_logs, sg_turs, sg_requests through /dev/sg"""
-    copies.inquiries(world.machine, world.generic(0))
+def sg_luns_lists_the_logical_units(world):
+    """sg_luns through /dev/sg"""
     expect(world.run(f"sg_luns {world.generic(0)}"), "Lun list length = 32 which imples 4 lun entries")
-    expect(world.run(f"sg_readcap --16 {world.generic(2)}"), "Logical block length=4096 bytes")
-
-
-@GROUP.smoke
-def sg3_utils_change_blocks(world):
-    """sg_write_same, sg_unmap, sg_get_lba_status, sg_compare_and_write, sg_verify, sg_sync"""
-    copies.block_commands(world.machine, world.unit(1))
-
-
-@GROUP.smoke
-def ddptctl_copies_between_logical_units(world):
-    """POPULATE TOKEN and WRITE USING TOKEN; the token is written again, and its source has changed meanwhile"""
-    copies.populate_and_write(world.machine, world.unit(0), world.unit(1))
 
 
 @GROUP.smoke
 def ddptctl_copies_between_targets(world):
-    """the same from one target to another"""
+    """POPULATE TOKEN and WRITE USING TOKEN from one target to another"""
     copies.populate_and_write(world.machine, world.unit(0), world.unit(0, OTHER))
 
 
-@GROUP.smoke
-def ddptctl_writes_zeros(world):
-    """the zero token writes zeros and leaves the neighbours alone"""
-    copies.zero_token(world.machine, world.unit(1))
+@GROUP.check
+def ddpt_gathers_and_scatters_between_targets(world):
+    """ddpt --odx with lists of two ranges from one target to another"""
+    copies.lists_by_ddpt(world.machine, world.unit(0), world.unit(0, OTHER))
 
 
 @GROUP.smoke
@@ -243,33 +201,4 @@ def expired_token_is_refused(world):
     copies.refused(world.machine, world.unit(1), "(?i)token expired")
 
 
-@GROUP.check
-def ddptctl_writes_a_part(world):
-    """OFFSET INTO ROD: the second half of a token is written"""
-    copies.part_of_a_token(world.machine, world.unit(0), world.unit(1))
-
-
-@GROUP.check
-def ddptctl_copies_in_the_background(world):
-    """IMMED=1 and polling for both commands"""
-    copies.in_background(world.machine, world.unit(0), world.unit(1))
-
-
-@GROUP.check
-def deleted_and_corrupt_tokens_are_refused(world):
-    """after DEL_TKN=1, and with one byte changed"""
-    copies.deleted_token(world.machine, world.unit(0), world.unit(1))
-    copies.corrupt_token(world.machine, world.unit(0), world.unit(1))
-
-
-@GROUP.check
-def ddpt_gathers_and_scatters(world):
-    """ddpt --odx with lists of two ranges, on one target and between two"""
-    copies.lists_by_ddpt(world.machine, world.unit(0), world.unit(1))
-    copies.lists_by_ddpt(world.machine, world.unit(0), world.unit(0, OTHER))
-
-
-@GROUP.smoke
-def extended_copy_by_two_tools(world):
-    """sg_xcopy and ddpt --xcopy copy between LUNs; sg_copy_results reads the limits"""
-    copies.extended_copy(world.machine, world.unit(0), world.unit(1))
+GROUP.add(logical_units.CHECKS)

@@ -13,6 +13,7 @@ import time
 import image
 from harness import Failed
 
+MEMORY_MIB = 1024
 BOOT_LIMIT_S = 300
 # Long, since the machine may be busy with other things, and what takes seconds there takes minutes in the VM.
 LIMIT_S = 300
@@ -22,13 +23,13 @@ TROUBLE = re.compile(r"BUG:|WARNING: |Oops|Kernel panic|soft lockup|blocked for 
 
 
 class Machine:
-    def __init__(self, initramfs, log_path, memory_mib=1024):
+    def __init__(self, initramfs, log_path):
         self.log_path = log_path
         self.number = 0
         self.buffer = b""
         self.lost = ""
         self.started = time.monotonic()
-        command = ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", str(memory_mib),
+        command = ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", str(MEMORY_MIB),
                    "-nodefaults", "-display", "none", "-no-reboot", "-net", "none",
                    "-kernel", str(image.kernel()), "-initrd", str(initramfs),
                    "-append", "console=ttyS0 panic=-1 mitigations=off loglevel=6",
