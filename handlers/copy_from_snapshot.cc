@@ -5,7 +5,7 @@
 namespace handlers {
 namespace {
 
-constexpr std::uint64_t kPiece = 1 << 20;
+constexpr std::uint64_t kCopyPiece = 1 << 20;
 
 IoResult<void> copy_piece(BackingStore& to, const Snapshot& snapshot, ByteRange piece, std::uint64_t offset) {
   base::Segments data;
@@ -27,7 +27,7 @@ IoResult<void> copy_from_snapshot(BackingStore& to, const Snapshot& snapshot, By
     auto run = snapshot.provisioning(range.offset + done);
     if (!run) return std::unexpected(run.error());
     std::uint64_t length = std::min(run->length, range.length - done);
-    if (run->mapped) length = std::min(length, kPiece);
+    if (run->mapped) length = std::min(length, kCopyPiece);
     auto result = run->mapped ? copy_piece(to, snapshot, {range.offset + done, length}, offset + done)
                               : to.unmap({offset + done, length});
     if (!result) return result;

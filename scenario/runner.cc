@@ -27,7 +27,7 @@ std::vector<std::string> files_of(const std::string& path) {
   return files;
 }
 
-std::string to_text(const Verdict& verdict) {
+std::string text_of(const Verdict& verdict) {
   auto lines = [](const std::vector<std::string>& texts) { return json::value_from(texts); };
   return json::serialize(json::object{{"kind", static_cast<int>(verdict.kind)},
                                       {"message", verdict.message},
@@ -119,7 +119,7 @@ std::vector<Result> run(const Selection& selection, const RunOptions& options) {
       const Script& script = selection.scripts.at(selected.script);
       results[next].file = script.name;
       results[next].name = selected.name;
-      auto work = [&] { return to_text(run_scenario(script, selected.name, options.script)); };
+      auto work = [&] { return text_of(run_scenario(script, selected.name, options.script)); };
       running.push_back({next++, std::make_unique<Child>(work, options.timeout)});
     }
     wait_for_any(running);

@@ -14,8 +14,8 @@ constexpr std::uint8_t kGroupCode = 0xE0;
 constexpr std::uint8_t kGroup6 = 0x00;
 constexpr std::uint8_t kGroup16 = 0x80;
 constexpr std::uint8_t kGroup12 = 0xA0;
-constexpr std::uint8_t kCompareAndWrite = 0x89;
-constexpr std::uint8_t kWriteAtomic16 = 0x9C;
+constexpr std::uint8_t kCompareAndWriteCode = 0x89;
+constexpr std::uint8_t kWriteAtomic16Code = 0x9C;
 constexpr std::uint64_t kLength6OfZero = 256;
 
 template <typename Layout>
@@ -50,12 +50,12 @@ BlockCdb parse_block_cdb(base::Bytes cdb) {
     }
     case kGroup12: return numbers_of<BlockCdb12>(cdb);
     case kGroup16:
-      if (cdb[0] == kCompareAndWrite) {
+      if (cdb[0] == kCompareAndWriteCode) {
         auto layout = base::load<CompareAndWriteCdb>(cdb);
         return {base::Lba(layout.logical_block_address), base::BlockCount(layout.number_of_logical_blocks),
                 layout.flags, offsetof(CompareAndWriteCdb, number_of_logical_blocks)};
       }
-      if (cdb[0] == kWriteAtomic16) return numbers_of<WriteAtomic16Cdb>(cdb);
+      if (cdb[0] == kWriteAtomic16Code) return numbers_of<WriteAtomic16Cdb>(cdb);
       return numbers_of<BlockCdb16>(cdb);
     default: return numbers_of<BlockCdb10>(cdb);
   }

@@ -48,11 +48,6 @@ std::expected<PersistentState::Registration, std::string> parse_registration(bas
   return PersistentState::Registration{std::move(id->initiator_name), *id->isid, fixed.relative_target_port, fixed.key};
 }
 
-bool all_registrants(ReservationType type) {
-  return type == ReservationType::write_exclusive_all_registrants ||
-         type == ReservationType::exclusive_access_all_registrants;
-}
-
 /// The reservation's fields of the head, as one sense of them.
 std::expected<void, std::string> take_reservation(const ImageHead& head, PersistentState& state) {
   state.activated = head.flags == kActivated;

@@ -12,13 +12,14 @@ using enum ReservationType;
 bool write_exclusive_kind(ReservationType type) {
   return type == write_exclusive || type == write_exclusive_registrants_only || type == write_exclusive_all_registrants;
 }
-bool all_registrants(ReservationType type) {
-  return type == write_exclusive_all_registrants || type == exclusive_access_all_registrants;
-}
 /// Registrants only and all registrants: whoever is registered may do everything.
 bool for_registrants(ReservationType type) { return type != write_exclusive && type != exclusive_access; }
 
 }  // namespace
+
+bool all_registrants(ReservationType type) {
+  return type == write_exclusive_all_registrants || type == exclusive_access_all_registrants;
+}
 
 std::optional<ReservationType> reservation_type(std::uint8_t code) {
   auto type = static_cast<ReservationType>(code);

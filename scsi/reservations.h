@@ -33,6 +33,9 @@ enum class ReservationType : std::uint8_t {
   exclusive_access_all_registrants = 8,
 };
 
+/// Whether each registrant holds a reservation of this type.
+bool all_registrants(ReservationType type);
+
 /// The type a TYPE field says; nothing for the reserved and obsolete ones.
 std::optional<ReservationType> reservation_type(std::uint8_t code);
 

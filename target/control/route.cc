@@ -19,7 +19,6 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr Method kMethods[] = {Method::get, Method::post, Method::put, Method::patch, Method::remove};
 constexpr Shape kNothing{};
 
 std::vector<std::string_view> split(std::string_view text, char separator) {

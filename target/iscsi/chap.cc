@@ -37,9 +37,9 @@ std::size_t digest_size(ChapAlgorithm algorithm) {
   return digest ? static_cast<std::size_t>(EVP_MD_get_size(digest.get())) : 0;
 }
 
-std::string_view find(std::span<const TextPair> offers, std::string_view key) {
-  auto found = std::ranges::find(offers, key, &TextPair::key);
-  return found == offers.end() ? std::string_view{} : found->value;
+/// The value of `key`, or nothing at all when it is not there: both are as wrong.
+std::string_view text_of(std::span<const TextPair> offers, std::string_view key) {
+  return value_of(offers, key).value_or("");
 }
 
 bool has(std::span<const TextPair> offers, std::initializer_list<std::string_view> keys) {
@@ -80,7 +80,7 @@ std::expected<void, std::string> Chap::step(std::span<const TextPair> offers, st
     case State::algorithm:
       if (answer) return fail("CHAP_N, CHAP_R, CHAP_I or CHAP_C before our challenge");
       if (!choice) return {};
-      return choose(find(offers, "CHAP_A"), answers);
+      return choose(text_of(offers, "CHAP_A"), answers);
     case State::response:
       if (choice) return fail("CHAP_A after our challenge");
       return judge(offers, answers);
@@ -117,8 +117,8 @@ std::expected<void, std::string> Chap::choose(std::string_view list, std::string
 }
 
 std::expected<void, std::string> Chap::judge(std::span<const TextPair> offers, std::string& answers) {
-  std::string_view name = find(offers, "CHAP_N");
-  auto response = parse_binary(find(offers, "CHAP_R"), kMaxBinaryLength);
+  std::string_view name = text_of(offers, "CHAP_N");
+  auto response = parse_binary(text_of(offers, "CHAP_R"), kMaxBinaryLength);
   // An initiator without a secret is judged by this one, and fails whatever it says.
   static const ChapCredentials kNobody{"nobody", "no-secret-at-all"};
   const ChapCredentials& right = wanted_.initiator ? *wanted_.initiator : kNobody;
@@ -131,7 +131,7 @@ std::expected<void, std::string> Chap::judge(std::span<const TextPair> offers, s
   if (!wanted_.initiator || !right_name || !right_response) return fail("wrong CHAP name or secret");
 
   if (has(offers, {"CHAP_I", "CHAP_C"})) {
-    if (auto proved = prove(find(offers, "CHAP_I"), find(offers, "CHAP_C"), answers); !proved) return proved;
+    if (auto proved = prove(text_of(offers, "CHAP_I"), text_of(offers, "CHAP_C"), answers); !proved) return proved;
   } else if (wanted_.target && wanted_.mutual_required) {
     return fail("mutual authentication is required and was not asked for");
   }

@@ -10,12 +10,6 @@
 namespace iscsi {
 namespace {
 
-std::optional<std::string_view> find(std::span<const TextPair> pairs, std::string_view key) {
-  auto found = std::ranges::find(pairs, key, &TextPair::key);
-  if (found == pairs.end()) return std::nullopt;
-  return found->value;
-}
-
 bool lists(std::string_view list, std::string_view entry) {
   while (true) {
     std::size_t comma = list.find(',');
@@ -139,19 +133,19 @@ Login::Refusal Login::refusal_of(const Redirection& redirection) {
 
 Login::Checked Login::identify(std::span<const TextPair> pairs) {
   auto refused = [](LoginStatus status, std::string why) { return std::unexpected(Refusal{status, std::move(why)}); };
-  auto initiator = find(pairs, "InitiatorName");
+  auto initiator = value_of(pairs, "InitiatorName");
   if (!initiator) return refused(LoginStatus::missing_parameter, "no InitiatorName");
   auto name = initiator_name(*initiator);
   if (!name) return refused(LoginStatus::initiator_error, "InitiatorName is not an iSCSI name");
   identity_.initiator_name = std::move(*name);
-  identity_.initiator_alias = find(pairs, "InitiatorAlias").value_or("");
+  identity_.initiator_alias = value_of(pairs, "InitiatorAlias").value_or("");
 
-  std::string_view type = find(pairs, "SessionType").value_or("Normal");
+  std::string_view type = value_of(pairs, "SessionType").value_or("Normal");
   if (type != "Normal" && type != "Discovery")
     return refused(LoginStatus::session_type_not_supported, "SessionType is neither Normal nor Discovery");
   identity_.discovery = type == "Discovery";
   if (!identity_.discovery) {
-    auto target = find(pairs, "TargetName");
+    auto target = value_of(pairs, "TargetName");
     if (!target) return refused(LoginStatus::missing_parameter, "no TargetName");
     auto target_name = normalised_name(*target);
     identity_.target = target_name ? directory_.find(*target_name) : nullptr;
@@ -172,9 +166,9 @@ Login::Checked Login::identify(std::span<const TextPair> pairs) {
 // DEVIATION: no key is to be declared twice (RFC 7143, 6.3). libiscsi 1.19 says these again in the operational stage
 // when it has a CHAP name and we ask for none; what they say has not changed.
 bool Login::same_identity(std::span<const TextPair> pairs) const {
-  auto initiator = find(pairs, "InitiatorName");
-  auto type = find(pairs, "SessionType");
-  auto target = find(pairs, "TargetName");
+  auto initiator = value_of(pairs, "InitiatorName");
+  auto type = value_of(pairs, "SessionType");
+  auto target = value_of(pairs, "TargetName");
   return (!initiator || initiator_name(*initiator) == identity_.initiator_name) &&
          (!type || *type == (identity_.discovery ? "Discovery" : "Normal")) &&
          (!target || !identity_.target || normalised_name(*target) == identity_.target->name);
@@ -193,7 +187,7 @@ bool Login::authenticated() const {
 }
 
 Login::Checked Login::authenticate(std::span<const TextPair> pairs, std::string& answers) {
-  if (auto list = find(pairs, "AuthMethod")) {
+  if (auto list = value_of(pairs, "AuthMethod")) {
     if (auth_method_offered_)
       return std::unexpected(Refusal{LoginStatus::initiator_error, "AuthMethod negotiated twice"});
     auth_method_offered_ = true;

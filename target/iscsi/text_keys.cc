@@ -60,6 +60,12 @@ std::expected<std::vector<std::uint8_t>, std::string> parse_base64(std::string_v
 
 }  // namespace
 
+std::optional<std::string_view> value_of(std::span<const TextPair> pairs, std::string_view key) {
+  auto found = std::ranges::find(pairs, key, &TextPair::key);
+  if (found == pairs.end()) return std::nullopt;
+  return found->value;
+}
+
 std::expected<std::vector<TextPair>, std::string> parse_text(std::string_view text) {
   std::vector<TextPair> pairs;
   while (!text.empty()) {

@@ -4,6 +4,8 @@
 
 #include <cstddef>
 #include <expected>
+#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -16,6 +18,9 @@ struct TextPair {
   std::string_view key;
   std::string_view value;
 };
+
+/// The value of `key`, if it is there.
+std::optional<std::string_view> value_of(std::span<const TextPair> pairs, std::string_view key);
 
 /// How much text one request may be made of, over all its PDUs, and of how many pairs. Beyond: an error.
 inline constexpr std::size_t kMaxTextLength = 64 * 1024;
