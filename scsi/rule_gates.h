@@ -8,7 +8,7 @@
 //               data-out; what admission had no facts for.
 //   copy        scsi/copy_data.cc, move_data(), between the pieces of a copy: ShortCopy, WrongData.
 //   completion  DeviceServer::finish(), with the outcome, before the task's observer has it. Everything that is to be
-//               after; Truncate, WrongData and WrongResult of data-in.
+//               after; Truncate, WrongData, EditData and WrongResult of data-in.
 //   transport   target/iscsi/session_faults.cc: DropResponse, EndConnection, DigestError, AsyncMessage, where the
 //               session takes a Data-Out, sends R2Ts, and answers.
 //

@@ -22,6 +22,7 @@ namespace scsi {
 namespace {
 
 constexpr std::uint8_t kUnmap = 0x42;
+constexpr std::uint8_t kInquiry = 0x12, kEvpd = 0x01;
 
 /// Commands whose CDB has an address and a count where parse_block_cdb() looks for them.
 constexpr std::array<std::uint8_t, 23> kBlockCommands{0x08, 0x0A, 0x28, 0x2A, 0x2E, 0x2F, 0x34, 0x35,
@@ -118,6 +119,7 @@ struct RuleSet::Facts {
   unsigned lun = 0;
   std::uint8_t opcode = 0;
   std::uint16_t service_action = 0;
+  std::optional<std::uint8_t> page{};
   std::vector<Blocks> blocks{};
   std::optional<std::uint64_t> token{};
 };
@@ -130,6 +132,7 @@ RuleSet::Facts::Facts(const Task& task) {
   lun = static_cast<unsigned>(task.lun);
   opcode = task.cdb[0];
   service_action = task.cdb[kServiceActionByte] & kServiceActionMask;
+  if (opcode == kInquiry && (task.cdb[1] & kEvpd) != 0) page = task.cdb[2];
 }
 
 void RuleSet::Facts::add_from_cdb(const Task& task) {
@@ -242,6 +245,7 @@ bool RuleSet::fits(const RuleMatch& match, const Facts& facts, const std::string
     return code.opcode == facts.opcode && (!code.service_action || *code.service_action == facts.service_action);
   };
   if (!match.commands.empty() && std::ranges::none_of(match.commands, is_it)) return false;
+  if (match.page && match.page != facts.page) return false;
   if (match.token && match.token != facts.token) return false;
   return !match.lba || std::ranges::any_of(facts.blocks, [&](const Facts::Blocks& blocks) {
     return overlaps(*match.lba, blocks.first, blocks.count);

@@ -86,6 +86,16 @@ struct WrongData {
   bool operator==(const WrongData&) const = default;
 };
 
+/// Some bytes of its data-in are others, stand elsewhere, or are missing: `cut` bytes from `at` on give way to `put`,
+/// or are moved to `move_to`. Where the data ends before, it is done to what there is.
+struct EditData {
+  std::uint64_t at = 0;   ///< from the first byte of data-in, before its cut to the allocation length
+  std::uint64_t cut = 0;  ///< bytes
+  std::vector<std::uint8_t> put{};
+  std::optional<std::uint64_t> move_to{};  ///< of what is left without them; beyond it: behind it. Without `put`
+  bool operator==(const EditData&) const = default;
+};
+
 /// The command is as if it had never come: not executed, not answered.
 struct DropCommand {
   bool operator==(const DropCommand&) const = default;
@@ -168,9 +178,9 @@ struct AsyncMessage {
 }  // namespace action
 
 using Action = std::variant<action::Nothing, action::Fail, action::Delay, action::Truncate, action::ShortCopy,
-                            action::WrongResult, action::WrongData, action::DropCommand, action::DropResponse,
-                            action::EndConnection, action::DigestError, action::EndToken, action::Reach,
-                            action::OfferCopies, action::FillPool, action::AsyncMessage>;
+                            action::WrongResult, action::WrongData, action::EditData, action::DropCommand,
+                            action::DropResponse, action::EndConnection, action::DigestError, action::EndToken,
+                            action::Reach, action::OfferCopies, action::FillPool, action::AsyncMessage>;
 
 /// An operation code, perhaps one service action of it.
 struct CommandCode {
@@ -196,6 +206,7 @@ struct RuleMatch {
   std::string target{};                 ///< the same
   std::string lun{};                    ///< the logical unit's name, or its number; empty: any
   std::vector<CommandCode> commands{};  ///< empty: any
+  std::optional<std::uint8_t> page{};   ///< PAGE CODE of INQUIRY with EVPD=1
   /// It reads, writes or names one of these blocks. A command that names none does not fit.
   std::optional<LbaRange> lba{};
   std::optional<std::uint64_t> token{};  ///< WRITE USING TOKEN with this one, as the journal numbers it

@@ -94,6 +94,9 @@ TEST_CASE("a rule is for what its match says, all of it") {
   CHECK_FALSE(hit({.lba = {{108, UINT64_MAX}}}, read_media));
   CHECK_FALSE(hit({.lba = {{0, UINT64_MAX}}}, ready));
   CHECK_FALSE(hit({.token = 1}, ready));
+  CHECK(hit({.page = 0x80}, [&] { device.run({0x12, 1, 0x80, 0, 255, 0}); }));
+  CHECK_FALSE(hit({.page = 0x83}, [&] { device.run({0x12, 1, 0x80, 0, 255, 0}); }));
+  CHECK_FALSE(hit({.page = 0x00}, [&] { device.run({0x12, 0, 0, 0, 255, 0}); }));
 }
 
 TEST_CASE("blocks and token of a parameter list are known when it is here") {
