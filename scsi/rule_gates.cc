@@ -23,10 +23,10 @@ void ForgetFaults::operator()(TaskFaults* faults) const { delete faults; }
 void FaultDelay::start(Task& task, const action::Delay& delay, base::TimerQueue::Callback then) {
   CopyManager& manager = task.server->copy_manager();
   const RuleSet::WireTime& wire = manager.fabric().rules().wire_time();
-  const bool by_wire = delay.wire_clock && wire.timers;
-  const base::Clock& clock = by_wire ? *wire.clock : manager.clock();
+  by_wire_ = delay.wire_clock && wire.timers;
+  const base::Clock& clock = by_wire_ ? *wire.clock : manager.clock();
   task_ = &task;
-  timers_ = by_wire ? wire.timers : &manager.timers();
+  timers_ = by_wire_ ? wire.timers : &manager.timers();
   task.state = Task::State::running;
   task.runner = this;
   timer_ = timers_->at(clock.now() + delay.time, [this, then = std::move(then)]() mutable {

@@ -46,9 +46,11 @@ class FaultDelay final : public Abortable {
   /// The task is running until `then` is called, or it is aborted.
   void start(Task& task, const action::Delay& delay, base::TimerQueue::Callback then);
   void abort() override;
+  bool waits_for_clock() const override { return !by_wire_; }
 
  private:
   void stop();
+  bool by_wire_ = false;
   Task* task_ = nullptr;
   base::TimerQueue* timers_ = nullptr;
   base::TimerQueue::Id timer_ = base::TimerQueue::Id::none;

@@ -190,6 +190,32 @@ TEST_CASE("what comes behind a delayed ORDERED task waits for it") {
   CHECK(younger.data() == kMarked);
 }
 
+TEST_CASE("a task waits for the array clock by itself or behind others which all do") {
+  base::VirtualClock wire;
+  base::TimerQueue timers;  // outlives the tasks that wait by it
+  Fixture device;
+  device.rules.set_wire_time({&wire, &timers});
+  for (Moment moment : {Moment::before, Moment::after}) {
+    device.on("WRITE", action::Delay{1s, moment});
+    Command& delayed = device.send(test::write_10(0, 2), kMarked, CopyDevice::kSource);
+    Command& behind =
+        device.send(test::read_10(0, 2), {}, CopyDevice::kSource, scsi::NexusId::none, scsi::TaskAttribute::ordered);
+    CHECK((scsi::waits_for_clock(delayed.task) && scsi::waits_for_clock(behind.task)));
+    device.pass(1s);
+    CHECK((delayed.good() && behind.good()));
+    CHECK(!scsi::waits_for_clock(delayed.task));
+    device.rules.clear();
+  }
+  device.on("WRITE", action::Delay{1s, Moment::before, true});
+  Command& by_wire = device.send(test::write_10(0, 2), kMarked, CopyDevice::kSource);
+  Command& behind =
+      device.send(test::read_10(0, 2), {}, CopyDevice::kSource, scsi::NexusId::none, scsi::TaskAttribute::ordered);
+  CHECK((!scsi::waits_for_clock(by_wire.task) && !scsi::waits_for_clock(behind.task)));
+  wire.advance(1s);
+  timers.run_due(wire.now());
+  CHECK((by_wire.good() && behind.good()));
+}
+
 TEST_CASE("truncate: a read has less, a write is served for as much, a parameter list is too short") {
   Fixture device;
   device.write_blocks(0, kMarked);

@@ -411,6 +411,25 @@ class Steering(ControlTest):
             self.assertEqual(other.command(read16(0, 1), data_in=BLOCK).status, GOOD)
             self.do("DELETE", "/v1/sessions/9999", status=404)
 
+    def test_the_clock_tells_who_waits_for_it(self):
+        with self.odxd("--clock", "manual") as odxd:
+            session = self.session(odxd)
+            for command, clock in (("READ", "array"), ("WRITE", "wire")):
+                self.do("POST", "/v1/rules", {"match": {"command": command},
+                                              "action": {"type": "delay", "ms": 3600000, "clock": clock}}, status=201)
+            session.send(session.command_pdu(read16(0, 1), data_in=BLOCK))
+            session.send(session.command_pdu(write16(0, 1), bytes(BLOCK), immediate=BLOCK))
+            session.send(session.command_pdu(bytes(6)))  # overtakes them
+            session.answer()
+            told = self.do("GET", "/v1/clock")
+            self.assertEqual((told["commands"], told["waiting_for_clock"], told["next_in_s"]), (2, 1, 3600))
+            listed = self.do("GET", "/v1/sessions")["sessions"][0]
+            self.assertEqual((listed["commands"], listed["waiting_for_clock"]), (2, 1))
+            self.assertIn("waiting for clock  1", self.odx("clock", "show")[1])
+            self.do("POST", "/v1/clock/advance", {"to": "next"})
+            told = self.do("GET", "/v1/clock")
+            self.assertEqual((told["commands"], told["waiting_for_clock"]), (1, 0))
+
     def test_commands_are_counted_by_operation_code_and_status(self):
         def counted():
             """What was counted since the last time, by command and status."""
