@@ -528,6 +528,18 @@ TEST_CASE("control: events are told from a number on, by kind, and those that ar
   CHECK(world.get("/v1/events?since=0").at("lost").to_number<std::uint64_t>() > last);
 }
 
+TEST_CASE("control: who waits for an event and goes leaves nothing behind") {
+  World world;
+  Answer waiting = world.dispatcher.answer({.method = "GET", .target = "/v1/events?wait_s=60"});
+  bool answered = false;
+  waiting.begin([&](const Response&) { answered = true; });
+  CHECK(world.loop.timers().size() == 1);
+  waiting.wait.reset();
+  CHECK(world.loop.timers().size() == 0);
+  world.make_token();
+  CHECK(!answered);
+}
+
 TEST_CASE("control: a stream has what was asked for, its numbers, and what was lost of it") {
   World world;
   auto stream = [&](const std::string& path, const std::string& last_event = {}) {

@@ -178,6 +178,47 @@ class Http(ControlTest):
             while self.first_line(b"GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n") != b"HTTP/1.1 200 OK":
                 pass
 
+    def test_clients_that_wait_for_events_and_go_are_let_go_of_at_once(self):
+        with self.odxd():
+            for path in ("/v1/events?kind=clock&wait_s=600", "/v1/events/stream?kind=clock"):
+                for half in (False, True):
+                    with self.subTest(path, half=half):
+                        self.leave(f"GET {path} HTTP/1.1\r\nHost: odxd\r\n\r\n".encode(), half)
+
+    def leave(self, request, half):
+        """As many as there can be send it and go, or say that they send nothing more."""
+        clients = []
+        for _ in range(64):
+            client = socket.socket(socket.AF_UNIX)
+            self.addCleanup(client.close)
+            client.settimeout(20)
+            client.connect(str(self.socket))
+            client.sendall(request)
+            clients.append(client)
+        self.assertEqual(self.first_line(), b"HTTP/1.1 503 Service Unavailable")  # all are taken
+        for client in clients:
+            if half:
+                client.shutdown(socket.SHUT_WR)
+                while client.recv(1000):
+                    pass
+            client.close()
+        while self.first_line(b"GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n") != b"HTTP/1.1 200 OK":
+            pass
+
+    def test_a_request_may_follow_one_that_waits(self):
+        with self.odxd():
+            with socket.socket(socket.AF_UNIX) as client:
+                client.settimeout(20)
+                client.connect(str(self.socket))
+                client.sendall(b"GET /v1/events?kind=clock&wait_s=600 HTTP/1.1\r\nHost: odxd\r\n\r\n"
+                               b"GET /healthz HTTP/1.1\r\nHost: odxd\r\nConnection: close\r\n\r\n")
+                self.do("POST", "/v1/clock/advance", {"duration_s": 1})
+                received = b""
+                while piece := client.recv(1000):
+                    received += piece
+            self.assertEqual(received.count(b"HTTP/1.1 200 OK"), 2)
+            self.assertIn(b'"kind":"clock"', received)
+
     def first_line(self, request=b""):
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(20)
