@@ -22,6 +22,7 @@
 
 namespace scsi {
 
+class Journal;
 class Task;
 
 enum class RuleId : std::uint32_t { none = 0 };
@@ -244,6 +245,9 @@ std::string describe(const Action& action);
 class RuleSet {
  public:
   static constexpr std::string_view kInitialState = "initial";
+  /// So many hits of one rule in a second, beginning with the first of them, have an event and a line in the log each;
+  /// of the others the end of that second tells how many there were.
+  static constexpr unsigned kHitsToldEachSecond = 20;
 
   RuleSet() = default;
   RuleSet(const RuleSet&) = delete;
@@ -253,7 +257,7 @@ class RuleSet {
   RuleId add(Rule rule);
   /// False: there is no such rule. What it did stays done; commands that met it go on as it said.
   bool remove(RuleId id);
-  void clear() { rules_.clear(); }
+  void clear();
   /// Those from the configuration file are these now, where they are others than before. Returns whether they are.
   bool replace_those_of_file(std::vector<Rule> rules);
 
@@ -276,7 +280,7 @@ class RuleSet {
 
   // What actions need from above. All outlives the set's use.
 
-  /// Where Delay::wire_clock waits; without, on the array clock.
+  /// Where Delay::wire_clock waits, and whose seconds hits are told by; without, the array clock.
   struct WireTime {
     const base::Clock* clock = nullptr;
     base::TimerQueue* timers = nullptr;
@@ -300,13 +304,29 @@ class RuleSet {
  private:
   struct Entry {
     explicit Entry(Rule its_rule) : rule(std::move(its_rule)), chance(rule.match.seed) {}
+    ~Entry() { forget(); }
+    Entry(const Entry&) = delete;
+    Entry& operator=(const Entry&) = delete;
+    void tell(const Task& task, const WireTime& wire, std::string_view initiator);
+    void tell_left_out();
+    void forget();
+
     Rule rule;
     std::uint64_t matches = 0;
     std::uint64_t hits = 0;
     base::SeededEntropy chance;
+
+    // The second of kHitsToldEachSecond.
+    base::TimePoint second_ends{};
+    unsigned told = 0;
+    std::uint64_t left_out = 0;
+    Journal* journal = nullptr;
+    base::TimerQueue* timers = nullptr;
+    base::TimerQueue::Id timer = base::TimerQueue::Id::none;
   };
   struct Facts;
 
+  bool remove_those(const std::function<bool(const Rule&)>& wanted);
   static bool fits(const RuleMatch& match, const Facts& facts, const std::string& state);
   static bool its_turn(Entry& entry);
   Hits decide(const Task& task, const Facts& facts, const std::function<bool(const RuleMatch&)>& now);
