@@ -410,6 +410,33 @@ TEST_CASE("control: a snapshot gives back data, size and nothing else, and token
   CHECK(world.refusal("DELETE", "/v1/snapshots/before") == "404 snapshot: one that there is");
 }
 
+TEST_CASE("control: a snapshot is not put back into another disk of the same serial") {
+  handlers::TemporaryFolder folder;
+  const std::string naa = "\"naa\": \"6024f4400000000000000000000000ff\", \"number\": 2";
+  World world;
+  auto put = [&](const std::string& store, unsigned block_size) {
+    const std::string lun = fmt::format(R"({{"store": "{}", "block_size": {}, {}}})", store, block_size, naa);
+    return world.ask("POST", luns_path(), lun).status == 201;
+  };
+  REQUIRE(put("memory:1M", 512));
+  world.write(2, 0xA1);
+  CHECK(world.ask("POST", "/v1/snapshots", R"({"name": "before"})").status == 201);
+  const std::string file = folder.file("disk");
+  for (const auto& [store, block_size] :
+       {std::pair{std::string("memory:1M"), 4096u}, {"file:" + file + ",size=1M", 512u}}) {
+    CHECK(world.ask("DELETE", luns_path("/2")).status == 204);
+    REQUIRE(put(store, block_size));
+    world.write(2, 0xB2);
+    CHECK(world.refusal("POST", "/v1/snapshots/before/restore").starts_with("409 "));
+    CHECK(world.read(2) == 0xB2);
+  }
+  CHECK(world.ask("DELETE", luns_path("/2")).status == 204);
+  REQUIRE(put("memory:2M", 512));
+  CHECK(world.ask("POST", "/v1/snapshots/before/restore").status == 200);
+  CHECK(world.read(2) == 0xA1);
+  CHECK(world.lun(2).size_bytes() == 1 << 20);
+}
+
 TEST_CASE("control: reset puts back the configuration, empties memory and forgets tokens") {
   World world;
   world.write(0, 0xA1);
