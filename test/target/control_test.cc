@@ -468,6 +468,30 @@ TEST_CASE("control: a second reset finds nothing to change") {
   CHECK(world.lun(1).identity().naa == naa);
 }
 
+TEST_CASE("control: a reset says all that was not as at the start") {
+  World world(kConfig + "[[rule]]\naction = { type = \"nothing\" }\n");
+  auto changes = [&] {
+    std::vector<std::string> lines;
+    const json::value answer = json::parse(world.ask("POST", "/v1/reset").body);
+    for (const json::value& line : answer.at("changes").get_array()) lines.push_back(shown(line));
+    return lines;
+  };
+  world.write(0, 0xA1);
+  world.make_token();
+  CHECK(world.ask("POST", "/v1/rules", R"({"action": {"type": "nothing"}})").status == 201);
+  CHECK(world.ask("PUT", "/v1/rules/state", R"({"state": "late"})").status == 200);
+  CHECK(world.ask("POST", "/v1/reachability/cut", R"({"a": "lun0", "b": "lun1"})").status == 200);
+  CHECK(world.ask("PATCH", luns_path("/0"), R"({"read_only": true})").status == 200);
+  world.arrays.all().front()->copy_manager().offer_third_party_copy(false);
+  world.arrays.rules().fill_pool(true);
+  CHECK(changes() ==
+        std::vector<std::string>{fmt::format("LUN 0 of {} is empty", kOne), "tokens that are unknown now: 1",
+                                 "the state of rules is \"initial\"", "rules that are removed: 1",
+                                 "the memory that rules had taken is free", "third-party copy is offered again by lab",
+                                 fmt::format("LUN 0 of {} is writable", kOne), "what is unreachable is what it was"});
+  CHECK(changes().empty());
+}
+
 TEST_CASE("control: reset puts back access states, whoever changed them") {
   World world(
       fmt::format("id = \"lab\"\n[[target]]\nname = \"{}\"\nalua = \"both\"\n[[target.lun]]\nstore = "
