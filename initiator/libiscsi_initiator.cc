@@ -102,11 +102,23 @@ Result delivered(const scsi_task& task, int status) {
 
 }  // namespace
 
+/// NOP-Outs of a connection, which are answered in their order.
+struct Pings {
+  unsigned sent = 0;
+  unsigned answered = 0;
+  bool asked = false;  ///< since the command began
+
+  static void callback(iscsi_context*, int status, void*, void* self) {
+    if (status == SCSI_STATUS_GOOD) ++static_cast<Pings*>(self)->answered;
+  }
+};
+
 struct IscsiSession::Impl {
   Options options;
   IscsiUrl names;
   std::string url;
   std::uint32_t isid = 0;
+  Pings pings;  ///< outlives the context, which calls back when it goes
   Context context;
   bool lost = true;
   std::function<bool()> stop;  ///< of what is being done
@@ -158,6 +170,7 @@ void IscsiSession::Impl::drop() {
   earlier.sent += bytes.sent;
   earlier.received += bytes.received;
   context.reset();
+  pings = {};
   lost = true;
 }
 
@@ -229,6 +242,7 @@ Result IscsiSession::Impl::execute(int lun, const Command& command) {
   if (lost) {
     if (auto again = login(); !again) return not_delivered(Transport::connection_lost, again.error());
   }
+  pings.asked = false;
   const bool writes = !command.data_out.empty();
   const std::size_t length = writes ? command.data_out.size() : command.data_in_length;
   std::vector<std::uint8_t> cdb = command.cdb;
@@ -314,6 +328,16 @@ std::expected<std::shared_ptr<IscsiSession>, std::string> IscsiSession::open(con
   if (auto logged_in = impl->login(); !logged_in) return std::unexpected(logged_in.error());
   return std::shared_ptr<IscsiSession>(new IscsiSession(std::move(impl)));
 }
+
+void IscsiSession::ping() {
+  Pings& pings = impl_->pings;
+  if (pings.asked && pings.answered != pings.sent) return;
+  pings.asked = true;
+  ++pings.sent;  // also where the connection is gone, as its socket will tell
+  iscsi_nop_out_async(impl_->context.get(), Pings::callback, nullptr, 0, &pings);
+}
+
+bool IscsiSession::ping_answered() const { return impl_->pings.asked && impl_->pings.answered == impl_->pings.sent; }
 
 Result IscsiSession::execute(int lun, const Command& command) { return impl_->execute(lun, command); }
 

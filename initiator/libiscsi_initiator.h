@@ -65,6 +65,13 @@ class IscsiSession {
   /// LOGICAL UNIT RESET (RFC 7143, 11.5). False: it was not answered with "function complete".
   bool reset_logical_unit(int lun);
 
+  // For Options::Pace, from inside execute().
+
+  /// Asks the target to answer (NOP-Out, RFC 7143, 11.18), unless that is under way. When it has answered, it had taken
+  /// all that was sent before, and all that it had sent before the answer has come.
+  void ping();
+  bool ping_answered() const;
+
   WireCounters wire() const;
 
  private:

@@ -206,13 +206,12 @@ void LiveArray::wait_for_event(std::chrono::milliseconds most) {
   ask("GET", fmt::format("/v1/events?since={}&limit=1&wait_s={}", last_event_, seconds));
 }
 
-bool LiveArray::all_under_way() {
+bool LiveArray::at_rest() {
   const json::value document = ask("GET", "/v1/sessions");
-  std::size_t commands = 0;
-  for (const json::value& session : document.at("sessions").get_array())
-    if (initiators_.contains(json::value_to<std::string>(session.at("initiator"))))
-      commands += session.at("commands").to_number<std::size_t>();
-  return commands == outstanding_;
+  return std::ranges::all_of(document.at("sessions").get_array(), [this](const json::value& session) {
+    return session.at("commands") == session.at("waiting_for_clock") ||
+           !initiators_.contains(json::value_to<std::string>(session.at("initiator")));
+  });
 }
 
 std::unique_ptr<Way> LiveArray::way(Host& host, const std::string& target, std::uint16_t lun) {
@@ -234,23 +233,34 @@ std::optional<std::string> LiveWay::connect(std::shared_ptr<initiator::IscsiSess
   if (url_.empty()) return "login refused, 0203h: not in this portal group";
   initiator::IscsiSession::Options options{.initiator_name = name, .login_timeout = kLoginTimeout};
   options.chap = host_.chap();
-  options.pace = {&world_.clock(), [this] { when_quiet(); }};
+  options.pace = {&world_.clock(), [this, &session] { when_quiet(*session); }};
   auto opened = initiator::IscsiSession::open(url_ + "?header_digest=crc32c", std::move(options));
   if (!opened) return opened.error();
   session = *opened;
   return std::nullopt;
 }
 
-/// Time passes when odxd has what it was sent, has not answered, and has had time to do whatever takes none of its
-/// clock's. Where it has not all, a command or its answer may be on its way, or lost: that is believed after a while.
-void LiveWay::when_quiet() {
-  constexpr unsigned kPatience = 15, kPatienceWithLost = 75;  // of 2 ms
-  if (++quiet_ < kPatience) return;
-  const bool was_under_way = std::exchange(under_way_, array_.all_under_way());
-  if (!(was_under_way && under_way_) && quiet_ < kPatienceWithLost) return;
-  quiet_ = 0;
-  under_way_ = false;
-  world_.while_quiet();
+/// Time passes when it is the array's wish that nothing comes, however slow the machine is: odxd has taken the command,
+/// then it works at none any more but for waiting for its clock, and what it sent until then has come. Two answers to a
+/// NOP-Out say the first and the last. A command that is not with odxd then was lost, and has its time-out to wait for.
+void LiveWay::when_quiet(initiator::IscsiSession& session) {
+  constexpr unsigned kLooks = 15;  // 30 ms: no more often is a clock looked at that runs by itself
+  if (array_.runs_by_itself()) {
+    if (++looks_ % kLooks == 0) world_.follow_clocks();
+    return;
+  }
+  if (silence_ == Silence::unknown) {
+    session.ping();
+    silence_ = Silence::taken;
+  }
+  if (!session.ping_answered()) return;
+  if (silence_ == Silence::at_rest) {
+    silence_ = Silence::taken;
+    world_.step();
+  } else if (world_.arrays_at_rest()) {
+    session.ping();
+    silence_ = Silence::at_rest;
+  }
 }
 
 initiator::Result LiveWay::execute(const initiator::Command& command) {
@@ -260,11 +270,14 @@ initiator::Result LiveWay::execute(const initiator::Command& command) {
     result.reason = *refused;
     return result;
   }
-  quiet_ = 0;
+  return execute(*session_, command);
+}
+
+initiator::Result LiveWay::execute(initiator::IscsiSession& session, const initiator::Command& command) {
+  silence_ = Silence::unknown;
   // So that time does not pass beyond it.
   const auto limit = world_.timers().at(world_.clock().now() + command.timeout, [] {});
-  const LiveArray::Outstanding outstanding(array_);
-  result = session_->execute(lun_, command);
+  initiator::Result result = session.execute(lun_, command);
   world_.timers().cancel(limit);
   return result;
 }
@@ -288,11 +301,9 @@ std::vector<std::uint8_t> LiveWay::content(std::uint64_t offset, std::uint64_t l
   const base::Bytes bytes = base::bytes_of(cdb);
   initiator::Command read{{bytes.begin(), bytes.end()}};
   read.data_in_length = static_cast<std::uint32_t>((end - first) * block);
-  quiet_ = 0;
-  const LiveArray::Outstanding outstanding(array_);
   initiator::Result result;
   for (int attempt = 0; attempt < kAttempts && (attempt == 0 || !result.good()); ++attempt)
-    result = observer_->execute(lun_, read);
+    result = execute(*observer_, read);
   if (!result.good() || result.data_in.size() != read.data_in_length)
     throw ScriptError(fmt::format("the content at {} cannot be read: {}", offset, outcome_text(result)));
   const auto begin = result.data_in.begin() + static_cast<std::ptrdiff_t>(offset - first * block);

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <set>
@@ -37,22 +38,10 @@ class LiveArray final : public ArrayProcess {
   std::optional<base::TimePoint> next_due() override;
   void advance_to(base::TimePoint to) override;
   std::optional<base::TimePoint> shown() override;
+  bool at_rest() override;
+  bool runs_by_itself() const { return !driven_; }
   void settle() override;
   void wait_for_event(std::chrono::milliseconds most) override;
-
-  /// Whether odxd has all commands that hosts of the scenario wait for, and has answered none of them.
-  bool all_under_way();
-  /// A command that somebody waits for, as long as the object lives.
-  class Outstanding {
-   public:
-    explicit Outstanding(LiveArray& array) : count_(array.outstanding_) { ++count_; }
-    ~Outstanding() { --count_; }
-    Outstanding(const Outstanding&) = delete;
-    Outstanding& operator=(const Outstanding&) = delete;
-
-   private:
-    std::size_t& count_;
-  };
 
  private:
   bool own() const { return options_.control == kOwnOdxd; }
@@ -78,7 +67,6 @@ class LiveArray final : public ArrayProcess {
   std::int64_t origin_us_ = 0;        ///< what its clock showed when the scenario began
   std::uint64_t last_event_ = 0;      ///< that was taken
   std::set<std::string> initiators_;  ///< of the scenario
-  std::size_t outstanding_ = 0;       ///< commands
   // What is put back in the end.
   std::vector<std::string> targets_;
   std::set<std::int64_t> rules_;
@@ -102,7 +90,8 @@ class LiveWay final : public Way {
 
  private:
   std::optional<std::string> connect(std::shared_ptr<initiator::IscsiSession>& session, const std::string& name);
-  void when_quiet();
+  initiator::Result execute(initiator::IscsiSession& session, const initiator::Command& command);
+  void when_quiet(initiator::IscsiSession& session);
 
   World& world_;
   Host& host_;
@@ -110,8 +99,14 @@ class LiveWay final : public Way {
   std::string url_;
   std::string target_;
   std::uint16_t lun_;
-  unsigned quiet_ = 0;      ///< times in a row that nothing came
-  bool under_way_ = false;  ///< at the last of them
+  /// What is known of a command that is not answered.
+  enum class Silence : std::uint8_t {
+    unknown,
+    taken,    ///< odxd has taken all of it; or will have when the ping is answered
+    at_rest,  ///< and works at nothing; whatever it sent has come when the ping is answered
+  };
+  Silence silence_ = Silence::unknown;
+  unsigned looks_ = 0;
   std::shared_ptr<initiator::IscsiSession> session_;
   std::shared_ptr<initiator::IscsiSession> observer_;
 };

@@ -121,7 +121,6 @@ bool World::advance_to_next(base::TimePoint limit) {
   return found;
 }
 
-/// Of arrays whose clocks run by themselves.
 void World::follow_clocks() {
   for (const auto& array : arrays_)
     if (auto shown = array->shown(); shown && *shown > clock_.now()) clock_.advance(*shown - clock_.now());
@@ -129,12 +128,8 @@ void World::follow_clocks() {
 
 bool World::step() { return run_one() || advance_to_next(base::TimePoint::max()); }
 
-void World::while_quiet() {
-  const bool by_itself = std::ranges::any_of(arrays_, [](const auto& array) { return array->shown().has_value(); });
-  if (by_itself)
-    follow_clocks();
-  else
-    step();
+bool World::arrays_at_rest() const {
+  return std::ranges::all_of(arrays_, [](const auto& array) { return array->at_rest(); });
 }
 
 void World::settle() {

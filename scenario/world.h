@@ -84,6 +84,8 @@ class ArrayProcess {
   virtual void settle() {}
   /// Waits for its next event, for so long of real time at most.
   virtual void wait_for_event(std::chrono::milliseconds) {}
+  /// Whether the commands of the scenario's hosts that it has wait for its clock alone.
+  virtual bool at_rest() { return true; }
 
  protected:
   World& world_;
@@ -124,8 +126,9 @@ class World final : private base::Executor {
   void settle();
 
   bool live() const { return !live_.control.empty(); }
-  /// Nothing came from a command over the network: time passes, unless it passes by itself.
-  void while_quiet();
+  /// Moves on to where clocks of arrays are that run by themselves.
+  void follow_clocks();
+  bool arrays_at_rest() const;
 
   /// Events behind that number, as docs/journal.md has them; "time_us" since the start of the scenario.
   std::vector<json::object> events(std::uint64_t since) const;
@@ -140,7 +143,6 @@ class World final : private base::Executor {
   void post(std::move_only_function<void()> work, std::move_only_function<void()> done) override;
   bool run_one();
   bool advance_to_next(base::TimePoint limit);
-  void follow_clocks();
   void tell(base::Duration at, std::string_view kind, std::string_view array, std::string_view reason);
 
   struct Job {

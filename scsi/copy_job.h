@@ -120,6 +120,7 @@ class CopyJob final : public Abortable, public std::enable_shared_from_this<Copy
   void stop(std::shared_ptr<Rendezvous> waiter);
   /// Task management: the task ends with TASK ABORTED.
   void abort() override;
+  bool waits_for_clock() const override { return timer_ != base::TimerQueue::Id::none; }
 
  private:
   friend class CopyManager;

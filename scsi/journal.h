@@ -83,6 +83,7 @@ struct Event {
   tokens::TransferCountUnits transfer_count_units{};  ///< with transfer_count
   std::optional<tokens::TokenState> token_state{};    ///< of token_ended
   std::string rule{};                                 ///< name of the rule that acted, of rule_hit
+  std::optional<std::uint64_t> left_out{};            ///< hits of the rule that have no event of their own
   std::string reason{};                               ///< in words; complete without the other fields
 };
 

@@ -55,8 +55,10 @@ void MediumErasure::abort() {
 }
 
 void MediumErasure::run() {
+  resting_ = false;
   while (!flushed_ && outcome_ && !lu_.medium().operation_stopped()) {
     if (const base::TimePoint when = due(); server_.clock().now() < when) {
+      resting_ = true;
       server_.copy_manager().timers().at(when, [self = shared_from_this()] { self->run(); });
       return;
     }

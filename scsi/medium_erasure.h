@@ -38,6 +38,7 @@ class MediumErasure final : public Abortable, public std::enable_shared_from_thi
   MediumErasure(CommandContext& context, ErasurePlan plan);
   /// The command is over, the erasure goes on.
   void abort() override;
+  bool waits_for_clock() const override { return resting_; }
 
   void run();
   /// When the next piece may have been done by, at the rate of the profile.
@@ -59,6 +60,7 @@ class MediumErasure final : public Abortable, public std::enable_shared_from_thi
   std::uint64_t bytes_ = 0;   ///< done, in all passes
   const base::TimePoint begun_;
   bool flushed_ = false;
+  bool resting_ = false;  ///< until a piece is due
   Outcome outcome_{};
 };
 

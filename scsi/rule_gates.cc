@@ -23,10 +23,10 @@ void ForgetFaults::operator()(TaskFaults* faults) const { delete faults; }
 void FaultDelay::start(Task& task, const action::Delay& delay, base::TimerQueue::Callback then) {
   CopyManager& manager = task.server->copy_manager();
   const RuleSet::WireTime& wire = manager.fabric().rules().wire_time();
-  const bool by_wire = delay.wire_clock && wire.timers;
-  const base::Clock& clock = by_wire ? *wire.clock : manager.clock();
+  by_wire_ = delay.wire_clock && wire.timers;
+  const base::Clock& clock = by_wire_ ? *wire.clock : manager.clock();
   task_ = &task;
-  timers_ = by_wire ? wire.timers : &manager.timers();
+  timers_ = by_wire_ ? wire.timers : &manager.timers();
   task.state = Task::State::running;
   task.runner = this;
   timer_ = timers_->at(clock.now() + delay.time, [this, then = std::move(then)]() mutable {
@@ -215,6 +215,20 @@ void replace_data_in(Task& task, std::vector<std::uint8_t> data) {
   task.data_in.append(std::move(data));
 }
 
+void edit(Task& task, const action::EditData& edit) {
+  auto data = task.data_in.to_vector();
+  if (edit.at > data.size()) return;
+  const auto from = data.begin() + static_cast<std::ptrdiff_t>(edit.at);
+  const auto to = from + static_cast<std::ptrdiff_t>(std::min<std::uint64_t>(edit.cut, data.size() - edit.at));
+  const std::vector<std::uint8_t> taken(from, to);
+  auto place = data.erase(from, to);
+  if (edit.move_to)
+    place = data.begin() + static_cast<std::ptrdiff_t>(std::min<std::uint64_t>(*edit.move_to, data.size()));
+  const auto& put = edit.move_to ? taken : edit.put;
+  data.insert(place, put.begin(), put.end());
+  replace_data_in(task, std::move(data));
+}
+
 /// RECEIVE ROD TOKEN INFORMATION and RECEIVE COPY STATUS(LID4): AVAILABLE DATA and this.
 void change_result(Task& task, const action::WrongResult& wrong) {
   constexpr std::size_t kHeader = sizeof(base::be32);
@@ -256,6 +270,7 @@ void change_data_in(Task& task, const Action& action) {
     make_wrong(data, wrong->how, block);
     replace_data_in(task, std::move(data));
   }
+  if (const auto* changed = std::get_if<action::EditData>(&action)) edit(task, *changed);
   if (const auto* result = std::get_if<action::WrongResult>(&action); result && has_copy_result(task))
     change_result(task, *result);
   const auto* token = std::get_if<action::EndToken>(&action);

@@ -8,7 +8,7 @@
 //               data-out; what admission had no facts for.
 //   copy        scsi/copy_data.cc, move_data(), between the pieces of a copy: ShortCopy, WrongData.
 //   completion  DeviceServer::finish(), with the outcome, before the task's observer has it. Everything that is to be
-//               after; Truncate, WrongData and WrongResult of data-in.
+//               after; Truncate, WrongData, EditData and WrongResult of data-in.
 //   transport   target/iscsi/session_faults.cc: DropResponse, EndConnection, DigestError, AsyncMessage, where the
 //               session takes a Data-Out, sends R2Ts, and answers.
 //
@@ -46,9 +46,11 @@ class FaultDelay final : public Abortable {
   /// The task is running until `then` is called, or it is aborted.
   void start(Task& task, const action::Delay& delay, base::TimerQueue::Callback then);
   void abort() override;
+  bool waits_for_clock() const override { return !by_wire_; }
 
  private:
   void stop();
+  bool by_wire_ = false;
   Task* task_ = nullptr;
   base::TimerQueue* timers_ = nullptr;
   base::TimerQueue::Id timer_ = base::TimerQueue::Id::none;

@@ -6,6 +6,8 @@
 #include <array>
 #include <cctype>
 #include <charconv>
+#include <chrono>
+#include <utility>
 
 #include "base/log.h"
 #include "scsi/block_cdb.h"
@@ -22,6 +24,7 @@ namespace scsi {
 namespace {
 
 constexpr std::uint8_t kUnmap = 0x42;
+constexpr std::uint8_t kInquiry = 0x12, kEvpd = 0x01;
 
 /// Commands whose CDB has an address and a count where parse_block_cdb() looks for them.
 constexpr std::array<std::uint8_t, 23> kBlockCommands{0x08, 0x0A, 0x28, 0x2A, 0x2E, 0x2F, 0x34, 0x35,
@@ -90,9 +93,13 @@ bool spent(const RuleMatch& match, std::uint64_t matches, std::uint64_t hits) {
   return (limit && hits >= *limit) || (only_nth && matches >= *match.nth);
 }
 
+std::string name_in_events(const Rule& rule) {
+  return rule.name.empty() ? fmt::format("{}", static_cast<unsigned>(rule.id)) : rule.name;
+}
+
 void record_hit(Journal& journal, const Rule& rule, const Task& task) {
   Event event = event_of(EventKind::rule_hit, *task.server, task);
-  event.rule = rule.name.empty() ? fmt::format("{}", static_cast<unsigned>(rule.id)) : rule.name;
+  event.rule = name_in_events(rule);
   event.reason = fmt::format("{}: {}", describe(rule), describe(rule.action));
   journal.record(std::move(event));
 }
@@ -118,6 +125,7 @@ struct RuleSet::Facts {
   unsigned lun = 0;
   std::uint8_t opcode = 0;
   std::uint16_t service_action = 0;
+  std::optional<std::uint8_t> page{};
   std::vector<Blocks> blocks{};
   std::optional<std::uint64_t> token{};
 };
@@ -130,6 +138,7 @@ RuleSet::Facts::Facts(const Task& task) {
   lun = static_cast<unsigned>(task.lun);
   opcode = task.cdb[0];
   service_action = task.cdb[kServiceActionByte] & kServiceActionMask;
+  if (opcode == kInquiry && (task.cdb[1] & kEvpd) != 0) page = task.cdb[2];
 }
 
 void RuleSet::Facts::add_from_cdb(const Task& task) {
@@ -185,6 +194,48 @@ bool Rule::same_as(const Rule& other) const {
   return name == other.name && match == other.match && action == other.action && set_state == other.set_state;
 }
 
+/// A hit: by itself, or as one of the many of its second.
+void RuleSet::Entry::tell(const Task& task, const WireTime& wire, std::string_view initiator) {
+  const CopyManager& manager = task.server->copy_manager();
+  const base::Clock& clock = wire.timers ? *wire.clock : manager.clock();
+  constexpr base::Duration kSecond = std::chrono::seconds(1);
+  if (const base::TimePoint now = clock.now(); now >= second_ends) {
+    tell_left_out();
+    second_ends = now + kSecond;
+    told = 0;
+  }
+  journal = manager.journal();
+  if (told < kHitsToldEachSecond) {
+    ++told;
+    base::log::info("{} hits {} from {} to LUN {}: {}", describe(rule),
+                    task.descriptor ? task.descriptor->name : "a command", initiator, static_cast<unsigned>(task.lun),
+                    describe(rule.action));
+    if (journal) record_hit(*journal, rule, task);
+    return;
+  }
+  if (left_out++ > 0) return;
+  timers = wire.timers ? wire.timers : &task.server->copy_manager().timers();
+  timer = timers->at(second_ends, [this] {
+    timer = base::TimerQueue::Id::none;
+    tell_left_out();
+  });
+}
+
+void RuleSet::Entry::tell_left_out() {
+  forget();
+  const std::uint64_t count = std::exchange(left_out, 0);
+  if (count == 0) return;
+  const std::string text =
+      fmt::format("{}: {} more hits, of more than {} in a second", describe(rule), count, kHitsToldEachSecond);
+  base::log::info("{}", text);
+  if (journal)
+    journal->record({.kind = EventKind::rule_hit, .rule = name_in_events(rule), .left_out = count, .reason = text});
+}
+
+void RuleSet::Entry::forget() {
+  if (timers) timers->cancel(std::exchange(timer, base::TimerQueue::Id::none));
+}
+
 RuleId RuleSet::add(Rule rule) {
   rule.id = RuleId{++last_id_};
   RuleId id = rule.id;
@@ -192,8 +243,21 @@ RuleId RuleSet::add(Rule rule) {
   return id;
 }
 
+/// Those for which `wanted`; what is left to be told of them is told.
+bool RuleSet::remove_those(const std::function<bool(const Rule&)>& wanted) {
+  const auto gone = std::ranges::stable_partition(rules_, [&](const auto& entry) { return !wanted(entry->rule); });
+  const std::vector<std::shared_ptr<Entry>> removed(gone.begin(), gone.end());
+  rules_.erase(gone.begin(), gone.end());
+  for (const auto& entry : removed) entry->tell_left_out();
+  return !removed.empty();
+}
+
 bool RuleSet::remove(RuleId id) {
-  return std::erase_if(rules_, [&](const auto& entry) { return entry->rule.id == id; }) > 0;
+  return remove_those([&](const Rule& rule) { return rule.id == id; });
+}
+
+void RuleSet::clear() {
+  remove_those([](const Rule&) { return true; });
 }
 
 bool RuleSet::replace_those_of_file(std::vector<Rule> rules) {
@@ -202,7 +266,7 @@ bool RuleSet::replace_those_of_file(std::vector<Rule> rules) {
     if (entry->rule.from_file) before.push_back(&entry->rule);
   auto same = [](const Rule* a, const Rule& b) { return a->same_as(b); };
   if (std::ranges::equal(before, rules, same)) return false;
-  std::erase_if(rules_, [](const auto& entry) { return entry->rule.from_file; });
+  remove_those([](const Rule& rule) { return rule.from_file; });
   for (Rule& rule : rules) {
     rule.from_file = true;
     add(std::move(rule));
@@ -228,6 +292,8 @@ std::optional<RuleSet::Listed> RuleSet::find(RuleId id) const {
 
 void RuleSet::start_over() {
   for (auto& entry : rules_) {
+    entry->tell_left_out();
+    entry->second_ends = {};
     entry->matches = entry->hits = 0;
     entry->chance = base::SeededEntropy(entry->rule.match.seed);
   }
@@ -242,6 +308,7 @@ bool RuleSet::fits(const RuleMatch& match, const Facts& facts, const std::string
     return code.opcode == facts.opcode && (!code.service_action || *code.service_action == facts.service_action);
   };
   if (!match.commands.empty() && std::ranges::none_of(match.commands, is_it)) return false;
+  if (match.page && match.page != facts.page) return false;
   if (match.token && match.token != facts.token) return false;
   return !match.lba || std::ranges::any_of(facts.blocks, [&](const Facts::Blocks& blocks) {
     return overlaps(*match.lba, blocks.first, blocks.count);
@@ -273,11 +340,8 @@ RuleSet::Hits RuleSet::decide(const Task& task, const Facts& facts, const std::f
   for (const auto& entry : rules) {
     if (!now(entry->rule.match) || !fits(entry->rule.match, facts, state) || !its_turn(*entry)) continue;
     if (!entry->rule.set_state.empty()) state_ = entry->rule.set_state;
-    base::log::info("{} hits {} from {} to LUN {}: {}", describe(entry->rule),
-                    task.descriptor ? task.descriptor->name : "a command", facts.initiator, facts.lun,
-                    describe(entry->rule.action));
     hits.emplace_back(entry, &entry->rule);
-    if (Journal* journal = task.server->copy_manager().journal()) record_hit(*journal, entry->rule, task);
+    entry->tell(task, wire_, facts.initiator);
   }
   return hits;
 }

@@ -22,6 +22,7 @@
 
 namespace scsi {
 
+class Journal;
 class Task;
 
 enum class RuleId : std::uint32_t { none = 0 };
@@ -84,6 +85,16 @@ struct WrongData {
   };
   How how = How::zeros;
   bool operator==(const WrongData&) const = default;
+};
+
+/// Some bytes of its data-in are others, stand elsewhere, or are missing: `cut` bytes from `at` on give way to `put`,
+/// or are moved to `move_to`. Where the data ends before, it is done to what there is.
+struct EditData {
+  std::uint64_t at = 0;   ///< from the first byte of data-in, before its cut to the allocation length
+  std::uint64_t cut = 0;  ///< bytes
+  std::vector<std::uint8_t> put{};
+  std::optional<std::uint64_t> move_to{};  ///< of what is left without them; beyond it: behind it. Without `put`
+  bool operator==(const EditData&) const = default;
 };
 
 /// The command is as if it had never come: not executed, not answered.
@@ -168,9 +179,9 @@ struct AsyncMessage {
 }  // namespace action
 
 using Action = std::variant<action::Nothing, action::Fail, action::Delay, action::Truncate, action::ShortCopy,
-                            action::WrongResult, action::WrongData, action::DropCommand, action::DropResponse,
-                            action::EndConnection, action::DigestError, action::EndToken, action::Reach,
-                            action::OfferCopies, action::FillPool, action::AsyncMessage>;
+                            action::WrongResult, action::WrongData, action::EditData, action::DropCommand,
+                            action::DropResponse, action::EndConnection, action::DigestError, action::EndToken,
+                            action::Reach, action::OfferCopies, action::FillPool, action::AsyncMessage>;
 
 /// An operation code, perhaps one service action of it.
 struct CommandCode {
@@ -196,6 +207,7 @@ struct RuleMatch {
   std::string target{};                 ///< the same
   std::string lun{};                    ///< the logical unit's name, or its number; empty: any
   std::vector<CommandCode> commands{};  ///< empty: any
+  std::optional<std::uint8_t> page{};   ///< PAGE CODE of INQUIRY with EVPD=1
   /// It reads, writes or names one of these blocks. A command that names none does not fit.
   std::optional<LbaRange> lba{};
   std::optional<std::uint64_t> token{};  ///< WRITE USING TOKEN with this one, as the journal numbers it
@@ -233,6 +245,9 @@ std::string describe(const Action& action);
 class RuleSet {
  public:
   static constexpr std::string_view kInitialState = "initial";
+  /// So many hits of one rule in a second, beginning with the first of them, have an event and a line in the log each;
+  /// of the others the end of that second tells how many there were.
+  static constexpr unsigned kHitsToldEachSecond = 20;
 
   RuleSet() = default;
   RuleSet(const RuleSet&) = delete;
@@ -242,7 +257,7 @@ class RuleSet {
   RuleId add(Rule rule);
   /// False: there is no such rule. What it did stays done; commands that met it go on as it said.
   bool remove(RuleId id);
-  void clear() { rules_.clear(); }
+  void clear();
   /// Those from the configuration file are these now, where they are others than before. Returns whether they are.
   bool replace_those_of_file(std::vector<Rule> rules);
 
@@ -265,7 +280,7 @@ class RuleSet {
 
   // What actions need from above. All outlives the set's use.
 
-  /// Where Delay::wire_clock waits; without, on the array clock.
+  /// Where Delay::wire_clock waits, and whose seconds hits are told by; without, the array clock.
   struct WireTime {
     const base::Clock* clock = nullptr;
     base::TimerQueue* timers = nullptr;
@@ -289,13 +304,29 @@ class RuleSet {
  private:
   struct Entry {
     explicit Entry(Rule its_rule) : rule(std::move(its_rule)), chance(rule.match.seed) {}
+    ~Entry() { forget(); }
+    Entry(const Entry&) = delete;
+    Entry& operator=(const Entry&) = delete;
+    void tell(const Task& task, const WireTime& wire, std::string_view initiator);
+    void tell_left_out();
+    void forget();
+
     Rule rule;
     std::uint64_t matches = 0;
     std::uint64_t hits = 0;
     base::SeededEntropy chance;
+
+    // The second of kHitsToldEachSecond.
+    base::TimePoint second_ends{};
+    unsigned told = 0;
+    std::uint64_t left_out = 0;
+    Journal* journal = nullptr;
+    base::TimerQueue* timers = nullptr;
+    base::TimerQueue::Id timer = base::TimerQueue::Id::none;
   };
   struct Facts;
 
+  bool remove_those(const std::function<bool(const Rule&)>& wanted);
   static bool fits(const RuleMatch& match, const Facts& facts, const std::string& state);
   static bool its_turn(Entry& entry);
   Hits decide(const Task& task, const Facts& facts, const std::function<bool(const RuleMatch&)>& now);

@@ -40,6 +40,12 @@ std::string words(const action::WrongData& wrong) {
   }
   return {};
 }
+std::string words(const action::EditData& edit) {
+  std::string what = fmt::format("{} bytes of data-in from byte {} on", edit.cut, edit.at);
+  if (edit.move_to) return fmt::format("{} are moved to byte {}", what, *edit.move_to);
+  if (edit.put.empty()) return what + " are cut out";
+  return fmt::format("{} are {} others", what, edit.put.size());
+}
 std::string words(const action::DropCommand&) { return "the command is lost"; }
 std::string words(const action::DropResponse&) { return "the response is lost"; }
 std::string words(const action::EndConnection& end) {

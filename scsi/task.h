@@ -44,6 +44,8 @@ class Abortable {
   virtual ~Abortable() = default;
   /// Stops as soon as it can and then finishes the task, perhaps from inside. Called at most once.
   virtual void abort() = 0;
+  /// Whether it does nothing before the array clock moves.
+  virtual bool waits_for_clock() const { return false; }
 };
 
 /// What a copy command is about, as far as its parameter list was read; for the journal.

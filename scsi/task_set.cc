@@ -5,6 +5,13 @@
 
 namespace scsi {
 
+bool waits_for_clock(const Task& task) {
+  if (!task.dormant) return task.state == Task::State::running && task.runner && task.runner->waits_for_clock();
+  for (const Task* before = task.older; before; before = before->older)
+    if (!before->dormant && !waits_for_clock(*before)) return false;
+  return true;
+}
+
 void TaskSet::enter(Task& task) {
   bool first = task.attribute == TaskAttribute::head_of_queue || !oldest_;
   task.older = first ? nullptr : youngest_;

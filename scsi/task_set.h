@@ -36,6 +36,10 @@ class WaitsForOthers final : public Abortable {
 };
 inline WaitsForOthers waits_for_others;
 
+/// Whether nothing becomes of a task, on its way to its end, before the array clock moves: it waits for that itself, or
+/// is dormant behind others which all do.
+bool waits_for_clock(const Task& task);
+
 class TaskSet {
  public:
   /// Adds a task: the youngest, or the oldest when its attribute is HEAD OF QUEUE.

@@ -92,6 +92,7 @@ boost::json::object event_document(const scsi::Event& event) {
   }
   if (event.token_state) object["token_state"] = scsi::name_of(*event.token_state);
   add_text(object, "rule", event.rule);
+  add_number(object, "left_out", event.left_out);
   add_text(object, "reason", event.reason);
   return object;
 }

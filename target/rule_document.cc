@@ -183,8 +183,8 @@ scsi::RuleMatch read_match(const Keys& rule) {
   scsi::RuleMatch match;
   if (!rule.has("match")) return match;
   Keys keys = rule.object("match",
-                          {"initiator", "target", "lun", "command", "lba", "token", "when_state", "nth", "every_nth",
-                           "count", "probability", "seed"},
+                          {"initiator", "target", "lun", "command", "page", "lba", "token", "when_state", "nth",
+                           "every_nth", "count", "probability", "seed"},
                           "a table of what a command has to be");
   constexpr std::string_view kNameRule = "an iSCSI name, or the start of one with * behind it";
   match.initiator = keys.text("initiator", kNameRule).value_or("");
@@ -197,6 +197,7 @@ scsi::RuleMatch read_match(const Keys& rule) {
       match.lun = fmt::format("{}", *keys.number("lun", 0, kMostLun));
   }
   match.commands = read_commands(keys);
+  if (auto page = keys.number("page", 0, 0xFF)) match.page = static_cast<std::uint8_t>(*page);
   match.lba = read_lba(keys);
   match.token = keys.number("token", 1, kMost);
   match.when_state = keys.text("when_state", "the name of a state").value_or("");
@@ -228,6 +229,22 @@ std::optional<scsi::Sense> parse_sense(std::string_view text) {
   sense.key = static_cast<scsi::SenseKey>(parts[0]);
   sense.code = static_cast<scsi::AdditionalSense>(parts[1] << 8 | parts[2]);
   return sense;
+}
+
+/// "8000 0004": pairs of digits, with or without spaces between them.
+std::optional<std::vector<std::uint8_t>> parse_bytes(std::string_view text) {
+  constexpr int kHexadecimal = 16;
+  std::string digits;
+  std::ranges::copy_if(text, std::back_inserter(digits), [](char each) { return each != ' '; });
+  std::vector<std::uint8_t> bytes(digits.size() / 2);
+  if (digits.empty() || digits.size() % 2 != 0) return std::nullopt;
+  const char* at = digits.data();
+  for (std::uint8_t& byte : bytes) {
+    if (auto [end, error] = std::from_chars(at, at + 2, byte, kHexadecimal); error != std::errc{} || end != at + 2)
+      return std::nullopt;
+    at += 2;
+  }
+  return bytes;
 }
 
 // One reader for each type of action. `rule` has the keys of the rule.
@@ -284,6 +301,24 @@ scsi::Action read_wrong_result(const Keys& rule) {
 scsi::Action read_wrong_data(const Keys& rule) {
   Keys keys = rule.object("action", {"type", "data"}, "");
   return action::WrongData{keys.word("data", kData).value_or(action::WrongData::How::zeros)};
+}
+
+scsi::Action read_edit_data(const Keys& rule) {
+  Keys keys = rule.object("action", {"type", "at", "cut", "put", "move_to"}, "");
+  constexpr std::string_view kRule =
+      "up to 4096 bytes in hexadecimal such as \"8000 0004\"; or cut, alone or with move_to";
+  constexpr std::size_t kMostBytes = 4096;
+  action::EditData edit{keys.number("at", 0, kMost).value_or(0)};
+  if (auto put = keys.text("put", kRule)) {
+    auto bytes = parse_bytes(*put);
+    if (!bytes || bytes->size() > kMostBytes || keys.has("move_to")) keys.refuse("put", kRule);
+    edit.put = std::move(*bytes);
+  } else if (!keys.has("cut")) {
+    keys.refuse("put", kRule);
+  }
+  edit.cut = keys.number("cut", edit.put.empty() ? 1 : 0, kMost).value_or(edit.put.size());
+  edit.move_to = keys.number("move_to", 0, kMost);
+  return edit;
 }
 
 template <typename T>
@@ -356,6 +391,7 @@ constexpr Word<scsi::Action (*)(const Keys&)> kTypes[] = {
     {"short_copy", read_short_copy},
     {"wrong_result", read_wrong_result},
     {"wrong_data", read_wrong_data},
+    {"edit_data", read_edit_data},
     {"drop_command", read_plain<action::DropCommand>},
     {"drop_response", read_plain<action::DropResponse>},
     {"drop_connection", read_end_connection<false>},
@@ -434,6 +470,13 @@ json::object written(const action::WrongResult& wrong) {
 json::object written(const action::WrongData& wrong) {
   return {{"type", "wrong_data"}, {"data", word_of(kData, wrong.how)}};
 }
+json::object written(const action::EditData& edit) {
+  json::object out{{"type", "edit_data"}, {"at", edit.at}};
+  if (edit.cut != edit.put.size()) out["cut"] = edit.cut;
+  if (!edit.put.empty()) out["put"] = fmt::format("{:02X}", fmt::join(edit.put, ""));
+  if (edit.move_to) out["move_to"] = *edit.move_to;
+  return out;
+}
 json::object written(const action::DropCommand&) { return {{"type", "drop_command"}}; }
 json::object written(const action::DropResponse&) { return {{"type", "drop_response"}}; }
 json::object written(const action::EndConnection& end) {
@@ -492,6 +535,7 @@ json::object written(const scsi::RuleMatch& match) {
     json::array& names = out["command"].emplace_array();
     for (const auto& each : match.commands) names.emplace_back(command_text(each));
   }
+  if (match.page) out["page"] = *match.page;
   if (match.lba) out["lba"] = json::array{match.lba->first, match.lba->last};
   if (match.token) out["token"] = *match.token;
   if (!match.when_state.empty()) out["when_state"] = match.when_state;

@@ -47,6 +47,7 @@ const Snapshots::Snapshot& Snapshots::take(const std::string& name) {
             .number = each.lun->config.number,
             .name = unit.config().name,
             .naa = unit.identity().naa,
+            .block_length = unit.block_length(),
             .size_bytes = unit.size_bytes()};
     if (in_memory(*each.lun)) {
       refuse_while_erased(unit);
@@ -70,8 +71,8 @@ void Snapshots::restore(const std::string& name, Done done) {
   std::vector<Lun> wanted;
   for (const Lun& lun : found->second.luns) {
     if (!lun.data) continue;
-    const Arrays::OfferedLun now = arrays_.find_lun(lun.target, lun.number);
-    if (!now.lun || now.lun->logical_unit->identity().naa != lun.naa)
+    const Arrays::OfferedLun now = find(lun);
+    if (!now.lun)
       throw ChangeError(
           fmt::format("LUN {} of {} is not the one of the snapshot \"{}\" any more", lun.number, lun.target, name));
     refuse_while_erased(*now.lun->logical_unit);
@@ -87,9 +88,18 @@ void Snapshots::restore(const std::string& name, Done done) {
   power_cycle(concerned, std::move(change), std::move(done));
 }
 
-std::string Snapshots::put_back(const Lun& lun) const {
+/// A serial that is configured is that of whatever LUN is put in the place of one that was removed.
+Arrays::OfferedLun Snapshots::find(const Lun& lun) const {
   const Arrays::OfferedLun now = arrays_.find_lun(lun.target, lun.number);
-  if (!now.lun || now.lun->logical_unit->identity().naa != lun.naa) return {};  // it was removed meanwhile
+  if (!now.lun) return {};
+  const scsi::LogicalUnit& unit = *now.lun->logical_unit;
+  const bool same = unit.identity().naa == lun.naa && unit.block_length() == lun.block_length && in_memory(*now.lun);
+  return same ? now : Arrays::OfferedLun{};
+}
+
+std::string Snapshots::put_back(const Lun& lun) const {
+  const Arrays::OfferedLun now = find(lun);
+  if (!now.lun) return {};  // it was removed meanwhile
   scsi::LogicalUnit& unit = *now.lun->logical_unit;
   handlers::BackingStore& store = unit.store();
   constexpr std::size_t kObjects = 4096;

@@ -33,6 +33,7 @@ class Snapshots {
     std::uint16_t number = 0;
     std::string name;
     std::array<std::uint8_t, 16> naa{};
+    std::uint32_t block_length = 0;
     std::uint64_t size_bytes = 0;
     std::string why_not{};         ///< empty: its data is in the snapshot
     handlers::SnapshotRef data{};  ///< null where it is not
@@ -66,6 +67,8 @@ class Snapshots {
  private:
   using Change = std::move_only_function<std::vector<std::string>()>;
   void power_cycle(const std::vector<Arrays::OfferedLun>& luns, Change change, Done done);
+  /// The one of the snapshot, as it is by now: null where it is another by its designator, blocks or kind of store.
+  Arrays::OfferedLun find(const Lun& lun) const;
   std::string put_back(const Lun& lun) const;
 
   Arrays& arrays_;

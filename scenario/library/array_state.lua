@@ -10,20 +10,48 @@ local function source_and_destination(t, config)
 end
 
 -- Windows looks at two pages when a disk arrives and never says that it did not like them: ODX is off, silently, until
--- the disk arrives anew.
+-- the disk arrives anew. A list of pages that is not ascending, or a descriptor that is not the first, is enough.
+local kFirstPage, kSecondPage, kPageLength = 4, 5, 2 -- of VPD page 00h and of VPD page 8Fh
+local kRodLimits, kLengthOfRodLimits, kRodLimitsSize = 4, 6, 36
+local kToTheEnd = 65536
+local not_first = "the first descriptor of VPD page 8Fh has type "
+local too_short = "VPD page 8Fh is shorter than one Block Device ROD Limits descriptor"
+local function edit(at, change)
+  change.type, change.at = "edit_data", at
+  return change
+end
 for _, case in ipairs {
-  { what = "VPD page 00h is cut before 8Fh", nth = 1, action = { type = "truncate", bytes = 6 } },
-  { what = "VPD page 00h cannot be had", nth = 1, action = { type = "sense", sense = "05/24/00" } },
-  { what = "VPD page 8Fh is cut", nth = 4, action = { type = "truncate", bytes = 39 } },
-  { what = "VPD page 8Fh cannot be had", nth = 4, action = { type = "sense", sense = "05/24/00" } },
+  { what = "VPD page 00h is cut before 8Fh", page = 0x00, action = { type = "truncate", bytes = 6 },
+    reason = "VPD page 00h does not list page 8Fh" },
+  { what = "VPD page 00h cannot be had", page = 0x00, action = { type = "sense", sense = "05/24/00" },
+    reason = "INQUIRY of VPD page 00h failed" },
+  { what = "VPD page 00h is not sorted", page = 0x00, action = edit(kSecondPage, { cut = 1, move_to = kToTheEnd }),
+    reason = "VPD page 00h is not ascending (80h after " },
+  { what = "VPD page 00h has a page twice", page = 0x00, action = edit(kSecondPage, { cut = 0, put = "00" }),
+    reason = "VPD page 00h is not ascending (00h after 00h)" },
+  { what = "VPD page 00h is not the first of its list", page = 0x00,
+    action = edit(kFirstPage, { cut = 1, move_to = kSecondPage }),
+    reason = "VPD page 00h does not start with page 00h" },
+  { what = "VPD page 8Fh is cut", page = 0x8F, action = { type = "truncate", bytes = 39 }, reason = too_short },
+  { what = "VPD page 8Fh cannot be had", page = 0x8F, action = { type = "sense", sense = "05/24/00" },
+    reason = "INQUIRY of VPD page 8Fh failed" },
+  { what = "the limits of VPD page 8Fh are not its first descriptor", page = 0x8F,
+    action = edit(kRodLimits, { cut = kRodLimitsSize, move_to = kToTheEnd }), reason = not_first .. "0001h" },
+  { what = "VPD page 8Fh has a vendor's descriptor first", page = 0x8F,
+    action = edit(kRodLimits, { cut = 0, put = "E000 0004 00000000" }),
+    reason = not_first .. "E000h and length 0004h" },
+  { what = "the limits of VPD page 8Fh have a wrong length", page = 0x8F,
+    action = edit(kLengthOfRodLimits, { put = "0024" }), reason = not_first .. "0000h and length 0024h" },
+  { what = "VPD page 8Fh says that it is short", page = 0x8F, action = edit(kPageLength, { put = "0020" }),
+    reason = too_short },
 } do
   scenario("23: " .. case.what, function(t)
     local array, source, destination = source_and_destination(t, {})
-    array:add_rule { match = { command = "INQUIRY", nth = case.nth }, action = case.action }
+    array:add_rule { match = { page = case.page, nth = 1 }, action = case.action }
     expect(source:info(), { odx = true })
     expect(source:start(), { status = "STATUS_SUCCESS" })
     local info = expect(source:info(), { odx = false })
-    expect(info.reason ~= "")
+    expect(info.reason:sub(1, #case.reason), case.reason)
     expect(source:offload_read { length = "8M" }, { status = "STATUS_DEVICE_FEATURE_NOT_SUPPORTED", commands = {} })
     expect(source:copy_to(destination, { length = "8M", fallback = true }),
       { status = "STATUS_SUCCESS", fallback = size("8M") })

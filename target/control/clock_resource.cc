@@ -29,6 +29,10 @@ constexpr Field kClockFields[] = {
      .about = "until something is due on it; null: nothing is",
      .nullable = true},
     {.name = "timers", .kind = Kind::whole, .about = "what is still to be due"},
+    {.name = "commands", .kind = Kind::whole, .about = "of all sessions, under way"},
+    {.name = "waiting_for_clock",
+     .kind = Kind::whole,
+     .about = "of these commands: nothing becomes of them before this clock moves"},
 };
 constexpr Shape kClock{
     .name = "Clock", .about = "The time that tokens, copies and delays go by", .fields = kClockFields};
@@ -49,7 +53,8 @@ constexpr Field kMovedFields[] = {
 };
 constexpr Shape kMoved{.name = "ClockMoved", .about = "What a step did", .fields = kMovedFields};
 
-json::object clock_document(const base::ArrayClock& clock) {
+json::object clock_document(const Steered& steered) {
+  const base::ArrayClock& clock = steered.array_clock;
   const ClockMode mode = clock.mode();
   const bool runs = mode.kind != ClockMode::Kind::manual;
   json::object object{{"mode", word_of(kClockModeWords, mode.kind)},
@@ -57,11 +62,18 @@ json::object clock_document(const base::ArrayClock& clock) {
                       {"now_s", seconds(base::ArrayClock::since_start(clock.now()))},
                       {"next_in_s", nullptr},
                       {"timers", clock.timers().size()}};
+  std::size_t commands = 0, waiting = 0;
+  for (const iscsi::SessionInfo& each : steered.sessions.list()) {
+    commands += each.commands;
+    waiting += each.waiting_for_clock;
+  }
+  object["commands"] = commands;
+  object["waiting_for_clock"] = waiting;
   if (auto next = clock.timers().next()) object["next_in_s"] = seconds(*next - clock.now());
   return object;
 }
 
-Answer get_clock(Steered& steered, const Call&) { return document(clock_document(steered.array_clock)); }
+Answer get_clock(Steered& steered, const Call&) { return document(clock_document(steered)); }
 
 Answer put_clock(Steered& steered, const Call& call) {
   const json::value* factor = call.body.if_contains("factor");
@@ -76,7 +88,7 @@ Answer put_clock(Steered& steered, const Call& call) {
       throw not_as_expected(422, "factor", rule, factor);
   }
   set_clock_mode(steered.array_clock, mode, steered.arrays.journal());
-  return document(clock_document(steered.array_clock));
+  return document(clock_document(steered));
 }
 
 Answer advance(Steered& steered, const Call& call) {
@@ -93,7 +105,7 @@ Answer advance(Steered& steered, const Call& call) {
   } else if (!advance_clock_to_next(clock, steered.arrays.journal())) {
     throw conflict("nothing is due on the array clock, ever", "to", "a timer that is set");
   }
-  return document(json::object{{"advanced_s", seconds(clock.now() - before)}, {"clock", clock_document(clock)}});
+  return document(json::object{{"advanced_s", seconds(clock.now() - before)}, {"clock", clock_document(steered)}});
 }
 
 constexpr Route kRoutes[] = {

@@ -155,30 +155,49 @@ json::object events_document(const scsi::Journal& journal, const Filter& wanted,
 }
 
 /// A request that waits for its first event.
-struct Waiting {
-  Answer::Respond respond;
-  std::shared_ptr<void> subscription;
-  base::TimerQueue::Id timer = base::TimerQueue::Id::none;
+class Waiting : public std::enable_shared_from_this<Waiting> {
+ public:
+  using Write = std::function<json::object()>;
+  Waiting(EventLoop& loop, scsi::Journal& events, Filter wanted, Write write)
+      : loop_(loop), events_(events), wanted_(std::move(wanted)), write_(std::move(write)) {}
+  ~Waiting() { loop_.timers().cancel(timer_); }
+  Waiting(const Waiting&) = delete;
+  Waiting& operator=(const Waiting&) = delete;
+
+  void begin(std::chrono::seconds most, Answer::Respond respond) {
+    respond_ = std::move(respond);
+    timer_ = loop_.timers().at(loop_.clock().now() + most, [this] { answer(); });
+    subscription_ = events_.subscribe([this](const scsi::Event& event) {
+      if (wanted_(event)) answer();
+    });
+  }
+
+ private:
+  void answer() {
+    const auto self = shared_from_this();   // whoever is answered lets go
+    auto ended = std::move(subscription_);  // perhaps called from inside it
+    loop_.timers().cancel(std::exchange(timer_, base::TimerQueue::Id::none));
+    if (auto respond = std::exchange(respond_, nullptr)) respond(document(write_()).response);
+  }
+
+  EventLoop& loop_;
+  scsi::Journal& events_;
+  const Filter wanted_;
+  const Write write_;
+  Answer::Respond respond_{};
+  std::shared_ptr<void> subscription_;
+  base::TimerQueue::Id timer_ = base::TimerQueue::Id::none;
 };
 
 Answer wait_for_events(Steered& steered, Filter wanted, std::uint64_t since, std::uint64_t limit,
                        std::chrono::seconds most) {
   scsi::Journal& events = journal(steered);
-  return {.begin = [&steered, &events, wanted = std::move(wanted), since, limit, most](Answer::Respond respond) {
-    auto waiting = std::make_shared<Waiting>();
-    waiting->respond = std::move(respond);
-    auto answer = [&steered, &events, wanted, since, limit](const std::shared_ptr<Waiting>& whose) {
-      steered.loop.timers().cancel(whose->timer);
-      auto ended = std::move(whose->subscription);  // perhaps called from inside it
-      whose->respond(document(events_document(events, wanted, since, limit)).response);
-    };
-    // The timer keeps it; whichever comes first ends both.
-    waiting->timer = steered.loop.timers().at(steered.loop.clock().now() + most, [=] { answer(waiting); });
-    waiting->subscription = events.subscribe([wanted, answer, weak = std::weak_ptr(waiting)](const scsi::Event& event) {
-      if (!wanted(event)) return;
-      if (auto whose = weak.lock()) answer(whose);
-    });
-  }};
+  auto write = [&events, wanted, since, limit] { return events_document(events, wanted, since, limit); };
+  auto waiting = std::make_shared<Waiting>(steered.loop, events, std::move(wanted), std::move(write));
+  auto begin = [weak = std::weak_ptr(waiting), most](Answer::Respond respond) {
+    if (auto whose = weak.lock()) whose->begin(most, std::move(respond));
+  };
+  return {.begin = std::move(begin), .wait = std::move(waiting)};
 }
 
 Answer list_events(Steered& steered, const Call& call) {

@@ -91,6 +91,7 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   void abandon() {
     owner_.reset();
     feed_.reset();
+    wait_.reset();
     Error ignored;
     stream_.socket().close(ignored);
     stream_.cancel();
@@ -165,9 +166,25 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
     Answer answer = owner_->dispatcher.answer(request_);
     if (answer.feed && request_.method != "HEAD") return begin_feed(std::move(answer));
     if (!answer.begin) return respond(std::move(answer.response), parser_->keep_alive());
+    wait_ = answer.wait;
     answer.begin([self = shared_from_this()](Response response) {
+      self->wait_.reset();
       if (self->owner_) self->respond(std::move(response), self->parser_->keep_alive());
     });
+    if (wait_) watch_client();
+  }
+
+  /// Closes when the client has gone, or has said that it sends nothing more. What it sends already for later is left
+  /// where it is, and then nobody looks.
+  void watch_client() {
+    stream_.socket().async_wait(asio::socket_base::wait_read, then([this](const Error& error) {
+                                  if (!wait_) return;
+                                  char next = 0;
+                                  const auto got =
+                                      error ? 0 : ::recv(stream_.socket().native_handle(), &next, 1, MSG_PEEK);
+                                  if (got < 0 && errno == EAGAIN) return watch_client();
+                                  if (got <= 0) close();
+                                }));
   }
 
   void set_head(http::response_header<>& head, const Response& response) const {
@@ -271,6 +288,7 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   http::response<http::string_body> outgoing_;
   std::size_t dropped_ = 0;
   std::unique_ptr<Feed> feed_;
+  std::shared_ptr<void> wait_;  ///< for the answer to come
   std::string piece_;
   bool writing_ = false;
 };

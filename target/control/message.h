@@ -46,6 +46,9 @@ struct Answer {
 
   Response response{};                             ///< with a feed: its head
   std::move_only_function<void(Respond)> begin{};  ///< not null: responds, once, perhaps from inside
+  /// With `begin`: what is done for the client alone, and ends with the last reference to it. It is let go of when the
+  /// client has gone.
+  std::shared_ptr<void> wait{};
   std::unique_ptr<Feed> feed{};
 };
 

@@ -2,13 +2,16 @@
 // started, and this interface's own description.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <boost/json.hpp>
+#include <iterator>
 #include <memory>
 #include <set>
 
 #include "handlers/memory_pool.h"
 #include "scsi/copy_manager.h"
 #include "scsi/logical_unit.h"
+#include "scsi/reservations.h"
 #include "scsi/rules.h"
 #include "target/control/metrics.h"
 #include "target/control/problem.h"
@@ -56,7 +59,7 @@ constexpr Field kUsageFields[] = {
 };
 constexpr Shape kUsage{.name = "MemoryUsage", .about = "Who keeps the memory", .fields = kUsageFields};
 constexpr Field kResetFields[] = {
-    {.name = "changes", .kind = Kind::texts, .about = "of targets and LUNs, one line each"}};
+    {.name = "changes", .kind = Kind::texts, .about = "whatever was not as at the start, one line each"}};
 constexpr Shape kReset{.name = "Reset", .about = "What was put back", .fields = kResetFields};
 constexpr Shape kDocument{.name = "", .about = "An OpenAPI document", .fields = {}, .open = true};
 
@@ -113,14 +116,61 @@ struct Reset {
   Answer::Respond respond{};
 };
 
-/// What rules made of the arrays goes, too.
-void undo_rules(Steered& steered) {
+/// What a loss of power is going to take away from hosts.
+std::vector<std::string> losses(const Steered& steered) {
+  std::vector<std::string> lines;
+  std::size_t tokens = 0, copies = 0;
+  for (const auto& array : steered.arrays.all()) {
+    tokens += array->copy_manager().tokens().tokens();
+    copies += array->copy_manager().running_jobs();
+    for (const Array::ExportedLun& lun : array->luns()) {
+      const std::string name = fmt::format("LUN {} of {}", lun.config.number, lun.target_name);
+      scsi::LogicalUnit& unit = *lun.logical_unit;
+      if (!unit.store().may_block()) {
+        const auto first = unit.store().provisioning(0);
+        const bool empty = first && !first->mapped && first->length == unit.size_bytes();
+        if (!empty) lines.push_back(name + " is empty");
+      }
+      const scsi::Reservations& reservations = unit.reservations();
+      if (!reservations.registrations().empty() && !reservations.persist_through_power_loss())
+        lines.push_back(name + " has no registrations");
+    }
+  }
+  if (copies > 0) lines.push_back(fmt::format("copies that are stopped: {}", copies));
+  if (tokens > 0) lines.push_back(fmt::format("tokens that are unknown now: {}", tokens));
+  return lines;
+}
+
+/// Rules are those of the start, and what they made of the arrays goes, too. Says what was another.
+std::vector<std::string> undo_rules(Steered& steered) {
+  std::vector<std::string> lines;
   scsi::RuleSet& rules = steered.arrays.rules();
+  std::size_t added = 0;
+  bool counted = false;
+  for (const scsi::RuleSet::Listed& each : rules.list()) {
+    if (!each.rule.from_file) ++added;
+    counted |= each.rule.from_file && each.matches > 0;
+  }
+  if (rules.state() != scsi::RuleSet::kInitialState)
+    lines.push_back(fmt::format("the state of rules is \"{}\"", scsi::RuleSet::kInitialState));
+  if (added > 0) lines.push_back(fmt::format("rules that are removed: {}", added));
+  if (rules.replace_those_of_file(steered.started.rules) || counted)
+    lines.push_back(fmt::format("rules of the file, which count from the start: {}", steered.started.rules.size()));
   rules.clear();
   rules.replace_those_of_file(steered.started.rules);
   rules.start_over();
+  const handlers::MemoryBudget& budget = steered.arrays.memory().budget();
+  const std::uint64_t used = budget.used();
   rules.fill_pool(false);
-  for (const auto& array : steered.arrays.all()) array->copy_manager().offer_third_party_copy(true);
+  if (budget.used() != used) lines.emplace_back("the memory that rules had taken is free");
+  for (const auto& array : steered.arrays.all()) {
+    scsi::CopyManager& manager = array->copy_manager();
+    const scsi::DeviceProfile before = manager.profile();
+    manager.offer_third_party_copy(true);
+    if (before.odx != manager.profile().odx || before.extended_copy != manager.profile().extended_copy)
+      lines.push_back(fmt::format("third-party copy is offered again by {}", shown_name(*array)));
+  }
+  return lines;
 }
 
 /// A reload, before which LUNs that were added since the start go, whatever stands where they do. All is judged before
@@ -131,6 +181,7 @@ Answer reset(Steered& steered, const Call&) {
   Reload reload(steered.started, steered.started, steered.arrays,
                 [&](const Array::ExportedLun& lun) { return !at_start.contains(lun.logical_unit->identity().naa); });
   auto outcome = std::make_shared<Reset>();
+  std::vector<std::string> changes = losses(steered);
   steered.snapshots.clear([outcome](const std::vector<std::string>& failures) {
     if (!outcome->respond) return;
     const auto& changes = outcome->changes;
@@ -138,12 +189,16 @@ Answer reset(Steered& steered, const Call&) {
                          ? document(json::object{{"changes", json::array(changes.begin(), changes.end())}}).response
                          : not_all_done(failures));
   });
-  undo_rules(steered);
+  std::ranges::move(undo_rules(steered), std::back_inserter(changes));
   for (const auto& array : steered.arrays.all())
     for (const Array::ExportedLun& lun : array->luns())
       if (auto found = steered.arrays.find_lun(lun.target_name, lun.config.number); found.lun)
         look_at_access(*found.lun);
-  outcome->changes = reload.apply(steered.sessions, kGrace);
+  const auto cuts = [&] { return steered.arrays.all().front()->copy_manager().reachability().cuts(); };
+  const auto cuts_before = cuts();
+  std::ranges::move(reload.apply(steered.sessions, kGrace), std::back_inserter(changes));
+  if (cuts() != cuts_before) changes.emplace_back("what is unreachable is what it was");
+  outcome->changes = std::move(changes);
   // Those that were removed are there again, by other names.
   for (const Reload::Place& place : reload.added())
     at_start.insert(steered.arrays.find_lun(place.target, place.number).lun->logical_unit->identity().naa);

@@ -24,6 +24,9 @@ constexpr Field kSessionFields[] = {
     {.name = "portal_group", .kind = Kind::whole, .about = "of the portal it came to"},
     {.name = "peers", .kind = Kind::texts, .about = "the other ends of its connections; none: it is being ended"},
     {.name = "commands", .kind = Kind::whole, .about = "under way"},
+    {.name = "waiting_for_clock",
+     .kind = Kind::whole,
+     .about = "of the commands: nothing becomes of them before the array clock moves"},
 };
 constexpr Shape kSession{.name = "Session", .about = "An iSCSI session", .fields = kSessionFields};
 constexpr Field kListFields[] = {
@@ -43,7 +46,8 @@ json::object session_document(const iscsi::SessionInfo& session) {
                       {"isid", hexadecimal(session.isid)},
                       {"portal_group", session.portal_group_tag},
                       {"peers", json::array(session.peers.begin(), session.peers.end())},
-                      {"commands", session.commands}};
+                      {"commands", session.commands},
+                      {"waiting_for_clock", session.waiting_for_clock}};
   if (!session.target_name.empty()) object["target"] = session.target_name;
   return object;
 }

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "scsi/task_set.h"
 #include "target/iscsi/session_registry.h"
 
 namespace iscsi {
@@ -27,6 +28,14 @@ Session::Session(Config config)
   if (!server_) return;
   nexus_ =
       server_->attach({identity_.initiator_name, identity_.isid, identity_.target->name, identity_.portal_group_tag});
+}
+
+std::size_t Session::commands_waiting_for_clock() const {
+  std::size_t count = 0;
+  commands_.for_each([&](const Command& command) {
+    if (command.phase == Command::Phase::serving && scsi::waits_for_clock(command)) ++count;
+  });
+  return count;
 }
 
 Session::~Session() = default;

@@ -48,6 +48,8 @@ class Session final : public scsi::TaskObserver, public std::enable_shared_from_
   const CommandWindow& window() const { return window_; }
   const std::vector<Link*>& links() const { return links_; }
   std::size_t commands() const { return commands_.size(); }
+  /// Those of them of which nothing becomes before the array clock moves.
+  std::size_t commands_waiting_for_clock() const;
   bool ending() const { return ending_; }
   /// As the leading login agreed (RFC 7143, 13.2).
   std::size_t max_connections() const { return parameters_.number(Key::max_connections); }

@@ -55,7 +55,7 @@ std::vector<SessionInfo> SessionRegistry::list() const {
     std::vector<std::string> peers;
     for (const Link* link : session->links()) peers.push_back(link->peer());
     all.push_back({identity.initiator_name, target_name(identity), identity.isid, tsih, std::move(peers),
-                   session->commands(), identity.portal_group_tag});
+                   session->commands(), session->commands_waiting_for_clock(), identity.portal_group_tag});
   }
   return all;
 }

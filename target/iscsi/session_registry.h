@@ -34,6 +34,7 @@ struct SessionInfo {
   std::uint16_t tsih = 0;
   std::vector<std::string> peers;  ///< of its connections; none while the session is being ended
   std::size_t commands = 0;
+  std::size_t waiting_for_clock = 0;  ///< of the commands: nothing becomes of them before the array clock moves
   std::uint16_t portal_group_tag = 1;
 };
 

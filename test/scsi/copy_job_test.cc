@@ -9,6 +9,7 @@
 
 #include "scsi/copy_manager.h"
 #include "scsi/copy_schedule.h"
+#include "scsi/task_set.h"
 #include "test/scsi/copy_fixture.h"
 #include "tokens/copy_operation.h"
 
@@ -101,6 +102,7 @@ TEST_CASE("an array of 4.1 seconds takes 4.1 seconds for any size, and no timer 
   Command& command = copy.send(1);
   copy.device.pass(4100ms - 1us);
   CHECK_FALSE(command.done());
+  CHECK(scsi::waits_for_clock(command.task));
   copy.device.pass(1us);
   CHECK(command.good());
   CHECK(copy.device.copies.timers().size() == 1);  // the token's end

@@ -190,6 +190,32 @@ TEST_CASE("what comes behind a delayed ORDERED task waits for it") {
   CHECK(younger.data() == kMarked);
 }
 
+TEST_CASE("a task waits for the array clock by itself or behind others which all do") {
+  base::VirtualClock wire;
+  base::TimerQueue timers;  // outlives the tasks that wait by it
+  Fixture device;
+  device.rules.set_wire_time({&wire, &timers});
+  for (Moment moment : {Moment::before, Moment::after}) {
+    device.on("WRITE", action::Delay{1s, moment});
+    Command& delayed = device.send(test::write_10(0, 2), kMarked, CopyDevice::kSource);
+    Command& behind =
+        device.send(test::read_10(0, 2), {}, CopyDevice::kSource, scsi::NexusId::none, scsi::TaskAttribute::ordered);
+    CHECK((scsi::waits_for_clock(delayed.task) && scsi::waits_for_clock(behind.task)));
+    device.pass(1s);
+    CHECK((delayed.good() && behind.good()));
+    CHECK(!scsi::waits_for_clock(delayed.task));
+    device.rules.clear();
+  }
+  device.on("WRITE", action::Delay{1s, Moment::before, true});
+  Command& by_wire = device.send(test::write_10(0, 2), kMarked, CopyDevice::kSource);
+  Command& behind =
+      device.send(test::read_10(0, 2), {}, CopyDevice::kSource, scsi::NexusId::none, scsi::TaskAttribute::ordered);
+  CHECK((!scsi::waits_for_clock(by_wire.task) && !scsi::waits_for_clock(behind.task)));
+  wire.advance(1s);
+  timers.run_due(wire.now());
+  CHECK((by_wire.good() && behind.good()));
+}
+
 TEST_CASE("truncate: a read has less, a write is served for as much, a parameter list is too short") {
   Fixture device;
   device.write_blocks(0, kMarked);
@@ -209,6 +235,51 @@ TEST_CASE("truncate: a read has less, a write is served for as much, a parameter
   device.on("POPULATE TOKEN", action::Truncate{20});
   CHECK(device.populate(1, {{0, 8}})
             .failed_with(SenseKey::illegal_request, AdditionalSense::parameter_list_length_error));
+}
+
+TEST_CASE("data-in is edited whole, before it is cut to what the command allows") {
+  Fixture device;
+  const Bytes data{0, 1, 2, 3, 4, 5, 6, 7};
+  Bytes block = data;
+  block.resize(512);
+  device.write_blocks(0, block);
+  auto edited = [&](action::EditData edit) {
+    device.rules.clear();
+    device.on("READ", std::move(edit));
+    return device.read_blocks(0, 1).data();
+  };
+  /// What `head` begins, and the rest of the block behind its first eight bytes.
+  auto block_of = [](Bytes head, std::size_t length = 512) {
+    head.resize(length);
+    return head;
+  };
+  CHECK(edited({.at = 2, .cut = 2, .put = {9, 8}}) == block_of({0, 1, 9, 8, 4, 5, 6, 7}));
+  CHECK(edited({.at = 2, .cut = 0, .put = {9}}) == block_of({0, 1, 9, 2, 3, 4, 5, 6, 7}));
+  CHECK(edited({.at = 2, .cut = 3}) == block_of({0, 1, 5, 6, 7}, 509));
+  CHECK(edited({.at = 6, .cut = 2, .move_to = 0}) == block_of({6, 7, 0, 1, 2, 3, 4, 5}));
+  CHECK(edited({.at = 0, .cut = 2, .move_to = 3}) == block_of({2, 3, 4, 0, 1, 5, 6, 7}));
+  Bytes last = block_of({2, 3, 4, 5, 6, 7});
+  last.back() = 1;
+  CHECK(edited({.at = 0, .cut = 2, .move_to = UINT64_MAX}) == last);  // 0 and 1 are the last two
+  CHECK(edited({.at = 500, .cut = UINT64_MAX}) == block_of(data, 500));
+  CHECK(edited({.at = 513, .cut = 1}) == block);
+  CHECK(edited({.at = UINT64_MAX, .cut = 0, .put = {1}}) == block);
+  device.rules.clear();
+  CHECK(device.read_blocks(0, 1).data() == block);
+
+  const Bytes all{0x12, 1, 0x8F, 4, 0, 0}, begin{0x12, 1, 0x8F, 0, 40, 0};
+  const Bytes page = device.run(all, {}, CopyDevice::kSource).data();
+  device.on("INQUIRY", action::EditData{.at = 4, .cut = 36, .move_to = 65536});
+  Bytes moved = page;
+  std::rotate(moved.begin() + 4, moved.begin() + 40, moved.end());
+  CHECK(device.run(all, {}, CopyDevice::kSource).data() == moved);
+  moved.resize(40);
+  CHECK(device.run(begin, {}, CopyDevice::kSource).data() == moved);
+  // Nothing of a command that has no data, or fails.
+  CHECK(device.run({0x12, 1, 0x8E, 1, 0, 0}, {}, CopyDevice::kSource).sense().code ==
+        AdditionalSense::invalid_field_in_cdb);
+  device.on("TEST UNIT READY", action::EditData{.put = {1}});
+  CHECK(device.run({0, 0, 0, 0, 0, 0}).data().empty());
 }
 
 TEST_CASE("wrong data of reads and writes") {

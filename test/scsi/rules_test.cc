@@ -15,6 +15,7 @@
 
 namespace {
 
+using namespace std::chrono_literals;
 using scsi::Rule;
 using scsi::RuleMatch;
 using test::CopyDevice;
@@ -40,6 +41,7 @@ struct Fixture : CopyDevice {
       hits.clear();
       run({0, 0, 0, 0, 0, 0});
       text += hits.empty() ? '.' : 'x';
+      pass(1s);  // each hit has an event of its own
     }
     return text;
   }
@@ -94,6 +96,49 @@ TEST_CASE("a rule is for what its match says, all of it") {
   CHECK_FALSE(hit({.lba = {{108, UINT64_MAX}}}, read_media));
   CHECK_FALSE(hit({.lba = {{0, UINT64_MAX}}}, ready));
   CHECK_FALSE(hit({.token = 1}, ready));
+  CHECK(hit({.page = 0x80}, [&] { device.run({0x12, 1, 0x80, 0, 255, 0}); }));
+  CHECK_FALSE(hit({.page = 0x83}, [&] { device.run({0x12, 1, 0x80, 0, 255, 0}); }));
+  CHECK_FALSE(hit({.page = 0x00}, [&] { device.run({0x12, 0, 0, 0, 255, 0}); }));
+}
+
+TEST_CASE("of many hits in a second the first have an event each, and the others are counted in one") {
+  Fixture device;
+  std::vector<scsi::Event> told;
+  auto reading = device.journal.subscribe([&](const scsi::Event& event) {
+    if (event.kind == scsi::EventKind::rule_hit) told.push_back(event);
+  });
+  auto hit = [&](std::uint64_t times) {
+    told.clear();
+    for (std::uint64_t i = 0; i < times; ++i) device.run({0, 0, 0, 0, 0, 0});
+    return told.size();
+  };
+  constexpr std::uint64_t kTold = scsi::RuleSet::kHitsToldEachSecond;
+  const auto id = device.add("busy", {});
+  CHECK(hit(kTold) == kTold);
+  CHECK(hit(1000) == 0);
+  device.pass(1s - 1us);
+  CHECK(told.empty());
+  device.pass(1us);
+  REQUIRE(told.size() == 1);
+  CHECK(told.front().left_out == 1000);
+  CHECK(told.front().rule == "busy");
+  CHECK(device.rules.find(id)->hits == kTold + 1000);  // exact, whatever is told
+  CHECK(hit(kTold) == kTold);                          // another second
+  device.pass(1s);
+  CHECK(hit(0) == 0);  // nothing was left out
+  device.pass(1h);
+  CHECK(told.empty());
+  // The second begins with its first hit, and each rule has its own.
+  const auto other = device.add("other", {});
+  CHECK(hit(kTold + 1) == 2 * kTold);
+  CHECK(device.rules.remove(id));
+  REQUIRE(told.size() == 2 * kTold + 1);  // what is left to be told of it is told when it goes
+  CHECK((told.back().rule == "busy" && told.back().left_out == 1));
+  CHECK(device.rules.find(other)->hits == kTold + 1);
+  device.rules.start_over();
+  CHECK((told.back().rule == "other" && told.back().left_out == 1));
+  CHECK(hit(1) == 1);
+  CHECK(!device.copies.timers().next());
 }
 
 TEST_CASE("blocks and token of a parameter list are known when it is here") {

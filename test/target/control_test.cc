@@ -410,6 +410,33 @@ TEST_CASE("control: a snapshot gives back data, size and nothing else, and token
   CHECK(world.refusal("DELETE", "/v1/snapshots/before") == "404 snapshot: one that there is");
 }
 
+TEST_CASE("control: a snapshot is not put back into another disk of the same serial") {
+  handlers::TemporaryFolder folder;
+  const std::string naa = "\"naa\": \"6024f4400000000000000000000000ff\", \"number\": 2";
+  World world;
+  auto put = [&](const std::string& store, unsigned block_size) {
+    const std::string lun = fmt::format(R"({{"store": "{}", "block_size": {}, {}}})", store, block_size, naa);
+    return world.ask("POST", luns_path(), lun).status == 201;
+  };
+  REQUIRE(put("memory:1M", 512));
+  world.write(2, 0xA1);
+  CHECK(world.ask("POST", "/v1/snapshots", R"({"name": "before"})").status == 201);
+  const std::string file = folder.file("disk");
+  for (const auto& [store, block_size] :
+       {std::pair{std::string("memory:1M"), 4096u}, {"file:" + file + ",size=1M", 512u}}) {
+    CHECK(world.ask("DELETE", luns_path("/2")).status == 204);
+    REQUIRE(put(store, block_size));
+    world.write(2, 0xB2);
+    CHECK(world.refusal("POST", "/v1/snapshots/before/restore").starts_with("409 "));
+    CHECK(world.read(2) == 0xB2);
+  }
+  CHECK(world.ask("DELETE", luns_path("/2")).status == 204);
+  REQUIRE(put("memory:2M", 512));
+  CHECK(world.ask("POST", "/v1/snapshots/before/restore").status == 200);
+  CHECK(world.read(2) == 0xA1);
+  CHECK(world.lun(2).size_bytes() == 1 << 20);
+}
+
 TEST_CASE("control: reset puts back the configuration, empties memory and forgets tokens") {
   World world;
   world.write(0, 0xA1);
@@ -439,6 +466,30 @@ TEST_CASE("control: a second reset finds nothing to change") {
   const auto naa = world.lun(1).identity().naa;
   CHECK(changes() == 0);
   CHECK(world.lun(1).identity().naa == naa);
+}
+
+TEST_CASE("control: a reset says all that was not as at the start") {
+  World world(kConfig + "[[rule]]\naction = { type = \"nothing\" }\n");
+  auto changes = [&] {
+    std::vector<std::string> lines;
+    const json::value answer = json::parse(world.ask("POST", "/v1/reset").body);
+    for (const json::value& line : answer.at("changes").get_array()) lines.push_back(shown(line));
+    return lines;
+  };
+  world.write(0, 0xA1);
+  world.make_token();
+  CHECK(world.ask("POST", "/v1/rules", R"({"action": {"type": "nothing"}})").status == 201);
+  CHECK(world.ask("PUT", "/v1/rules/state", R"({"state": "late"})").status == 200);
+  CHECK(world.ask("POST", "/v1/reachability/cut", R"({"a": "lun0", "b": "lun1"})").status == 200);
+  CHECK(world.ask("PATCH", luns_path("/0"), R"({"read_only": true})").status == 200);
+  world.arrays.all().front()->copy_manager().offer_third_party_copy(false);
+  world.arrays.rules().fill_pool(true);
+  CHECK(changes() ==
+        std::vector<std::string>{fmt::format("LUN 0 of {} is empty", kOne), "tokens that are unknown now: 1",
+                                 "the state of rules is \"initial\"", "rules that are removed: 1",
+                                 "the memory that rules had taken is free", "third-party copy is offered again by lab",
+                                 fmt::format("LUN 0 of {} is writable", kOne), "what is unreachable is what it was"});
+  CHECK(changes().empty());
 }
 
 TEST_CASE("control: reset puts back access states, whoever changed them") {
@@ -526,6 +577,18 @@ TEST_CASE("control: events are told from a number on, by kind, and those that ar
   CHECK(world.loop.timers().size() == 0);
   CHECK(world.ask("DELETE", "/v1/events").status == 204);
   CHECK(world.get("/v1/events?since=0").at("lost").to_number<std::uint64_t>() > last);
+}
+
+TEST_CASE("control: who waits for an event and goes leaves nothing behind") {
+  World world;
+  Answer waiting = world.dispatcher.answer({.method = "GET", .target = "/v1/events?wait_s=60"});
+  bool answered = false;
+  waiting.begin([&](const Response&) { answered = true; });
+  CHECK(world.loop.timers().size() == 1);
+  waiting.wait.reset();
+  CHECK(world.loop.timers().size() == 0);
+  world.make_token();
+  CHECK(!answered);
 }
 
 TEST_CASE("control: a stream has what was asked for, its numbers, and what was lost of it") {

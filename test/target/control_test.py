@@ -178,6 +178,47 @@ class Http(ControlTest):
             while self.first_line(b"GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n") != b"HTTP/1.1 200 OK":
                 pass
 
+    def test_clients_that_wait_for_events_and_go_are_let_go_of_at_once(self):
+        with self.odxd():
+            for path in ("/v1/events?kind=clock&wait_s=600", "/v1/events/stream?kind=clock"):
+                for half in (False, True):
+                    with self.subTest(path, half=half):
+                        self.leave(f"GET {path} HTTP/1.1\r\nHost: odxd\r\n\r\n".encode(), half)
+
+    def leave(self, request, half):
+        """As many as there can be send it and go, or say that they send nothing more."""
+        clients = []
+        for _ in range(64):
+            client = socket.socket(socket.AF_UNIX)
+            self.addCleanup(client.close)
+            client.settimeout(20)
+            client.connect(str(self.socket))
+            client.sendall(request)
+            clients.append(client)
+        self.assertEqual(self.first_line(), b"HTTP/1.1 503 Service Unavailable")  # all are taken
+        for client in clients:
+            if half:
+                client.shutdown(socket.SHUT_WR)
+                while client.recv(1000):
+                    pass
+            client.close()
+        while self.first_line(b"GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n") != b"HTTP/1.1 200 OK":
+            pass
+
+    def test_a_request_may_follow_one_that_waits(self):
+        with self.odxd():
+            with socket.socket(socket.AF_UNIX) as client:
+                client.settimeout(20)
+                client.connect(str(self.socket))
+                client.sendall(b"GET /v1/events?kind=clock&wait_s=600 HTTP/1.1\r\nHost: odxd\r\n\r\n"
+                               b"GET /healthz HTTP/1.1\r\nHost: odxd\r\nConnection: close\r\n\r\n")
+                self.do("POST", "/v1/clock/advance", {"duration_s": 1})
+                received = b""
+                while piece := client.recv(1000):
+                    received += piece
+            self.assertEqual(received.count(b"HTTP/1.1 200 OK"), 2)
+            self.assertIn(b'"kind":"clock"', received)
+
     def first_line(self, request=b""):
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(20)
@@ -410,6 +451,25 @@ class Steering(ControlTest):
                     session.receive_pdu()
             self.assertEqual(other.command(read16(0, 1), data_in=BLOCK).status, GOOD)
             self.do("DELETE", "/v1/sessions/9999", status=404)
+
+    def test_the_clock_tells_who_waits_for_it(self):
+        with self.odxd("--clock", "manual") as odxd:
+            session = self.session(odxd)
+            for command, clock in (("READ", "array"), ("WRITE", "wire")):
+                self.do("POST", "/v1/rules", {"match": {"command": command},
+                                              "action": {"type": "delay", "ms": 3600000, "clock": clock}}, status=201)
+            session.send(session.command_pdu(read16(0, 1), data_in=BLOCK))
+            session.send(session.command_pdu(write16(0, 1), bytes(BLOCK), immediate=BLOCK))
+            session.send(session.command_pdu(bytes(6)))  # overtakes them
+            session.answer()
+            told = self.do("GET", "/v1/clock")
+            self.assertEqual((told["commands"], told["waiting_for_clock"], told["next_in_s"]), (2, 1, 3600))
+            listed = self.do("GET", "/v1/sessions")["sessions"][0]
+            self.assertEqual((listed["commands"], listed["waiting_for_clock"]), (2, 1))
+            self.assertIn("waiting for clock  1", self.odx("clock", "show")[1])
+            self.do("POST", "/v1/clock/advance", {"to": "next"})
+            told = self.do("GET", "/v1/clock")
+            self.assertEqual((told["commands"], told["waiting_for_clock"]), (1, 0))
 
     def test_commands_are_counted_by_operation_code_and_status(self):
         def counted():

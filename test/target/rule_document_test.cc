@@ -55,6 +55,10 @@ TEST_CASE("every action and every key of a match is read, and written as it was 
       R"({"type":"wrong_data","data":"zeros"})",
       R"({"type":"wrong_data","data":"inverted"})",
       R"({"type":"wrong_data","data":"not_written"})",
+      R"({"type":"edit_data","at":6,"put":"0024"})",
+      R"({"type":"edit_data","at":4,"cut":0,"put":"8000FE"})",
+      R"({"type":"edit_data","at":4,"cut":36})",
+      R"({"type":"edit_data","at":4,"cut":36,"move_to":65536})",
       R"({"type":"drop_command"})",
       R"({"type":"drop_response"})",
       R"({"type":"drop_connection","at":"command"})",
@@ -84,7 +88,7 @@ TEST_CASE("every action and every key of a match is read, and written as it was 
   }
   const std::string full =
       R"({"name":"all","match":{"initiator":"iqn.2026-11.*","target":"iqn.2026-11.org.example:disks","lun":"source",)"
-      R"x("command":["READ (10)","83h/1Fh","11h","WRITE USING TOKEN"],"lba":[0,2047],"token":17,)x"
+      R"x("command":["READ (10)","83h/1Fh","11h","WRITE USING TOKEN"],"page":143,"lba":[0,2047],"token":17,)x"
       R"("when_state":"on","nth":3,)"
       R"("every_nth":2,"count":5,"probability":5E-1,"seed":7},"action":{"type":"nothing"},"set_state":"off"})";
   CHECK(json::serialize(rule_document(rule_from(json::parse(full)))) == full);
@@ -145,6 +149,22 @@ TEST_CASE("what is wrong is said with the rule, the key, the value and what was 
        "rule: action.when is 'now'; expected one of 'before', 'after'"},
       {"{'action':{'type':'wrong_result'}}",
        "rule: action.transfer_count is missing; expected one of the fields of the result"},
+      {"{'action':{'type':'edit_data','at':4}}",
+       "rule: action.put is missing; expected up to 4096 bytes in hexadecimal such as '8000 0004'; or cut, alone or "
+       "with move_to"},
+      {"{'action':{'type':'edit_data','put':'8'}}",
+       "rule: action.put is '8'; expected up to 4096 bytes in hexadecimal such as '8000 0004'; or cut, alone or with "
+       "move_to"},
+      {"{'action':{'type':'edit_data','put':'80 g0'}}",
+       "rule: action.put is '80 g0'; expected up to 4096 bytes in hexadecimal such as '8000 0004'; or cut, alone or "
+       "with move_to"},
+      {"{'action':{'type':'edit_data','put':'80','move_to':8}}",
+       "rule: action.put is '80'; expected up to 4096 bytes in hexadecimal such as '8000 0004'; or cut, alone or with "
+       "move_to"},
+      {"{'action':{'type':'edit_data','cut':0,'move_to':8}}",
+       "rule: action.cut is 0; expected a whole number from 1 to 9223372036854775807"},
+      {"{'match':{'page':256},'action':{'type':'nothing'}}",
+       "rule: match.page is 256; expected a whole number from 0 to 255"},
       {"{'action':{'type':'truncate'}}",
        "rule: action.bytes is missing; expected a whole number from 0 to 9223372036854775807"},
   };

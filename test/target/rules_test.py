@@ -210,6 +210,24 @@ class Answers(RulesTest):
             self.assertEqual(self.write(session, b"x" * 2 * BLOCK).status, GOOD)
             self.assertEqual(self.read(session), bytes(2 * BLOCK))
 
+    def test_edited_data(self):
+        with self.odxd(rule(act("edit_data", at=4, cut=36, move_to=65536), page=0x8F, nth=1),
+                       rule(act("edit_data", at=6, put="00 24"), page=0x8F, nth=2),
+                       rule(act("edit_data", at=5, cut=1, move_to=65536), page=0),
+                       rule(act("edit_data", at=0, cut=0, put="FF"), "READ", nth=1),
+                       rule(act("edit_data", at=BLOCK, cut=BLOCK), "READ", nth=2)) as odxd:
+            session = self.session(odxd)
+            moved, longer, page = (session.command(VPD_8F, data_in=256).data for _ in range(3))
+            self.assertEqual(page[4:8], b"\0\0\0\x20")  # Block Device ROD Limits
+            whole = session.command(VPD_8F[:3] + b"\xFF\xFF\0", data_in=0xFFFF).data
+            self.assertEqual(moved, (whole[:4] + whole[40:] + whole[4:40])[:256])
+            self.assertEqual(longer, page[:6] + b"\0\x24" + page[8:])
+            pages = session.command(bytes([0x12, 1, 0, 1, 0, 0]), data_in=256).data
+            self.assertEqual((pages[:4], pages[4], pages[-2:]), (bytes([0, 0, 0, len(pages) - 4]), 0, b"\xB2\x80"))
+            self.write(session)
+            self.assertEqual(self.read(session), b"\xFF" + MARKED[:-1])  # no more than was asked for
+            self.assertEqual([self.read(session), self.read(session)], [MARKED[:BLOCK], MARKED])
+
     def test_states_and_nothing(self):
         with self.odxd(rule("nothing", "READ", set_state="armed"),
                        rule(act("status", status="BUSY"), "WRITE", when_state="armed", set_state="off"),
