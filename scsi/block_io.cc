@@ -22,6 +22,8 @@ using Outcome = std::expected<void, Sense>;
 /// Compared and verified data is looked at in pieces of this many bytes, so that it never is in memory as a whole.
 constexpr std::uint64_t kPiece = 1 << 20;
 
+Durability durability_of(const BlockCdb& cdb) { return cdb.fua() ? Durability::flushed : Durability::cached; }
+
 BackingStore& store_of(const Task& task) { return task.logical_unit->store(); }
 
 Outcome flush(BackingStore& store) { return io_outcome(store.flush()); }
@@ -151,14 +153,7 @@ Outcome write_blocks(CommandContext& context) {
   if (*length == 0) return {};
   const ByteRange range{byte_range(*context.lu, cdb).offset, *length};
   Task* task = &context.task;
-  if (cdb.fua()) {
-    context.start(Access::exclusive, range, [task, range]() -> Outcome {
-      if (auto written = write_range(*task, range); !written) return written;
-      return flush(store_of(*task));
-    });
-  } else {
-    context.start(Access::exclusive, range, [task, range] { return write_range(*task, range); });
-  }
+  context.start(Access::exclusive, range, [task, range] { return write_range(*task, range); }, {}, durability_of(cdb));
   return {};
 }
 
@@ -210,11 +205,11 @@ Outcome or_write(CommandContext& context) {
   if (!length) return std::unexpected(length.error());
   if (*length == 0) return {};
   const ByteRange range{byte_range(*context.lu, cdb).offset, *length};
-  context.start(Access::exclusive, range, [task = &context.task, range, fua = cdb.fua()]() -> Outcome {
-    BackingStore& store = store_of(*task);
-    if (auto merged = or_range(store, range, task->data_out.first(range.length)); !merged) return merged;
-    return fua ? flush(store) : Outcome{};
-  });
+  Task* task = &context.task;
+  context.start(
+      Access::exclusive, range,
+      [task, range] { return or_range(store_of(*task), range, task->data_out.first(range.length)); }, {},
+      durability_of(cdb));
   return {};
 }
 
@@ -289,11 +284,10 @@ Outcome write_atomic(CommandContext& context) {
   Task* task = &context.task;
   if (task->data_out.size() < range.length) return std::unexpected(short_data_out(*task));
   if (range.length == 0) return {};
-  context.start(Access::exclusive, range, [task, range, fua = cdb.fua()]() -> Outcome {
-    BackingStore& store = store_of(*task);
-    if (auto written = write_all_or_nothing(store, range, task->data_out.first(range.length)); !written) return written;
-    return fua ? flush(store) : Outcome{};
-  });
+  context.start(
+      Access::exclusive, range,
+      [task, range] { return write_all_or_nothing(store_of(*task), range, task->data_out.first(range.length)); }, {},
+      durability_of(cdb));
   return {};
 }
 
@@ -378,8 +372,7 @@ Outcome compare_and_write(CommandContext& context) {
   Task* task = &context.task;
   if (range.length == 0) return {};
   if (task->data_out.size() < 2 * range.length) return std::unexpected(short_data_out(*task));
-  const bool fua = parse_block_cdb(context.cdb()).fua();
-  context.start(Access::exclusive, range, [task, range, fua]() -> Outcome {
+  auto work = [task, range]() -> Outcome {
     BackingStore& store = store_of(*task);
     auto difference = first_difference(store, range.offset, task->data_out.first(range.length));
     if (!difference) return std::unexpected(io_error_sense(difference.error()));
@@ -389,9 +382,9 @@ Outcome compare_and_write(CommandContext& context) {
       return std::unexpected(std::move(sense));
     }
     auto written = store.write(range.offset, task->data_out.subspan(range.length, range.length));
-    if (!written) return std::unexpected(io_error_sense(written.error()));
-    return fua ? flush(store) : Outcome{};
-  });
+    return io_outcome(std::move(written));
+  };
+  context.start(Access::exclusive, range, work, {}, durability_of(parse_block_cdb(context.cdb())));
   return {};
 }
 
@@ -403,7 +396,7 @@ Outcome synchronize_cache(CommandContext& context) {
   ByteRange range = byte_range(*context.lu, cdb);
   if (cdb.count.value == 0) range.length = context.lu->capacity().value * context.lu->block_length() - range.offset;
   // Sharing the range is enough: earlier writes to it come first, and reads go on.
-  context.start(Access::shared, range, [task = &context.task] { return flush(store_of(*task)); });
+  context.start(Access::shared, range, [] { return Outcome{}; }, {}, Durability::flushed);
   return {};
 }
 

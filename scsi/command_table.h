@@ -67,6 +67,12 @@ enum class Access : std::uint8_t {
   barrier,    ///< alone on the whole logical unit (capture, flush, ORDERED tasks)
 };
 
+/// When a piece of store work is done.
+enum class Durability : std::uint8_t {
+  cached,   ///< when the store took it
+  flushed,  ///< when it, and all else that the store has taken, is on the medium; what waits for that shares a flush
+};
+
 /// What a body sees. Valid during the call only.
 struct CommandContext {
   DeviceServer& server;
@@ -98,7 +104,8 @@ struct CommandContext {
   /// `work` reads task.data_out when it runs and never captures the span: bytes that were only lent are moved to a
   /// copy when the work has to wait. Up to 24 bytes of captures cost no allocation.
   using Then = std::move_only_function<std::expected<void, Sense>(std::expected<void, Sense>)>;
-  void start(Access access, handlers::ByteRange range, Work work, Then then = {});
+  void start(Access access, handlers::ByteRange range, Work work, Then then = {},
+             Durability durability = Durability::cached);
 
   /// The command goes on after the body has returned without an error: whoever called this finishes the task through
   /// DeviceServer::finish(), perhaps before. Aborts reach it through `runner`. Data-out that was only lent is gone

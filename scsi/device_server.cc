@@ -481,9 +481,9 @@ std::unexpected<Sense> CommandContext::reservation_conflict(std::string rule) {
   return conflict(task, std::move(rule));
 }
 
-void CommandContext::start(Access access, handlers::ByteRange range, Work work, Then then) {
+void CommandContext::start(Access access, handlers::ByteRange range, Work work, Then then, Durability durability) {
   assert(started == Started::no);
-  if (auto done = lu->work().try_now(access, range, server.executor(), work)) {
+  if (auto done = lu->work().try_now(access, range, server.executor(), work, durability)) {
     outcome = *std::move(done);
     if (then) outcome = then(std::move(outcome));
     started = Started::finished;
@@ -491,7 +491,7 @@ void CommandContext::start(Access access, handlers::ByteRange range, Work work, 
   }
   started = Started::pending;
   task.keep_data_out();
-  lu->work().submit(task, access, range, server.executor(), std::move(work), std::move(then));
+  lu->work().submit(task, access, range, server.executor(), std::move(work), std::move(then), durability);
 }
 
 void CommandContext::defer(Abortable& runner) {

@@ -44,14 +44,15 @@ bool WorkQueue::conflicts(Access access, handlers::ByteRange range) const {
                              [&](const Entry& entry) { return conflict(entry.access, entry.range, access, range); });
 }
 
-WorkQueue::Work WorkQueue::wrapped(Access access, Work work) {
+Durability WorkQueue::durability_of(Access access, Durability asked) const {
   if (access != Access::exclusive || lu_.mode_pages().write_cache_enabled()) [[likely]]
-    return work;
-  // WCE is zero: what changes is on the medium before it is answered (SBC-3 6.5.5).
-  return [work = std::move(work), &store = lu_.store()]() mutable -> Outcome {
-    if (auto done = work(); !done) return done;
-    return io_outcome(store.flush());
-  };
+    return asked;
+  return Durability::flushed;  // WCE is zero: what changes is on the medium before it is answered (SBC-3 6.5.5).
+}
+
+WorkQueue::Outcome WorkQueue::flush_store() {
+  Work flush = [this] { return io_outcome(lu_.store().flush()); };
+  return perform(flush);
 }
 
 void WorkQueue::announce(Access access, handlers::ByteRange range) {
@@ -61,14 +62,17 @@ void WorkQueue::announce(Access access, handlers::ByteRange range) {
 }
 
 std::optional<WorkQueue::Outcome> WorkQueue::try_now(Access access, handlers::ByteRange range, base::Executor* executor,
-                                                     Work& work) {
+                                                     Work& work, Durability durability) {
   if ((executor && lu_.store().may_block()) || conflicts(access, range)) return {};
   announce(access, range);
-  Work now = wrapped(access, std::move(work));
-  return perform(now);
+  Work now = std::move(work);
+  Outcome outcome = perform(now);
+  if (outcome && durability_of(access, durability) == Durability::flushed) outcome = flush_store();
+  return outcome;
 }
 
-WorkQueue::Entry& WorkQueue::add(Access access, handlers::ByteRange range, base::Executor* executor, Work work) {
+WorkQueue::Entry& WorkQueue::add(Access access, handlers::ByteRange range, base::Executor* executor, Work work,
+                                 Durability durability) {
   auto blockers = static_cast<std::size_t>(std::ranges::count_if(
       entries_, [&](const Entry& entry) { return conflict(entry.access, entry.range, access, range); }));
   if (spare_.empty()) spare_.emplace_back();
@@ -77,7 +81,8 @@ WorkQueue::Entry& WorkQueue::add(Access access, handlers::ByteRange range, base:
   entry.access = access;
   entry.range = range;
   entry.executor = lu_.store().may_block() ? executor : nullptr;
-  entry.work = wrapped(access, std::move(work));
+  entry.work = std::move(work);
+  entry.durability = durability_of(access, durability);
   entry.blockers = blockers;
   entry.running = false;
   assert(entry.executor || blockers > 0);
@@ -85,8 +90,8 @@ WorkQueue::Entry& WorkQueue::add(Access access, handlers::ByteRange range, base:
 }
 
 void WorkQueue::submit(Task& task, Access access, handlers::ByteRange range, base::Executor* executor, Work work,
-                       Then then) {
-  Entry& entry = add(access, range, executor, std::move(work));
+                       Then then, Durability durability) {
+  Entry& entry = add(access, range, executor, std::move(work), durability);
   entry.task = &task;
   entry.then = std::move(then);
   task.state = Task::State::waiting;
@@ -94,7 +99,7 @@ void WorkQueue::submit(Task& task, Access access, handlers::ByteRange range, bas
 }
 
 void WorkQueue::submit(Access access, handlers::ByteRange range, base::Executor* executor, Work work, Done done) {
-  Entry& entry = add(access, range, executor, std::move(work));
+  Entry& entry = add(access, range, executor, std::move(work), Durability::cached);
   entry.done = std::move(done);
   if (entry.blockers == 0) start(std::prev(entries_.end()));
 }
@@ -104,11 +109,34 @@ void WorkQueue::start(Entries::iterator entry) {
   if (entry->task) entry->task->state = Task::State::running;
   announce(entry->access, entry->range);
   if (entry->executor) {
-    entry->executor->post([entry] { entry->outcome = perform(entry->work); }, [this, entry] { done(entry); });
+    entry->executor->post([entry] { entry->outcome = perform(entry->work); }, [this, entry] { worked(entry); });
   } else {
     entry->outcome = perform(entry->work);
+    if (entry->outcome && entry->durability == Durability::flushed) entry->outcome = flush_store();
     done(entry);
   }
+}
+
+void WorkQueue::worked(Entries::iterator entry) {
+  if (!entry->outcome || entry->durability == Durability::cached) return done(entry);
+  unflushed_.push_back(entry);
+  if (flushing_.empty()) start_flush(*entry->executor);
+}
+
+void WorkQueue::start_flush(base::Executor& executor) {
+  flushing_.swap(unflushed_);
+  executor.post([this] { flush_outcome_ = flush_store(); }, [this, &executor] { flushed(executor); });
+}
+
+void WorkQueue::flushed(base::Executor& executor) {
+  answering_.swap(flushing_);
+  const Outcome outcome = std::move(flush_outcome_);
+  if (!unflushed_.empty()) start_flush(executor);  // before the answers, which may take a while
+  for (Entries::iterator entry : answering_) {
+    entry->outcome = outcome;
+    done(entry);
+  }
+  answering_.clear();
 }
 
 void WorkQueue::done(Entries::iterator entry) {

@@ -1,8 +1,10 @@
 // The order of store work on one logical unit.
 //
 // Work on overlapping byte ranges is done in arrival order, unless both only read; a barrier is alone. Work that
-// conflicts with nothing and whose store does not block is done on the spot. Whoever watches the logical unit's data is
-// told of each change before it begins. Thread: the loop's; the work itself runs where the executor runs it.
+// conflicts with nothing and whose store does not block is done on the spot. Work that is to be durable waits, when it
+// is done, for a flush that begins after it; one flush at a time is under way, and the next one is for all who wait by
+// then. Whoever watches the logical unit's data is told of each change before it begins. Thread: the loop's; the work
+// itself, and a flush, run where the executor runs them.
 #pragma once
 
 #include <cstddef>
@@ -34,11 +36,13 @@ class WorkQueue {
 
   /// Does `work` now, when nothing here is in its way and the store does not block; else nothing: the same is then to
   /// be passed to submit(). `executor` null: nothing blocks.
-  std::optional<Outcome> try_now(Access access, handlers::ByteRange range, base::Executor* executor, Work& work);
+  std::optional<Outcome> try_now(Access access, handlers::ByteRange range, base::Executor* executor, Work& work,
+                                 Durability durability = Durability::cached);
 
   /// Takes work of `task`; the task is finished through its device server when the work is done, never from inside.
   /// `then` as in CommandContext::start().
-  void submit(Task& task, Access access, handlers::ByteRange range, base::Executor* executor, Work work, Then then);
+  void submit(Task& task, Access access, handlers::ByteRange range, base::Executor* executor, Work work, Then then,
+              Durability durability);
 
   using Done = std::move_only_function<void(Outcome)>;
   /// Takes work that is no task's of this logical unit (a copy's); `done` is called on this thread, never from inside.
@@ -65,17 +69,22 @@ class WorkQueue {
     Work work{};
     Then then{};
     Done done{};
+    Durability durability = Durability::cached;
     Outcome outcome{};
     std::size_t blockers = 0;  ///< earlier entries it conflicts with
   };
   using Entries = std::list<Entry>;
 
   bool conflicts(Access access, handlers::ByteRange range) const;
-  Entry& add(Access access, handlers::ByteRange range, base::Executor* executor, Work work);
-  /// What is done besides the work itself, before and after.
-  Work wrapped(Access access, Work work);
+  Entry& add(Access access, handlers::ByteRange range, base::Executor* executor, Work work, Durability durability);
+  /// What work is held to: more than it asks for when changes may not stay in a cache.
+  Durability durability_of(Access access, Durability asked) const;
+  Outcome flush_store();
   void announce(Access access, handlers::ByteRange range);
   void start(Entries::iterator entry);
+  void worked(Entries::iterator entry);
+  void start_flush(base::Executor& executor);
+  void flushed(base::Executor& executor);
   void done(Entries::iterator entry);
   void remove(Entries::iterator entry);
 
@@ -83,6 +92,12 @@ class WorkQueue {
   std::move_only_function<bool(handlers::ByteRange)> changing_;
   Entries entries_;  ///< in arrival order
   Entries spare_;    ///< recycled, so that a warm queue does not allocate
+
+  using Group = std::vector<Entries::iterator>;  // of entries that are running still, their work done
+  Group unflushed_;                              ///< wait for the next flush
+  Group flushing_;                               ///< wait for the flush under way; empty: there is none
+  Group answering_;                              ///< empty but for a moment
+  Outcome flush_outcome_{};                      ///< the worker's until it is done
 };
 
 }  // namespace scsi

@@ -210,6 +210,8 @@ TEST_CASE("FUA WRITE is flushed before it is answered, WRITE without it is not")
   Device device(held_back());
   Command& fua = device.send(write_10(0, 1, BlockFlags::kFua), pattern(512, 1));
   CHECK_FALSE(fua.done());
+  device.executor.run();
+  CHECK_FALSE(fua.done());
   CHECK(device.stores[0]->flushes == 0);
   device.executor.run();
   CHECK(fua.good());
@@ -301,7 +303,7 @@ TEST_CASE("SYNCHRONIZE CACHE is answered after a flush, with IMMED too") {
     unsigned before = device.stores[0]->flushes;
     Command& command = device.send(cdb);
     CHECK_FALSE(command.done());
-    device.executor.run();
+    device.executor.run_all();
     CHECK(command.good());
     CHECK(device.stores[0]->flushes == before + 1);
   }
@@ -317,8 +319,48 @@ TEST_CASE("SYNCHRONIZE CACHE comes after the writes that came before it") {
   device.executor.run();
   CHECK(write.good());
   CHECK_FALSE(flush.done());
-  device.executor.run();
+  device.executor.run_all();
   CHECK(flush.good());
+}
+
+TEST_CASE("commands that wait for the medium share a flush that began after their work") {
+  Device device(held_back());
+  std::vector<Command*> commands;
+  for (std::uint32_t lba = 0; lba < 8; ++lba)
+    commands.push_back(&device.send(write_10(lba, 1, BlockFlags::kFua), pattern(512, 1)));
+  commands.push_back(&device.send(cdb_10(0x35, 100, 1)));
+  device.executor.run();  // the first one's work: a flush is begun for it
+  Command& late = device.send(write_10(50, 1, BlockFlags::kFua), pattern(512, 1));
+  while (device.stores[0]->flushes == 0) device.executor.run();
+  CHECK(commands[0]->good());
+  for (std::size_t i = 1; i < commands.size(); ++i) CHECK_FALSE(commands[i]->done());
+  CHECK_FALSE(late.done());
+  while (device.stores[0]->flushes == 1) device.executor.run();
+  for (Command* command : commands) CHECK(command->good());
+  CHECK_FALSE(late.done());
+  device.executor.run_all();
+  CHECK(late.good());
+  CHECK(device.stores[0]->flushes == 3);
+}
+
+TEST_CASE("a flush that fails fails every command that waits for it, and no other") {
+  Device device(held_back());
+  Command& first = device.send(write_10(0, 1, BlockFlags::kFua), pattern(512, 1));
+  device.executor.run();
+  Command& second = device.send(write_10(1, 1, BlockFlags::kFua), pattern(512, 2));
+  Command& third = device.send(write_10(2, 1, BlockFlags::kFua), pattern(512, 3));
+  Command& cached = device.send(write_10(3, 1), pattern(512, 4));
+  device.executor.run();  // the flush for the first
+  CHECK(first.good());
+  for (int work = 0; work < 3; ++work) device.executor.run();
+  CHECK(cached.good());
+  device.stores[0]->write_error = IoError{IoError::Kind::medium_write, "the disk is broken"};
+  device.executor.run();  // the flush for the second
+  CHECK(second.sense().key == SenseKey::medium_error);
+  CHECK_FALSE(third.done());
+  device.stores[0]->write_error.reset();
+  device.executor.run_all();
+  CHECK(third.good());
 }
 
 TEST_CASE("PRE-FETCH judges its range and is GOOD") {
