@@ -67,7 +67,7 @@ scenario("NTFS: valid data ends inside the last cluster", function(t)
 end)
 
 -- What a backup of a virtual machine does: the volume goes as blocks, and nobody looks into it until it is needed. Here
--- the token expires on the way, the rest is read and written, and then the copy is mounted by a host that knows nothing.
+-- the token expires on the way, the rest is read and written, and then a host that knows nothing mounts the copy.
 scenario("NTFS: a volume is copied as blocks, the token expires half way, and the copy is mounted", function(t)
   local array = t:array {
     luns = { { store = "memory:64M", name = "source" }, { store = "memory:64M", name = "destination" } },

@@ -46,6 +46,20 @@ bool intersect(const Ranges& some, const Ranges& others) {
   });
 }
 
+/// The ranges of a command, but for what a copy that a rule stops never comes to.
+Ranges within_reach(const Operation& operation) {
+  const auto* cut = operation.met_rule<scsi::action::ShortCopy>();
+  if (!cut) return operation.ranges;
+  Ranges ranges;
+  std::uint64_t left = cut->blocks;
+  for (const Range& range : operation.ranges) {
+    const std::uint64_t blocks = std::min<std::uint64_t>(left, range.blocks);
+    if (blocks > 0) ranges.push_back({range.lba, static_cast<std::uint32_t>(blocks)});
+    left -= blocks;
+  }
+  return ranges;
+}
+
 bool is_copy(const Operation& operation) {
   return operation.kind == Kind::populate_token || operation.kind == Kind::write_using_token;
 }
@@ -168,9 +182,10 @@ Failures Simulation::take_failures(const Operation& operation) {
 /// earlier than `operation` and has not ended, or null.
 const Operation* Simulation::in_the_way_of(const Operation& operation) const {
   if (operation.late) return nullptr;
+  const Ranges ranges = within_reach(operation);
   for (const Operation* other : in_flight_) {
     bool earlier = other->lun == operation.lun && other->begun != 0 && other->begun < operation.begun && !other->late;
-    if (earlier && (other->changes || operation.changes) && intersect(other->ranges, operation.ranges)) return other;
+    if (earlier && (other->changes || operation.changes) && intersect(within_reach(*other), ranges)) return other;
   }
   return nullptr;
 }
