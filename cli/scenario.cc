@@ -3,6 +3,8 @@
 
 #include <boost/json.hpp>
 #include <cstdio>
+#include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -10,6 +12,7 @@
 
 #include "cli/binary_file.h"
 #include "cli/exit_code.h"
+#include "cli/ntfs.h"
 #include "cli/sub_commands.h"
 #include "scenario/control_client.h"
 #include "scenario/output.h"
@@ -24,6 +27,7 @@ struct ScenarioOptions {
   scenario::OutputOptions output;
   std::vector<std::string> parameters;
   std::string image_dir;
+  std::vector<std::string> volumes;
   std::optional<double> timeout_s;
   std::uint64_t memory = scenario::ScriptLimits{}.memory_bytes;
   std::string token_file;
@@ -33,14 +37,26 @@ struct ScenarioOptions {
   std::string journal;
 };
 
-/// "KEY=VALUE"; nothing when it is not.
-std::optional<std::string> read_parameters(ScenarioOptions& options) {
-  for (const std::string& each : options.parameters) {
+/// "KEY=VALUE" each. Throws std::invalid_argument.
+std::map<std::string, std::string> pairs(const std::vector<std::string>& texts, std::string_view option,
+                                         std::string_view expected) {
+  std::map<std::string, std::string> found;
+  for (const std::string& each : texts) {
     const std::size_t at = each.find('=');
-    if (at == 0 || at == std::string::npos) return each;
-    options.run.script.parameters[each.substr(0, at)] = each.substr(at + 1);
+    if (at == 0 || at == std::string::npos)
+      throw std::invalid_argument(fmt::format("{} is \"{}\"; expected {}", option, each, expected));
+    found[each.substr(0, at)] = each.substr(at + 1);
   }
-  return std::nullopt;
+  return found;
+}
+
+/// Throws std::invalid_argument.
+scenario::FileAccess files_of(const ScenarioOptions& options) {
+  scenario::FileAccess files{options.image_dir, pairs(options.volumes, "--volume", "NAME=FILE"), ntfs_mounter()};
+  for (const auto& [name, path] : files.volumes)
+    if (std::error_code error; !std::filesystem::is_regular_file(path, error))
+      throw std::invalid_argument(fmt::format("--volume {}: there is no file \"{}\"", name, path));
+  return files;
 }
 
 /// Of an odxd that runs: it is there for one scenario at a time, and people at hosts take their time. Throws
@@ -124,12 +140,12 @@ std::string journal_lines(const std::vector<scenario::Result>& results) {
 }
 
 Report run_scenarios(const CommonOptions& common, ScenarioOptions& options) {
-  if (auto bad = read_parameters(options)) return usage(fmt::format("--param is \"{}\"; expected KEY=VALUE", *bad));
-  options.run.script.files.image_dir = options.image_dir;
   options.run.script.journal = !options.journal.empty();
   options.run.script.limits.memory_bytes = options.memory;
   scenario::Selection selection;
   try {
+    options.run.script.parameters = pairs(options.parameters, "--param", "KEY=VALUE");
+    options.run.script.files = files_of(options);
     read_live(options);
     selection = scenario::select(options.paths, options.run);
   } catch (const std::invalid_argument& error) {
@@ -181,6 +197,12 @@ void add_limits(CLI::App& command, ScenarioOptions& options) {
       .add_option("--image-dir", options.image_dir,
                   "a folder whose files scripts may use as disks (default: scripts open no file)")
       ->check(CLI::ExistingDirectory);
+  command
+      .add_option("--volume", options.volumes,
+                  "a file with the bytes of an NTFS volume, which scripts may put on disks: image = \"NAME\" (may be "
+                  "repeated)")
+      ->type_name("NAME=FILE")
+      ->take_all();
 }
 
 }  // namespace

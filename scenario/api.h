@@ -25,10 +25,10 @@ namespace scenario {
 
 class Fields;
 
-/// A volume of a host, with the file system of scenarios, whose names and sizes are in memory.
+/// A volume of a host.
 struct MountedVolume {
   Disk* disk = nullptr;
-  host::MemoryFileSystem* files = nullptr;
+  host::MemoryFileSystem* files = nullptr;  ///< that of scenarios, whose names and sizes are in memory; null: NTFS
   std::unique_ptr<host::Volume> volume{};
 };
 
@@ -66,6 +66,7 @@ class Api {
   void add_copies();
   void add_volume();
   void add_volume_copies();
+  void add_volume_looks();
   void add_files();
   void add_method(const std::string& kind, const std::string& name, LuaState::Function function);
 
@@ -73,6 +74,8 @@ class Api {
   json::value add_new_host(const Arguments& arguments);
   json::value add_new_disk(const Arguments& arguments);
   json::value add_new_volume(const Arguments& arguments);
+  void mount_real(MountedVolume& mounted, const Fields& fields);
+  void make_file(MountedVolume& on, const std::string& path, const Fields& fields);
   json::value wait_for_event(const Arguments& arguments);
   void run_at(base::TimePoint when, json::value function);
   /// Calls `each` for pieces of a range, until it says false. The script is charged for each before it is made.

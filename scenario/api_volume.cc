@@ -9,6 +9,7 @@
 #include "scenario/api.h"
 #include "scenario/arguments.h"
 #include "scenario/pattern.h"
+#include "scenario/real_volume.h"
 
 namespace scenario {
 
@@ -42,6 +43,40 @@ void set_kind(host::StreamKind& kind, const json::value& words) {
   }
 }
 
+/// "folder/file:stream".
+host::StreamName stream_name(const std::string& path) {
+  const std::size_t colon = path.find(':');
+  return {path.substr(0, colon), colon == std::string::npos ? "" : path.substr(colon + 1)};
+}
+
+/// Throws ScriptError: there is none of that name.
+std::shared_ptr<host::FileStream> stream_of(const MountedVolume& on, const std::string& path) {
+  if (on.files) {
+    if (auto stream = on.files->find(path)) return stream;
+    throw ScriptError(fmt::format("there is no file \"{}\"", path));
+  }
+  host::FileSystem* files = on.volume->file_system();
+  auto stream = files ? files->open(stream_name(path), host::Disposition::open)
+                      : std::unexpected(host::NtStatus::volume_dismounted);
+  if (!stream) check(stream.error(), path);
+  return *stream;
+}
+
+json::object described(host::FileStream& stream) {
+  const host::StreamSizes sizes = stream.sizes();
+  const host::StreamKind kind = stream.kind();
+  json::object info{
+      {"length", sizes.end_of_file}, {"valid", sizes.valid_data_length}, {"allocation", sizes.allocation}};
+  info["sparse"] = kind.sparse;
+  info["compressed"] = kind.compressed;
+  info["encrypted"] = kind.encrypted;
+  info["resident"] = kind.resident;
+  info["deduplicated"] = kind.deduplicated;
+  info["transacted"] = kind.transacted;
+  if (auto extents = stream.extents(0, sizes.end_of_file)) info["extents"] = extents->size();
+  return info;
+}
+
 json::object copied(const host::FileCopyOutcome& outcome) {
   std::uint64_t offloaded = 0, read_written = 0;
   json::object result{{"status", name(outcome.status)}, {"reason", outcome.reason}};
@@ -70,10 +105,16 @@ MountedVolume& Api::volume_of(const json::value& object) const { return *volumes
 OpenedFile& Api::file_of(const json::value& object) const { return *files_.at(number_of(object, "file")); }
 
 json::value Api::add_new_volume(const Arguments& arguments) {
-  const Fields fields(argument(arguments, 2), "volume", {"offset", "length", "cluster", "fragment_clusters"});
+  const Fields fields(argument(arguments, 2), "volume",
+                      {"offset", "length", "cluster", "fragment_clusters", "image", "mount"});
   Disk& disk = disk_of(argument(arguments, 1));
   auto mounted = std::make_unique<MountedVolume>();
   mounted->disk = &disk;
+  if (fields.find("image") || fields.flag("mount")) {
+    mount_real(*mounted, fields);
+    volumes_.push_back(std::move(mounted));
+    return handle("volume", volumes_.size() - 1);
+  }
   const std::uint64_t offset = fields.size("offset").value_or(kMebibyte);
   const std::uint64_t bytes = disk.driver().disk().bytes();
   const std::uint64_t length = fields.size("length").value_or(bytes > offset ? bytes - offset : 0);
@@ -96,23 +137,63 @@ json::value Api::add_new_volume(const Arguments& arguments) {
   return handle("volume", volumes_.size() - 1);
 }
 
+/// What `image` names is put on the disk, else the volume lies there.
+void Api::mount_real(MountedVolume& mounted, const Fields& fields) {
+  if (fields.find("cluster") || fields.find("fragment_clusters"))
+    throw ScriptError("volume: cluster and fragment_clusters are of volumes that begin empty");
+  host::ClassDriver& driver = mounted.disk->driver();
+  const std::uint64_t offset = fields.size("offset").value_or(kMebibyte);
+  const std::uint64_t bytes = driver.disk().bytes();
+  if (offset > bytes) throw ScriptError("volume: begins behind the end of the disk");
+  std::uint64_t length = fields.size("length").value_or(bytes - offset);
+  if (auto name = fields.text("image")) {
+    VolumeImage image(access_, *name);
+    if (image.bytes() > length)
+      throw ScriptError(fmt::format("volume: \"{}\" has {} bytes, more than fit", *name, image.bytes()));
+    length = image.bytes();
+    by_pieces(0, length, [&](std::uint64_t from, std::uint64_t piece) {
+      image.put(driver, offset, from, piece);
+      return true;
+    });
+  }
+  mounted.volume = mount_ntfs(driver, {1, offset, length}, access_);
+  mounted.disk->forget();
+}
+
+void Api::make_file(MountedVolume& on, const std::string& path, const Fields& fields) {
+  const json::value* kind = fields.find("kind");
+  std::shared_ptr<host::FileStream> stream;
+  if (on.files) {
+    auto made = on.files->make(path);
+    if (kind) set_kind(made->stream_kind, *kind);
+    stream = made;
+  } else {
+    if (kind)
+      throw ScriptError("create.kind is of volumes whose names are in memory: an image has files of every kind");
+    host::FileSystem* files = on.volume->file_system();
+    auto made = files ? files->open(stream_name(path), host::Disposition::overwrite_or_create)
+                      : std::unexpected(host::NtStatus::volume_dismounted);
+    if (!made) check(made.error(), path);
+    stream = *made;
+  }
+  const std::uint64_t length = fields.size("length").value_or(0);
+  const std::uint64_t seed = fields.size("seed").value_or(0);
+  check(stream->set_end_of_file(length), path);
+  by_pieces(0, seed == 0 ? 0 : length, [&](std::uint64_t offset, std::uint64_t piece) {
+    std::vector<std::uint8_t> data(piece);
+    fill_pattern(seed, offset, data);
+    check(stream->write(offset, data), path);
+    return true;
+  });
+}
+
 void Api::add_volume() {
   add_method("host", "volume", [this](const Arguments& arguments) { return add_new_volume(arguments); });
   add_method("volume", "create", [this](const Arguments& arguments) -> json::value {
     MountedVolume& on = volume_of(arguments.at(0));
     const std::string path = to_text(argument(arguments, 1), "the path");
     const Fields fields(argument(arguments, 2), "create", {"seed", "length", "kind"});
-    auto stream = on.files->make(path);
-    if (const json::value* kind = fields.find("kind")) set_kind(stream->stream_kind, *kind);
-    const std::uint64_t length = fields.size("length").value_or(0);
-    const std::uint64_t seed = fields.size("seed").value_or(0);
-    check(stream->set_end_of_file(length), path);
-    by_pieces(0, seed == 0 ? 0 : length, [&](std::uint64_t offset, std::uint64_t piece) {
-      std::vector<std::uint8_t> data(piece);
-      fill_pattern(seed, offset, data);
-      check(stream->write(offset, data), path);
-      return true;
-    });
+    make_file(on, path, fields);
     on.disk->settle();
     return nullptr;
   });
@@ -120,7 +201,8 @@ void Api::add_volume() {
     MountedVolume& on = volume_of(arguments.at(0));
     const std::string path = to_text(argument(arguments, 1), "the path");
     auto opened = on.disk->host().io().open(
-        *on.volume, {path}, {host::kFileReadData | host::kFileWriteData | host::kDelete, host::Disposition::open});
+        *on.volume, stream_name(path),
+        {host::kFileReadData | host::kFileWriteData | host::kDelete, host::Disposition::open});
     if (!opened) check(opened.error(), path);
     on.disk->settle();
     files_.push_back(std::make_unique<OpenedFile>(OpenedFile{&on, *opened}));
@@ -131,6 +213,32 @@ void Api::add_volume() {
     return finish(*on.disk, on.volume->dismount());
   });
   add_volume_copies();
+  add_volume_looks();
+}
+
+void Api::add_volume_looks() {
+  add_method("volume", "info", [this](const Arguments& arguments) -> json::value {
+    MountedVolume& on = volume_of(arguments.at(0));
+    json::object info = described(*stream_of(on, to_text(argument(arguments, 1), "the path")));
+    on.disk->forget();
+    return info;
+  });
+  add_method("volume", "hash", [this](const Arguments& arguments) -> json::value {
+    constexpr std::uint64_t kLongest = 16 * kMebibyte;
+    MountedVolume& on = volume_of(arguments.at(0));
+    const std::string path = to_text(argument(arguments, 1), "the path");
+    auto stream = stream_of(on, path);
+    const std::uint64_t bytes = stream->sizes().end_of_file;
+    if (bytes > kLongest) throw ScriptError(fmt::format("hash: {} bytes are more than {}", bytes, kLongest));
+    std::vector<std::uint8_t> data(bytes);
+    by_pieces(0, bytes, [&](std::uint64_t offset, std::uint64_t piece) {
+      auto read = stream->read(offset, base::MutableBytes(data).subspan(offset, piece));
+      if (!read) check(read.error(), path);
+      return true;
+    });
+    on.disk->forget();
+    return json::string(sha256(data));
+  });
 }
 
 void Api::add_volume_copies() {
@@ -151,8 +259,7 @@ void Api::add_volume_copies() {
     const std::string path = to_text(argument(arguments, 1), "the path");
     const Fields fields(argument(arguments, 2), "expect_file", {"seed", "length"});
     MountedVolume& on = volume_of(arguments.at(0));
-    auto stream = on.files->find(path);
-    if (!stream) throw ScriptError(fmt::format("there is no file \"{}\"", path));
+    auto stream = stream_of(on, path);
     const std::uint64_t bytes = stream->sizes().end_of_file;
     if (auto length = fields.size("length"); length && *length != bytes)
       throw ScriptError(fmt::format("\"{}\" has {} bytes; expected {}", path, bytes, *length));

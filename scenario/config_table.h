@@ -4,15 +4,20 @@
 #pragma once
 
 #include <boost/json/value.hpp>
+#include <map>
 #include <string>
 #include <string_view>
 
+#include "host/volume.h"
 #include "target/config.h"
 
 namespace scenario {
 
+/// What of the system's files scripts reach.
 struct FileAccess {
-  std::string image_dir{};  ///< where stores in files may lie; empty: nowhere
+  std::string image_dir{};                       ///< where stores in files may lie; empty: nowhere
+  std::map<std::string, std::string> volumes{};  ///< files with the bytes of a volume, by the names scripts have
+  host::Volume::Mounter ntfs{};                  ///< null: NTFS was not built
 };
 
 inline constexpr std::string_view kOwnOdxd = "odxd";

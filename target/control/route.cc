@@ -56,17 +56,25 @@ std::string decoded(std::string_view text, std::string_view what, bool plus) {
   return out;
 }
 
-bool is_parameter(std::string_view segment) { return segment.starts_with('{'); }
-
 /// The parameters of `path` when it is one of the template.
-std::optional<std::vector<std::string>> match(std::string_view path_template, std::span<const std::string_view> path) {
-  const auto segments = split(path_template, '/');
-  if (segments.size() != path.size()) return std::nullopt;
+std::optional<std::vector<std::string>> match(std::string_view path_template, std::string_view path) {
+  std::vector<std::pair<std::string_view, std::string_view>> found;  // with their names, in braces
+  for (;;) {
+    const std::size_t fixed = std::min(path_template.find('{'), path_template.size());
+    if (path.substr(0, fixed) != path_template.substr(0, fixed)) return std::nullopt;
+    path_template.remove_prefix(fixed);
+    path.remove_prefix(fixed);
+    if (path_template.empty()) break;
+    const std::string_view name = path_template.substr(0, path_template.find('}') + 1);
+    const std::string_view value = path.substr(0, path.find('/'));
+    if (value.empty()) return std::nullopt;
+    found.emplace_back(name, value);
+    path_template.remove_prefix(name.size());
+    path.remove_prefix(value.size());
+  }
+  if (!path.empty()) return std::nullopt;
   std::vector<std::string> parameters;
-  for (std::size_t i = 0; i < segments.size(); ++i)
-    if (is_parameter(segments[i]) ? path[i].empty() : segments[i] != path[i]) return std::nullopt;
-  for (std::size_t i = 0; i < segments.size(); ++i)
-    if (is_parameter(segments[i])) parameters.push_back(decoded(path[i], segments[i], false));
+  for (const auto& [name, value] : found) parameters.push_back(decoded(value, name, false));
   return parameters;
 }
 
@@ -179,7 +187,7 @@ Answer Dispatcher::answer(const Request& request) const {
       throw not_as_expected(400, "the target", "printable ASCII characters (RFC 3986)", &given);
     }
     const std::size_t question = target.find('?');
-    const auto path = split(target.substr(0, question), '/');
+    const std::string_view path = target.substr(0, question);
     const Route* found = nullptr;
     Call call{.last_event_id = request.last_event_id};
     for (const Route& route : routes_) {
@@ -191,7 +199,7 @@ Answer Dispatcher::answer(const Request& request) const {
       found = &route;
       call.parameters = std::move(*parameters);
     }
-    if (allowed.empty()) throw no_such("resource", target.substr(0, question));
+    if (allowed.empty()) throw no_such("resource", path);
     if (!found) {
       const json::value method(request.method);
       throw not_as_expected(405, "the method", fmt::format("one of {}", allowed), &method);

@@ -124,8 +124,12 @@ void Simulation::send(std::unique_ptr<Operation> owned) {
 
   if (judge_operation_code(operation)) operation.refusal = model_.take_unit_attention(operation.nexus, operation.lun);
   operation.conflict = !operation.refusal && conflicts(operation);
-  if (!operation.refusal && !operation.conflict) judge_cdb(operation);
-  bool refused = operation.refusal || operation.conflict;
+  // Which blocks a READ asks for is looked at when it is executed, and so after rules.
+  auto passes = [&] { return !operation.refusal && !operation.conflict && !operation.turned_away; };
+  if (passes() && operation.kind == Kind::read) meet_rules(operation);
+  if (passes()) judge_cdb(operation);
+  if (passes() && operation.kind != Kind::read) meet_rules(operation);
+  bool refused = operation.refusal || operation.conflict || operation.turned_away;
   if (!refused && operation.data_out.empty()) begin(operation);
   in_flight_.push_back(&operation);
   world_.server.admit(operation.task);

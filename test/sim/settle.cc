@@ -46,6 +46,20 @@ bool intersect(const Ranges& some, const Ranges& others) {
   });
 }
 
+/// The ranges of a command, but for what a copy that a rule stops never comes to.
+Ranges within_reach(const Operation& operation) {
+  const auto* cut = operation.met_rule<scsi::action::ShortCopy>();
+  if (!cut) return operation.ranges;
+  Ranges ranges;
+  std::uint64_t left = cut->blocks;
+  for (const Range& range : operation.ranges) {
+    const std::uint64_t blocks = std::min<std::uint64_t>(left, range.blocks);
+    if (blocks > 0) ranges.push_back({range.lba, static_cast<std::uint32_t>(blocks)});
+    left -= blocks;
+  }
+  return ranges;
+}
+
 bool is_copy(const Operation& operation) {
   return operation.kind == Kind::populate_token || operation.kind == Kind::write_using_token;
 }
@@ -78,7 +92,7 @@ std::string Simulation::outcome_of(const Operation& operation) const {
       return fmt::format("{:X}/{:02X}/{:02X}", static_cast<unsigned>(operation.sense.key), operation.sense.asc(),
                          operation.sense.ascq());
     case scsi::Status::reservation_conflict: return "conflict";
-    default: return "another status";
+    default: return scsi::describe(operation.status);
   }
 }
 
@@ -128,11 +142,28 @@ void Simulation::conclude(Operation& operation) {
   if (operation.conflict)
     return require(operation.status == scsi::Status::reservation_conflict,
                    operation.text + " ended " + outcome + ", expected RESERVATION CONFLICT");
+  if (operation.turned_away)
+    return require(
+        operation.status == *operation.turned_away,
+        fmt::format("{} ended {}, expected {}", operation.text, outcome, scsi::describe(*operation.turned_away)));
+  see_through_answer(operation, failures);
   if (operation.refusal) return settle_refused(operation, *operation.refusal);
   if (const Operation* other = in_the_way_of(operation))
     throw Disagreement(fmt::format("{} ended before {}, which began earlier", operation.text, other->text));
   if (!failures.empty()) return settle_failed(operation, failures);
   settle_good(operation);
+}
+
+/// All of it was done, and a rule had it answered otherwise: from here on it has the answer it would have had.
+void Simulation::see_through_answer(Operation& operation, const Failures& failures) const {
+  const auto* fail = operation.met_rule<scsi::action::Fail>();
+  if (!fail || fail->moment != scsi::Moment::after) return;
+  expect_sense(operation, fail->sense);
+  operation.status = scsi::Status::good;
+  operation.sense = {};
+  if (!operation.refusal && failures.empty()) return;
+  operation.status = scsi::Status::check_condition;
+  operation.sense = operation.refusal ? *operation.refusal : sense_of(failures.front().kind);
 }
 
 /// What went wrong on its logical unit since somebody else was blamed, where it says that something did.
@@ -151,9 +182,10 @@ Failures Simulation::take_failures(const Operation& operation) {
 /// earlier than `operation` and has not ended, or null.
 const Operation* Simulation::in_the_way_of(const Operation& operation) const {
   if (operation.late) return nullptr;
+  const Ranges ranges = within_reach(operation);
   for (const Operation* other : in_flight_) {
     bool earlier = other->lun == operation.lun && other->begun != 0 && other->begun < operation.begun && !other->late;
-    if (earlier && (other->changes || operation.changes) && intersect(other->ranges, operation.ranges)) return other;
+    if (earlier && (other->changes || operation.changes) && intersect(within_reach(*other), ranges)) return other;
   }
   return nullptr;
 }
@@ -388,13 +420,30 @@ void Simulation::settle_short_write(Operation& operation, const Sense& sense, bo
   end_use(operation);
 }
 
+/// A WRITE USING TOKEN that a rule stopped.
+void Simulation::settle_cut(Operation& operation, std::uint64_t blocks) {
+  const Sense told{SenseKey::copy_aborted, AdditionalSense::copy_target_device_data_underrun, blocks, {}, {}};
+  expect_sense(operation, told);
+  if (operation.unseen) {
+    adopt(operation);
+  } else {
+    check_written(operation, blocks, false);
+  }
+  finish_result(operation, kPartial, blocks, told);
+  end_use(operation);
+}
+
 void Simulation::settle_good(Operation& operation) {
   LogicalUnitModel& lu = model_.logical_units[operation.lun];
   switch (operation.kind) {
     case Kind::read:
       observe(operation);
       expect_good(operation);
-      require(operation.task.data_in.to_vector() == lu.at(operation.ranges), operation.text + " read something else");
+      if (operation.delay > base::Duration::zero())
+        require(world_.clock.now() >= operation.started + operation.delay, operation.text + " did not wait");
+      if (!operation.met_rule<scsi::action::Fail>())
+        require(operation.task.data_in.to_vector() == as_read(operation, lu.at(operation.ranges)),
+                operation.text + " read something else");
       break;
     case Kind::compare_and_write: {
       if (operation.status != scsi::Status::good) observe(operation);
@@ -418,6 +467,9 @@ void Simulation::settle_good(Operation& operation) {
       break;
     case Kind::populate_token: settle_populate(operation); break;
     case Kind::write_using_token:
+      if (const auto* cut = operation.met_rule<scsi::action::ShortCopy>();
+          cut && cut->blocks < operation.request.blocks())
+        return settle_cut(operation, cut->blocks);
       expect_good(operation);
       check_time(operation);
       if (operation.unseen) {

@@ -113,6 +113,7 @@ void Simulation::run() {
     finish_leaving();
     if (i % kStepsBetweenComparisons == 0) compare_all();
     if (i % 8 == 0) compare_tokens();
+    compare_rules();
     if (i % kStepsBetweenLongComparisons == 0) compare_everything();
   }
   check_end();
@@ -126,6 +127,7 @@ void Simulation::step() {
     note(fmt::format("LUN {} is no longer full", *full_));
     full_.reset();
   }
+  if (one_in(20)) return change_rules();
   std::uint64_t what = pick(200);
   if (what < 140) return send_something();
   if (what < 186) return work_off(1 + pick(4));
@@ -303,10 +305,12 @@ void Simulation::compare_all() {
 
 void Simulation::check_end() {
   note("everything ends");
+  auto delayed = [](const Operation* operation) { return operation->delay > base::Duration::zero(); };
   do {
     work_off(1);
   } while (std::ranges::any_of(in_flight_, &Operation::waits_for_data) || world_.executor.held() > 0 ||
-           (world_.copies.running_jobs() > 0 && fire_next_timer(base::TimePoint::max())));
+           ((world_.copies.running_jobs() > 0 || std::ranges::any_of(in_flight_, delayed)) &&
+            fire_next_timer(base::TimePoint::max())));
   poll();
   if (disagreement_) throw Disagreement(*disagreement_);
   finish_leaving();

@@ -20,6 +20,7 @@
 #include "test/sim/model.h"
 #include "test/sim/report.h"
 #include "test/sim/reservation_model.h"
+#include "test/sim/rule_model.h"
 #include "test/sim/world.h"
 #include "tokens/copy_operation.h"
 
@@ -93,7 +94,15 @@ class Operation final : public scsi::TaskObserver {
   std::uint8_t action = 0, type = 0;
   std::size_t victim = 0;
   bool registers = false;
-  bool conflict = false;               ///< it must end with RESERVATION CONFLICT
+  bool conflict = false;  ///< it must end with RESERVATION CONFLICT
+  // Of the rule that does something to it.
+  std::optional<scsi::Action> met{};
+  std::optional<scsi::Status> turned_away{};  ///< it ends with this, and nothing else comes of it
+  base::Duration delay{};
+  template <typename Action>
+  const Action* met_rule() const {
+    return met ? std::get_if<Action>(&*met) : nullptr;
+  }
   bool late = false;                   ///< takes its turn when it has its data and its time, not in order of arrival
   bool in_pieces = false;              ///< changes its blocks one after another, and lets others in between
   bool background = false;             ///< was answered, and goes on
@@ -191,6 +200,18 @@ class Simulation {
   // reservations.cc
   void make_reservation(Operation& operation);
   bool conflicts(const Operation& operation) const;
+  // rules.cc
+  void change_rules();
+  scsi::Rule some_rule(bool acts);
+  scsi::Action some_action(std::vector<scsi::CommandCode>& commands);
+  void meet_rules(Operation& operation);
+  void foretell(Operation& operation);
+  void foretell_write(Operation& operation);
+  bool ends_inside_a_block(const Operation& operation) const;
+  void end_named_token(Operation& operation);
+  Bytes as_read(const Operation& operation, Bytes data) const;
+  static void make_wrong(Bytes& data, const scsi::action::WrongData& wrong, std::uint64_t block);
+  void compare_rules();
   void begin_reservation(Operation& operation);
   void spoil_list(Operation& operation, std::size_t length_field);
   std::optional<tokens::RodToken> some_token(Operation& operation);
@@ -244,6 +265,8 @@ class Simulation {
   void settle_good(Operation& operation);
   void settle_populate(Operation& operation);
   void settle_short_write(Operation& operation, const scsi::Sense& sense, bool token_lost);
+  void settle_cut(Operation& operation, std::uint64_t blocks);
+  void see_through_answer(Operation& operation, const Failures& failures) const;
   void settle_receive(Operation& operation);
   void compare_result(Operation& operation, const Bytes& data, bool with_token);
   void finish_result(Operation& operation, std::uint8_t status, std::uint64_t count,
@@ -260,7 +283,8 @@ class Simulation {
   std::deque<std::unique_ptr<Operation>> operations_{};
   std::vector<Nexus> nexuses_{};
   std::vector<ReservationModel> reservations_{};  ///< by logical unit
-  std::vector<Operation*> in_flight_{};           ///< in the order they were sent
+  RuleModel rules_{};
+  std::vector<Operation*> in_flight_{};  ///< in the order they were sent
   std::vector<std::shared_ptr<Function>> functions_{};
   std::deque<std::string> events_{};
   std::optional<std::string> disagreement_{};  ///< found inside a call of the device server
