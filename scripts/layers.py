@@ -21,6 +21,7 @@ BUDGET_S = {"style": 10, "unit": 10, "sim": 60, "system": 240, "windows": 60,
             "fuzz": 90, "bench": 60}
 FUZZ_SECONDS = 5
 # The system tests in which odxd, the one program with threads, uses most of them: workers, file stores, peers, signals.
+# It has two event loops there, whatever the machine.
 TESTS_OF_THREADS = ("odxd", "between_arrays", "online_changes", "threads")
 
 # How the kinds of test programs we run say what they did.
@@ -184,6 +185,7 @@ def under_tsan(tests):
     os.environ.setdefault("TSAN_SYMBOLIZER_PATH", "/usr/bin/addr2line")
     # Without io_sync=0, what one thread writes to a file would be in order with what another reads from it.
     os.environ["TSAN_OPTIONS"] = f"halt_on_error=0:exitcode=66:io_sync=0:log_path={reports}/report"
+    os.environ["ODX_THREADS"] = "2"
     total = tests()
     for report in sorted(reports.iterdir()):
         lines = report.read_text(errors="replace").splitlines()

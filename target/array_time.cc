@@ -13,7 +13,7 @@ constexpr std::size_t kTimersOfATurn = 64;
 }  // namespace
 
 ArrayTime::ArrayTime(EventLoop& loop, base::ArrayClock& clock) : loop_(loop), clock_(clock) {
-  loop.at_end_of_turn([this] { settle(); });
+  loop.at_end_of_any_turn([this] { settle(); });
 }
 
 void ArrayTime::settle() {

@@ -56,6 +56,7 @@ struct Options {
   std::string profile;
   std::string id;
   std::string memory_limit;
+  std::optional<unsigned> threads;
   std::string clock;
   std::string log_level;
   std::vector<std::string> controls;
@@ -86,6 +87,12 @@ void declare(CLI::App& app, Options& options) {
   app.add_option("--memory-limit", options.memory_limit,
                  "What all memory stores may hold; default: half of what there is")
       ->type_name("SIZE");
+  app.add_option("--threads", options.threads,
+                 "Event loops that connections are spread over, each with a thread of its own; default: one for two "
+                 "processors, at most 8")
+      ->envname("ODX_THREADS")
+      ->type_name("NUMBER")
+      ->check(CLI::Range(1U, kMaxThreads));
   app.add_option("--clock", options.clock,
                  "How time goes for tokens and copies: real, manual (only when told to) or scaled:FACTOR (times as "
                  "fast); default: real")
@@ -131,6 +138,7 @@ void apply(const Options& options, Config& config) {
       throw ConfigError(kPlace,
                         fmt::format("--memory-limit is \"{}\"; expected a size such as 8G", options.memory_limit));
   }
+  if (options.threads) config.threads = options.threads;
   if (!options.clock.empty()) {
     auto mode = parse_clock_mode(options.clock);
     if (!mode) throw ConfigError(kPlace, fmt::format("--clock is \"{}\"; expected {}", options.clock, kClockModeRule));

@@ -13,6 +13,7 @@
 #include <iterator>
 #include <set>
 #include <sstream>
+#include <thread>
 
 #include "target/config_clock.h"
 #include "target/config_control.h"
@@ -402,6 +403,7 @@ void read_id(const TableReader& table, std::string& to) {
 
 void read_process(const TableReader& document, Config& config) {
   if (auto limit = document.size("memory_limit", 1 << 20)) config.memory_limit = *limit;
+  if (auto threads = document.number("threads", 1, kMaxThreads)) config.threads = static_cast<unsigned>(*threads);
   constexpr std::string_view kLevelRule = "\"debug\", \"info\", \"warning\", \"error\" or \"off\"";
   if (auto text = document.text("log_level", kLevelRule)) {
     auto level = parse_log_level(*text);
@@ -575,6 +577,8 @@ bool valid_array_id(std::string_view id) {
   });
 }
 
+unsigned usual_threads() { return std::clamp(std::thread::hardware_concurrency() / 2, 1U, 8U); }
+
 std::optional<base::log::Level> parse_log_level(std::string_view text) {
   using base::log::Level;
   if (text == "debug") return Level::debug;
@@ -604,10 +608,10 @@ Config parse_config(std::string_view document, const std::string& file) {
 }
 
 Config read_config(const toml::table& document, const std::string& file) {
-  TableReader reader(
-      file, document, "",
-      {"id", "log_level", "memory_limit", "state_dir", "profile", "tokens", "copy", "block_limits", "clock", "journal",
-       "array", "portal", "discovery", "iscsi", "target", "unreachable", "peer", "rule", "control"});
+  TableReader reader(file, document, "",
+                     {"id",    "log_level",    "memory_limit", "threads", "state_dir", "profile", "tokens",
+                      "copy",  "block_limits", "clock",        "journal", "array",     "portal",  "discovery",
+                      "iscsi", "target",       "unreachable",  "peer",    "rule",      "control"});
   Config config;
   read_process(reader, config);
   read_clock(reader, config);

@@ -146,8 +146,14 @@ struct ControlConfig {
   bool operator==(const ControlConfig&) const = default;
 };
 
+inline constexpr unsigned kMaxThreads = 64;
+/// One event loop for two processors, at most 8: whoever uses the array runs on the same machine as often as not, and
+/// what is done in turns (target/event_loop.h) does not get faster by more.
+unsigned usual_threads();
+
 struct Config {
   std::optional<std::uint64_t> memory_limit{};  ///< bytes for all memory LUNs; absent: a share of what there is
+  std::optional<unsigned> threads{};            ///< event loops, 1 to kMaxThreads; absent: usual_threads()
   base::log::Level log_level = base::log::Level::info;
   std::string state_dir{};  ///< where reservations of LUNs without a writable image file persist; empty: nowhere
   base::ClockMode clock{};

@@ -37,8 +37,21 @@ struct RepeatedSignal {
   std::function<void()> callback;
 };
 
+/// What the loops have in common. All but the mutex is touched in turns only.
+struct Turns {
+  std::mutex mutex;
+  EventLoop* whose = nullptr;
+  std::vector<std::function<void()>> at_end_of_any;
+};
+
 struct EventLoop::Impl {
-  explicit Impl(EventLoop& loop_in, unsigned workers) : loop(loop_in), pool(workers) {}
+  Impl(EventLoop& loop_in, unsigned workers) : loop(loop_in), turns_of_all(std::make_shared<Turns>()), first(this) {
+    loops.push_back(this);
+    pool.emplace(workers);
+  }
+  Impl(EventLoop& loop_in, Impl& the_first) : loop(loop_in), turns_of_all(the_first.turns_of_all), first(&the_first) {
+    first->loops.push_back(this);
+  }
 
   /// Takes what workers finished.
   std::vector<Callback> take_done() {
@@ -81,12 +94,23 @@ struct EventLoop::Impl {
     timer.expires_after(std::clamp(*next - clock.now(), base::Duration(0), kLongestWait));
     timer.async_wait([this](const boost::system::error_code& error) {
       if (error) return;
-      armed.reset();
-      loop.turn([this] { timers.run_due(clock.now()); });
+      loop.turn([this] {
+        armed.reset();
+        timers.run_due(clock.now());
+      });
     });
   }
 
+  /// In another loop's turn: whether that left a timer here which would come too late.
+  bool sleeps_too_long() const {
+    auto next = timers.next();
+    return next && (!armed || *next < *armed);
+  }
+
   EventLoop& loop;
+  const std::shared_ptr<Turns> turns_of_all;
+  Impl* const first;
+  std::vector<Impl*> loops;  // of the first: all, itself included; the same while they run
   base::SteadyClock clock;
   std::vector<std::function<void()>> end_of_turn;
   bool again_posted = false;
@@ -104,14 +128,18 @@ struct EventLoop::Impl {
   std::vector<std::unique_ptr<RepeatedSignal>> repeated_signals;
 
   std::mutex done_mutex;
-  std::vector<Callback> done;  // guarded by done_mutex
-  std::size_t posted = 0;      // work whose `done` has not run yet
-  asio::thread_pool pool;
+  std::vector<Callback> done;             // guarded by done_mutex
+  std::size_t posted = 0;                 // work whose `done` has not run yet
+  std::optional<asio::thread_pool> pool;  // of the first
 };
 
 EventLoop::EventLoop(unsigned workers) : impl_(std::make_unique<Impl>(*this, workers)) {}
+EventLoop::EventLoop(EventLoop& first) : impl_(std::make_unique<Impl>(*this, *first.impl_)) {}
 
-EventLoop::~EventLoop() { impl_->pool.join(); }
+EventLoop::~EventLoop() {
+  if (impl_->pool) impl_->pool->join();
+  std::erase(impl_->first->loops, impl_.get());
+}
 
 void EventLoop::run() {
   auto work = asio::make_work_guard(impl_->io);
@@ -126,8 +154,9 @@ base::TimerQueue& EventLoop::timers() { return impl_->timers; }
 asio::io_context& EventLoop::io() { return impl_->io; }
 
 void EventLoop::post(Callback work, Callback done) {
-  ++impl_->posted;
-  asio::post(impl_->pool, [impl = impl_.get(), work = std::move(work), done = std::move(done)]() mutable {
+  Impl* const impl = impl_->first;
+  ++impl->posted;
+  asio::post(*impl->pool, [impl, work = std::move(work), done = std::move(done)]() mutable {
     work();
     work = {};
     bool first = false;
@@ -148,12 +177,32 @@ void EventLoop::finish_posted_work() {
 
 void EventLoop::at_end_of_turn(std::function<void()> callback) { impl_->end_of_turn.push_back(std::move(callback)); }
 
+void EventLoop::at_end_of_any_turn(std::function<void()> callback) {
+  impl_->turns_of_all->at_end_of_any.push_back(std::move(callback));
+}
+
 void EventLoop::again() {
   if (std::exchange(impl_->again_posted, true)) return;
-  asio::post(impl_->io, [this] {
-    impl_->again_posted = false;
-    turn([] {});
-  });
+  asio::post(impl_->io, [this] { turn([this] { impl_->again_posted = false; }); });
+}
+
+bool EventLoop::has_turn() const { return impl_->turns_of_all->whose == this; }
+
+void EventLoop::in_turn(Callback work) {
+  if (has_turn()) return work();
+  asio::post(impl_->io, [this, work = std::move(work)]() mutable { turn(work); });
+}
+
+void EventLoop::take_turn() {
+  Turns& turns = *impl_->turns_of_all;
+  if (impl_->first->loops.size() > 1) turns.mutex.lock();
+  turns.whose = this;
+}
+
+void EventLoop::leave_turn() {
+  Turns& turns = *impl_->turns_of_all;
+  turns.whose = nullptr;
+  if (impl_->first->loops.size() > 1) turns.mutex.unlock();
 }
 
 void EventLoop::give_way(Callback step) {
@@ -164,7 +213,10 @@ void EventLoop::give_way(Callback step) {
 void EventLoop::end_turn() {
   ++impl_->turns;
   for (auto& callback : impl_->end_of_turn) callback();
+  for (auto& callback : impl_->turns_of_all->at_end_of_any) callback();
   impl_->arm_timer();
+  for (Impl* other : impl_->first->loops)
+    if (other != impl_.get() && other->sleeps_too_long()) other->loop.again();
 }
 
 void EventLoop::on_signal(std::function<void(int)> callback) {

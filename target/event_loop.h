@@ -1,9 +1,14 @@
-// The one thread where protocol, SCSI state, tokens and memory stores live, and the few behind it that may block.
+// The turns in which protocol, SCSI state, tokens and memory stores are touched, and the few threads behind them that
+// may block.
 //
 // Owns the I/O context, the wire clock's timers, the worker threads and the signals. Knows no protocol: target/
 // tcp_server.h brings the sockets. Work is done in turns: whatever woke the loop is served, then everything the turn
 // left behind (output of any connection, the next timer) is settled once. Work that gives way is done step by step,
 // when nothing else is ready. Nothing polls for long; an idle loop sleeps.
+//
+// There may be further loops beside the first, each with a thread, sockets and timers of its own. Only one of them has
+// its turn at a time, so what is touched in turns alone needs no lock; system calls on sockets leave the turn to
+// others (outside_turn()). With one loop there is nothing to exclude, and no lock is taken.
 #pragma once
 
 #include <csignal>
@@ -23,26 +28,33 @@ namespace target {
 class EventLoop final : public base::Executor {
  public:
   explicit EventLoop(unsigned workers);
+  /// A further loop: its turns and those of `first` exclude each other, and the workers of `first` are its own. Made
+  /// before any of them runs; `first` outlives it.
+  explicit EventLoop(EventLoop& first);
   ~EventLoop() override;
 
   /// Runs turns until stop().
   void run();
-  /// Ends run() after the current turn. Thread: the loop's.
+  /// Ends run() after the current turn. Thread: any.
   void stop();
 
   /// The wire clock and its timers.
   const base::Clock& clock() const;
   base::TimerQueue& timers();
 
-  /// Executor: `work` runs on a worker thread, `done` in a later turn. Thread: the loop's.
+  /// Executor: `work` runs on a worker thread, `done` in a later turn of the first loop. Called in a turn of any.
   void post(std::move_only_function<void()> work, std::move_only_function<void()> done) override;
 
   /// Waits until no posted work is left and runs what it left to do; for the end of the process.
   void finish_posted_work();
 
-  /// Called at the end of every turn, in the order of these calls; what it captures lives as long as turns run.
+  /// Called at the end of every turn of this loop, in the order of these calls; what it captures lives as long as turns
+  /// run.
   void at_end_of_turn(std::function<void()> callback);
-  /// There is more to do at the end of a turn: another one follows, after what waits already.
+  /// The same for the turns of all loops, behind those of the loop whose turn it is.
+  void at_end_of_any_turn(std::function<void()> callback);
+  /// There is more to do at the end of a turn: another one follows, after what waits already. Called in a turn of any
+  /// loop.
   void again();
 
   /// A turn with `step` in it, once nothing else is ready. When there is always something, it comes all the same:
@@ -50,11 +62,24 @@ class EventLoop final : public base::Executor {
   void give_way(std::move_only_function<void()> step);
   static constexpr int kTurnsBeforeStep = 16;
 
-  /// One turn: everything that wakes the loop passes through here.
+  /// One turn: everything that wakes the loop passes through here. Thread: the loop's.
   template <typename Work>
   void turn(Work&& work) {
+    const Turn turn(*this);
     work();
     end_turn();
+  }
+  /// Whether the turn is this loop's; asked in a turn of any.
+  bool has_turn() const;
+  /// `work` in a turn of this loop: at once when it has the turn, else soon. Called in a turn of any.
+  void in_turn(std::move_only_function<void()> work);
+  /// Called in a turn of this loop: others may have theirs while `work` runs, which touches only what stays in place
+  /// meanwhile.
+  template <typename Work>
+  void outside_turn(Work&& work) {
+    leave_turn();
+    work();
+    take_turn();
   }
 
   /// Calls `callback` for the first SIGINT, SIGTERM or SIGHUP; the next one ends the process at once.
@@ -66,6 +91,16 @@ class EventLoop final : public base::Executor {
   boost::asio::io_context& io();
 
  private:
+  struct Turn {
+    explicit Turn(EventLoop& its_loop) : loop(its_loop) { loop.take_turn(); }
+    ~Turn() { loop.leave_turn(); }
+    Turn(const Turn&) = delete;
+    Turn& operator=(const Turn&) = delete;
+    EventLoop& loop;
+  };
+
+  void take_turn();
+  void leave_turn();
   void end_turn();
 
   struct Impl;

@@ -25,6 +25,7 @@
 #include "target/control/control_server.h"
 #include "target/control/steered.h"
 #include "target/event_loop.h"
+#include "target/further_loops.h"
 #include "target/iscsi/session_registry.h"
 #include "target/journal_file.h"
 #include "target/peers/remote_rods.h"
@@ -129,7 +130,7 @@ void announce(const Arrays& arrays, const std::vector<ServedPortal>& portals, bo
 class Housekeeping {
  public:
   Housekeeping(EventLoop& loop, Arrays& arrays) {
-    loop.at_end_of_turn([&loop, &arrays] {
+    loop.at_end_of_any_turn([&loop, &arrays] {
       if (arrays.reclaim()) loop.again();
     });
   }
@@ -207,6 +208,7 @@ ExitCode serve(const CommandLine& line) {
   // Destroyed from the last to the first: sockets, sessions, logical units, threads.
   base::SystemEntropy entropy;
   EventLoop loop(config.peers.empty() ? kWorkers : kWorkers + kWorkersForPeers);
+  FurtherLoops further_loops(loop, config.threads.value_or(usual_threads()) - 1);
   base::ArrayClock array_clock(loop.clock(), config.clock);
   Records records(config, array_clock, loop);
   peers::RemoteRods remote(config.peers, peers::connect_with_libiscsi, loop.clock());
@@ -215,10 +217,10 @@ ExitCode serve(const CommandLine& line) {
   if (!config.peers.empty()) arrays.set_remote_rods(&remote);
   arrays.rules().set_wire_time({&loop.clock(), &loop.timers()});
   iscsi::SessionRegistry sessions(arrays.directory().limits);
-  TcpServer server(loop, arrays.directory().limits);
+  TcpServer server(loop, arrays.directory().limits, further_loops.all());
   Housekeeping housekeeping(loop, arrays);
   ArrayTime array_time(loop, array_clock);
-  if (records.file) loop.at_end_of_turn([&] { records.file->settle(); });  // behind whatever else records
+  if (records.file) loop.at_end_of_any_turn([&] { records.file->settle(); });  // behind whatever else records
 
   Snapshots snapshots(arrays, array_clock, loop);
   control::Steered steered{arrays, sessions, snapshots, array_clock, loop, config, {}};
@@ -246,8 +248,10 @@ ExitCode serve(const CommandLine& line) {
   describe(arrays, portals, loop.clock(), steered);
   for (const std::string& url : control.urls()) announce_control(url, line.json);
   announce(arrays, portals, line.json);
+  further_loops.start();
   loop.run();
 
+  further_loops.stop();
   arrays.stop_copies();
   loop.finish_posted_work();
   if (records.file) records.file->finish();

@@ -61,6 +61,7 @@ void Reload::judge_process(const Config& started) {
     if (!same) needs_restart(std::string(key));
   };
   fixed(wanted_.memory_limit == started.memory_limit, "memory_limit");
+  fixed(wanted_.threads == started.threads, "threads");
   fixed(wanted_.state_dir == started.state_dir, "state_dir");
   fixed(wanted_.clock == started.clock, "[clock]");
   fixed(wanted_.journal == started.journal, "[journal]");

@@ -1,6 +1,7 @@
 #include "target/tcp_connection.h"
 
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <array>
 #include <cerrno>
@@ -24,10 +25,15 @@ TcpConnection::TcpConnection(EventLoop& loop, TcpConnectionOwner& owner, int fd,
                              const iscsi::ConnectionContext& context, iscsi::ConnectionInfo info)
     : loop_(loop),
       owner_(owner),
-      socket_(loop.io(), fd),
+      fd_(fd),
+      socket_(loop.io()),
       connection_(std::make_unique<iscsi::Connection>(context, std::move(info), *this, loop.clock().now())) {}
 
-TcpConnection::~TcpConnection() { loop_.timers().cancel(timer_); }
+TcpConnection::~TcpConnection() {
+  // Whoever lets go of it last does so outside turns, but only when close() has left nothing to do in one.
+  if (state_ != State::closed) loop_.timers().cancel(timer_);
+  if (fd_ >= 0) ::close(fd_);
+}
 
 void TcpConnection::start() { want_settling(); }
 
@@ -42,7 +48,6 @@ void TcpConnection::output_ready(iscsi::Connection&) { want_settling(); }
 void TcpConnection::finished(iscsi::Connection& connection, bool flush) {
   if (state_ != State::open) return;
   state_ = State::finishing;
-  logged_in_ = false;
   flush_ = flush;
   reset_ = connection.ends_with_reset();
   set_timer(loop_.clock().now() + kFarewell, [this] { close(); });
@@ -61,7 +66,8 @@ void TcpConnection::drop(const std::string& reason) {
 
 void TcpConnection::abandon() {
   if (state_ == State::open) connection_->peer_closed();
-  close();
+  abandoned_ = true;
+  want_settling();
 }
 
 void TcpConnection::peer_gone() {
@@ -112,8 +118,7 @@ void TcpConnection::wait_writable() {
   socket_.async_wait(boost::asio::posix::descriptor_base::wait_write,
                      [self = shared_from_this()](const boost::system::error_code& error) {
                        self->waiting_writable_ = false;
-                       if (error || self->state_ == State::closed) return;
-                       self->loop_.turn([&] { self->want_settling(); });
+                       if (!error) self->loop_.turn([&] { self->want_settling(); });
                      });
 }
 
@@ -122,8 +127,14 @@ void TcpConnection::receive() {
   for (int i = 0; i < kReceivesPerTurn && state_ == State::open && !peer_gone_; ++i) {
     base::MutableBytes buffer = connection_->receive_buffer();
     if (buffer.empty()) return;
-    ssize_t count = ::recv(socket_.native_handle(), buffer.data(), buffer.size(), MSG_DONTWAIT);
-    if (count < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    ssize_t count = 0;
+    int error = 0;
+    loop_.outside_turn([&] {
+      count = ::recv(socket_.native_handle(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+      error = errno;
+    });
+    if (state_ != State::open) return;  // another loop's turn has ended it
+    if (count < 0 && (error == EAGAIN || error == EINTR)) return;
     if (count <= 0) return peer_gone();
     connection_->received(static_cast<std::size_t>(count), now);
     if (static_cast<std::size_t>(count) < buffer.size()) return;
@@ -140,14 +151,19 @@ void TcpConnection::discard() {
 void TcpConnection::send() {
   if (waiting_writable_) return;
   std::array<iovec, IOV_MAX> parts;
-  for (int i = 0; connection_->output_size() > 0; ++i) {
+  for (int i = 0; sends() && connection_->output_size() > 0; ++i) {
     if (i == kSendsPerTurn) return wait_writable();
     msghdr message{};
     message.msg_iov = parts.data();
     message.msg_iovlen = connection_->output(parts);
-    ssize_t count = ::sendmsg(socket_.native_handle(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0 && errno == EAGAIN) return wait_writable();
+    ssize_t count = 0;
+    int error = 0;
+    loop_.outside_turn([&] {
+      count = ::sendmsg(socket_.native_handle(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+      error = errno;
+    });
+    if (count < 0 && error == EINTR) continue;
+    if (count < 0 && error == EAGAIN) return wait_writable();
     if (count < 0) return state_ == State::open ? peer_gone() : close();
     connection_->sent(static_cast<std::size_t>(count));
   }
@@ -155,7 +171,10 @@ void TcpConnection::send() {
 
 void TcpConnection::settle() {
   settling_wanted_ = false;
-  if (!peer_gone_ && (state_ == State::open || (state_ == State::finishing && flush_))) send();
+  if (state_ == State::closed) return;
+  if (fd_ >= 0) socket_.assign(std::exchange(fd_, -1));
+  if (abandoned_) return close();
+  send();
   switch (state_) {
     case State::open:
       if (!peer_gone_ && !connection_->receive_buffer().empty()) wait_readable();
@@ -188,6 +207,7 @@ void TcpConnection::schedule_tick() {
 void TcpConnection::linger() {
   if (::shutdown(socket_.native_handle(), SHUT_WR) != 0) return close();
   state_ = State::lingering;
+  logged_in_ = false;
   connection_.reset();
   wait_readable();
 }

@@ -1,4 +1,8 @@
-// One accepted socket and the iscsi::Connection on it. Owns both; the server owns it. Thread: the loop's.
+// One accepted socket and the iscsi::Connection on it. Owns both; the server owns it.
+//
+// The socket belongs to one loop, and is touched by its thread alone: receiving and sending happen outside turns, with
+// memory that what is said meanwhile leaves in place (PduDecoder and OutputQueue keep it). What others want of the
+// socket is done when that loop settles the connection. Thread: a turn of its loop, unless said otherwise.
 #pragma once
 
 #include <boost/asio/posix/stream_descriptor.hpp>
@@ -18,7 +22,8 @@ class TcpConnection;
 class TcpConnectionOwner {
  public:
   virtual ~TcpConnectionOwner() = default;
-  /// Something is to be done for it when the turn ends: settle() is to be called. Said once per turn.
+  /// Something is to be done for it: settle() is to be called at the end of a turn of its loop, and is not yet going to
+  /// be. In a turn of any loop.
   virtual void needs_settling(TcpConnection& connection) = 0;
   /// Its socket is closed; the owner may forget it.
   virtual void closed(TcpConnection& connection) = 0;
@@ -26,24 +31,25 @@ class TcpConnectionOwner {
 
 class TcpConnection final : public iscsi::ConnectionObserver, public std::enable_shared_from_this<TcpConnection> {
  public:
-  /// Takes the non-blocking socket `fd`.
+  /// Takes the non-blocking socket `fd`. In a turn of any loop.
   TcpConnection(EventLoop& loop, TcpConnectionOwner& owner, int fd, const iscsi::ConnectionContext& context,
                 iscsi::ConnectionInfo info);
   ~TcpConnection() override;
 
-  /// Starts reading.
-  void start();
-
   /// The end of a turn: sends, starts what waits, and closes what is over.
   void settle();
 
+  // In a turn of any loop.
+
+  /// Starts reading.
+  void start();
   void request_logout(std::chrono::seconds within);
   /// Ends it: the protocol says goodbye if it can.
   void drop(const std::string& reason);
-  /// Ends it without a word.
+  /// Ends it without a word when it is settled next.
   void abandon();
 
-  // iscsi::ConnectionObserver
+  // iscsi::ConnectionObserver, in a turn of any loop
   void output_ready(iscsi::Connection& connection) override;
   void finished(iscsi::Connection& connection, bool flush) override;
 
@@ -58,6 +64,7 @@ class TcpConnection final : public iscsi::ConnectionObserver, public std::enable
   void receive();
   void discard();
   void send();
+  bool sends() const { return !peer_gone_ && (state_ == State::open || (state_ == State::finishing && flush_)); }
   void wait_readable();
   void give_way();
   void wait_writable();
@@ -72,6 +79,7 @@ class TcpConnection final : public iscsi::ConnectionObserver, public std::enable
 
   EventLoop& loop_;
   TcpConnectionOwner& owner_;
+  int fd_;  // until the loop has it
   boost::asio::posix::stream_descriptor socket_;
   std::unique_ptr<iscsi::Connection> connection_;
   State state_ = State::open;
@@ -84,6 +92,7 @@ class TcpConnection final : public iscsi::ConnectionObserver, public std::enable
   bool flush_ = true;
   bool peer_gone_ = false;
   bool reset_ = false;
+  bool abandoned_ = false;
   base::TimerQueue::Id timer_ = base::TimerQueue::Id::none;
   base::TimePoint timer_at_{};
 };

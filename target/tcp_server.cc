@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <boost/asio/ip/address.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -111,7 +112,7 @@ int open_listener(const PortalConfig& portal) {
 
 }  // namespace
 
-struct TcpServer::Impl final : TcpConnectionOwner {
+struct TcpServer::Impl {
   using Descriptor = boost::asio::posix::stream_descriptor;
   struct Listener {
     Descriptor socket;
@@ -119,26 +120,49 @@ struct TcpServer::Impl final : TcpConnectionOwner {
     Endpoint bound;
   };
 
-  Impl(EventLoop& loop_in, const iscsi::Limits& limits_in) : loop(loop_in), limits(limits_in) {
-    loop.at_end_of_turn([this] { settle(); });
+  /// A loop and its connections.
+  struct Side final : TcpConnectionOwner {
+    Side(Impl& its_server, EventLoop& its_loop) : server(its_server), loop(its_loop) {
+      loop.at_end_of_turn([this] { settle(); });
+    }
+
+    // TcpConnectionOwner
+    void needs_settling(TcpConnection& connection) override {
+      unsettled.push_back(connection.shared_from_this());
+      if (!loop.has_turn()) loop.again();
+    }
+    void closed(TcpConnection& connection) override {
+      --connections;
+      server.forget(connection);
+    }
+
+    void settle() {
+      // Settling one connection may give another something to do (a reset that ends its tasks).
+      while (!unsettled.empty()) {
+        std::swap(unsettled, settling);
+        for (auto& connection : settling) connection->settle();
+        settling.clear();
+      }
+    }
+
+    Impl& server;
+    EventLoop& loop;
+    std::size_t connections = 0;
+    std::vector<std::shared_ptr<TcpConnection>> unsettled;
+    std::vector<std::shared_ptr<TcpConnection>> settling;  // of the loop's thread
+  };
+
+  Impl(EventLoop& first, const iscsi::Limits& limits_in, const std::vector<EventLoop*>& beside)
+      : loop(first), limits(limits_in) {
+    sides.push_back(std::make_unique<Side>(*this, first));
+    for (EventLoop* each : beside) sides.push_back(std::make_unique<Side>(*this, *each));
   }
 
-  // TcpConnectionOwner
-  void needs_settling(TcpConnection& connection) override { unsettled.push_back(connection.shared_from_this()); }
-  void closed(TcpConnection& connection) override {
+  void forget(TcpConnection& connection) {
     log::debug("connection closed, {} left", connections.size() - 1);
     connections.erase(&connection);
     full_reported = false;
     if (connections.empty() && emptied) std::exchange(emptied, {})();
-  }
-
-  void settle() {
-    // Settling one connection may give another something to do (a reset that ends its tasks).
-    while (!unsettled.empty()) {
-      std::swap(unsettled, settling);
-      for (auto& connection : settling) connection->settle();
-      settling.clear();
-    }
   }
 
   void wait_for_peers(Listener& listener) {
@@ -183,8 +207,10 @@ struct TcpServer::Impl final : TcpConnectionOwner {
     const Endpoint reached = listener.bound.address().is_unspecified() ? local_endpoint(fd) : listener.bound;
     iscsi::ConnectionInfo info{text_of(peer), portal_address(reached, listener.portal_group_tag)};
     log::debug("connection from {}", info.peer);
-    auto connection = std::make_shared<TcpConnection>(loop, *this, fd, *context, std::move(info));
+    Side& side = **std::ranges::min_element(sides, {}, [](const auto& each) { return each->connections; });
+    auto connection = std::make_shared<TcpConnection>(side.loop, side, fd, *context, std::move(info));
     connections.emplace(connection.get(), connection);
+    ++side.connections;
     connection->start();
   }
 
@@ -199,17 +225,21 @@ struct TcpServer::Impl final : TcpConnectionOwner {
   const iscsi::ConnectionContext* context = nullptr;  // set while accepting
   std::vector<std::unique_ptr<Listener>> listeners;
   std::vector<iscsi::PortalAddress> bound;
+  std::vector<std::unique_ptr<Side>> sides;  // of the first loop, then of the others
   std::unordered_map<TcpConnection*, std::shared_ptr<TcpConnection>> connections;
-  std::vector<std::shared_ptr<TcpConnection>> unsettled, settling;
   std::function<void()> emptied;
   bool full_reported = false;
 };
 
-TcpServer::TcpServer(EventLoop& loop, const iscsi::Limits& limits) : impl_(std::make_unique<Impl>(loop, limits)) {}
+TcpServer::TcpServer(EventLoop& loop, const iscsi::Limits& limits, const std::vector<EventLoop*>& beside)
+    : impl_(std::make_unique<Impl>(loop, limits, beside)) {}
 
 TcpServer::~TcpServer() {
   impl_->emptied = {};
-  for (auto& connection : impl_->all()) connection->abandon();
+  for (auto& connection : impl_->all()) {
+    connection->abandon();
+    connection->settle();
+  }
 }
 
 void TcpServer::listen(const std::vector<PortalConfig>& portals) {
@@ -246,5 +276,11 @@ void TcpServer::shut_down(std::chrono::seconds grace, std::function<void()> done
 }
 
 std::size_t TcpServer::connections() const { return impl_->connections.size(); }
+
+std::vector<std::size_t> TcpServer::connections_of_loops() const {
+  std::vector<std::size_t> counts;
+  for (const auto& side : impl_->sides) counts.push_back(side->connections);
+  return counts;
+}
 
 }  // namespace target

@@ -167,9 +167,11 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
     if (answer.feed && request_.method != "HEAD") return begin_feed(std::move(answer));
     if (!answer.begin) return respond(std::move(answer.response), parser_->keep_alive());
     wait_ = answer.wait;
-    answer.begin([self = shared_from_this()](Response response) {
-      self->wait_.reset();
-      if (self->owner_) self->respond(std::move(response), self->parser_->keep_alive());
+    answer.begin([self = shared_from_this(), &loop = owner_->loop](Response response) {
+      loop.in_turn([self, response = std::move(response)]() mutable {
+        self->wait_.reset();
+        if (self->owner_) self->respond(std::move(response), self->parser_->keep_alive());
+      });
     });
     if (wait_) watch_client();
   }
@@ -241,8 +243,10 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
     std::string head = "HTTP/1.1 200 OK\r\nServer: odxd\r\nCache-Control: no-store\r\nConnection: close\r\n";
     head += fmt::format("Content-Type: {}\r\nTransfer-Encoding: chunked\r\n\r\n", answer.response.content_type);
     std::weak_ptr<HttpConnection> weak = shared_from_this();
-    feed_->on_more([weak] {
-      if (auto self = weak.lock()) self->feed_more();
+    feed_->on_more([weak, &loop = owner_->loop] {
+      loop.in_turn([weak] {
+        if (auto self = weak.lock()) self->feed_more();
+      });
     });
     stream_.expires_never();
     watch_for_end();

@@ -148,6 +148,7 @@ void judge_file(const target::Config& config, const std::string& path) {
   if (config.control != target::ControlConfig{}) refuse("control", "there is no control interface");
   if (!config.peers.empty()) refuse("peer", "copies stay within the file");
   if (config.memory_limit) refuse("memory_limit", "all backstores of the daemon share one");
+  if (config.threads) refuse("threads", "there are no connections here");
   for (const target::TargetConfig& target : config.targets) {
     const bool chap = target.authentication.initiator || !target.authentication_of.empty();
     if (chap || !target.allowed_initiators.empty())

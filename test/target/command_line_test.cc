@@ -43,9 +43,10 @@ TEST_CASE("stores and options may stand in any order, and an option takes one va
   CHECK(line.config.targets[0].luns[1].store == "file:a,b.img");
 }
 
-TEST_CASE("sizes and levels are taken over") {
-  CommandLine line = line_of({"memory:1G", "--memory-limit", "3G", "--log-level", "error", "--check"});
+TEST_CASE("sizes, numbers and levels are taken over") {
+  CommandLine line = line_of({"memory:1G", "--memory-limit", "3G", "--log-level", "error", "--check", "--threads=5"});
   CHECK(line.check_only);
+  CHECK(line.config.threads == 5);
   CHECK(line.config.memory_limit == 3ull << 30);
   CHECK(line.config.log_level == base::log::Level::error);
 }
@@ -67,6 +68,8 @@ TEST_CASE("a wrong command line is refused with what was expected") {
         "odxd: --id is \"A\"; expected 1 to 64 characters of a-z, 0-9, '-' and '.'");
   CHECK(error_of({"memory:1G", "--memory-limit", "lots"}) ==
         "odxd: --memory-limit is \"lots\"; expected a size such as 8G");
+  CHECK(error_of({"memory:1G", "--threads", "65"}) ==
+        "odxd: --threads: Value 65 not in range 1 to 64; --help explains");
   CHECK(error_of({"memory:1G", "--log-level", "loud"}) ==
         "odxd: --log-level is \"loud\"; expected debug, info, warning, error or off");
   CHECK(error_of({"--config", "/nonexistent/array.toml"}) ==

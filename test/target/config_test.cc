@@ -66,6 +66,7 @@ TEST_CASE("the smallest configuration is one target with one LUN, and the rest a
   REQUIRE(config.portals.size() == 1);
   CHECK(config.portals[0].text() == "127.0.0.1:3260");
   CHECK_FALSE(config.memory_limit);
+  CHECK_FALSE(config.threads);
   CHECK(config.arrays.at(0).id.empty());
   CHECK(config.limits.command_window == iscsi::Limits{}.command_window);
   CHECK(target::warnings(config).empty());
@@ -77,6 +78,7 @@ constexpr std::string_view kEveryKey = R"(
 id = "lab-7"
 log_level = "debug"
 memory_limit = "2G"
+threads = 3
 state_dir = "/var/lib/odx"
 [[portal]]
 listen = "0.0.0.0:3261"
@@ -150,6 +152,7 @@ TEST_CASE("every key of the array and its portals is taken over") {
   CHECK(config.arrays.at(0).id == "lab-7");
   CHECK(config.log_level == base::log::Level::debug);
   CHECK(config.memory_limit == 2ull << 30);
+  CHECK(config.threads == 3);
   CHECK(config.state_dir == "/var/lib/odx");
   REQUIRE(config.portals.size() == 2);
   CHECK(config.portals[0].text() == "0.0.0.0:3261");
@@ -342,9 +345,11 @@ TEST_CASE("a wrong value of the array, a portal, a limit or a pair is refused wi
       {with_top("memory_limit = 1\n"),
        "array.toml:1:16: memory_limit is 1; expected a size of at least 1048576 bytes, such as 65536, \"512M\" or "
        "\"64G\""},
+      {with_top("threads = 0\n"), "array.toml:1:11: threads is 0; expected a whole number from 1 to 64"},
       {with_top("portals = []\n"),
-       "array.toml:1:1: portals is not a key here; expected id, log_level, memory_limit, state_dir, profile, tokens, "
-       "copy, block_limits, clock, journal, array, portal, discovery, iscsi, target, unreachable, peer, rule, control"},
+       "array.toml:1:1: portals is not a key here; expected id, log_level, memory_limit, threads, state_dir, profile, "
+       "tokens, copy, block_limits, clock, journal, array, portal, discovery, iscsi, target, unreachable, peer, rule, "
+       "control"},
       {with_top("[[portal]]\nlisten = \"localhost:3260\"\n"),
        "array.toml:2:10: portal.listen is \"localhost:3260\"; expected an address and port such as 127.0.0.1:3260 or "
        "[::1]:3260"},

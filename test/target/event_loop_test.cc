@@ -1,4 +1,4 @@
-// The event loop: turns, timers, work that may block, signals.
+// The event loop: turns, timers, work that may block, signals; and loops beside each other.
 //
 // Not tested, and why: a second signal (it ends the process; the system tests do it); how late a timer is (the
 // machine's business).
@@ -6,6 +6,7 @@
 
 #include <doctest/doctest.h>
 
+#include <atomic>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -14,6 +15,8 @@
 #include <string>
 #include <thread>
 #include <vector>
+
+#include "target/further_loops.h"
 
 using target::EventLoop;
 
@@ -197,4 +200,107 @@ TEST_CASE("SIGTERM is a call on the loop") {
   std::raise(SIGTERM);
   loop.run();
   CHECK(received == SIGTERM);
+}
+
+namespace {
+
+/// The loop of this thread, and one beside it that runs.
+struct TwoLoops {
+  TwoLoops() { further.start(); }
+  /// Runs the first loop until something stops it, `work` in its first turn.
+  template <typename Work>
+  void run(Work work) {
+    boost::asio::post(first.io(), [this, work] { first.turn(work); });
+    first.run();
+  }
+
+  EventLoop first{1};
+  target::FurtherLoops further{first, 1};
+  EventLoop& second = *further.all().front();
+};
+
+}  // namespace
+
+TEST_CASE("a loop has no turn while another has one, but while that is outside of it") {
+  TwoLoops loops;
+  std::atomic<bool> begun = false, served = false;
+  boost::asio::post(loops.second.io(), [&] {
+    begun.wait(false);
+    loops.second.turn([&] {
+      served = true;
+      served.notify_all();
+    });
+  });
+  loops.run([&] {
+    begun = true;
+    begun.notify_all();
+    for (int i = 0; i < 1000; ++i) std::this_thread::yield();
+    CHECK_FALSE(served);
+    CHECK(loops.first.has_turn());
+    loops.first.outside_turn([&] { served.wait(false); });
+    CHECK(loops.first.has_turn());
+    loops.first.stop();
+  });
+  CHECK(served);
+}
+
+TEST_CASE("work in a turn of another loop is done by its thread, work in one of its own at once") {
+  TwoLoops loops;
+  std::thread::id whose;
+  bool at_once = false;
+  loops.run([&] {
+    loops.second.in_turn([&] {
+      whose = std::this_thread::get_id();
+      loops.second.in_turn([&] { at_once = true; });
+      CHECK(at_once);
+      loops.first.stop();
+    });
+    CHECK(whose == std::thread::id());
+  });
+  loops.further.stop();
+  CHECK(whose != std::thread::id());
+  CHECK(whose != std::this_thread::get_id());
+}
+
+TEST_CASE("a loop that sleeps wakes for a timer that another one's turn gave it") {
+  TwoLoops loops;
+  std::thread::id whose;
+  loops.run([&] {
+    loops.second.timers().at(loops.first.clock().now(), [&] {
+      whose = std::this_thread::get_id();
+      loops.first.stop();
+    });
+  });
+  loops.further.stop();
+  CHECK(whose != std::thread::id());
+  CHECK(whose != std::this_thread::get_id());
+}
+
+TEST_CASE("work posted in a turn of any loop is completed in a turn of the first") {
+  TwoLoops loops;
+  std::thread::id whose;
+  bool first_has_turn = false;
+  loops.run([&] {
+    loops.second.in_turn([&] {
+      loops.second.post([] {},
+                        [&] {
+                          whose = std::this_thread::get_id();
+                          first_has_turn = loops.first.has_turn();
+                          loops.first.stop();
+                        });
+    });
+  });
+  CHECK(whose == std::this_thread::get_id());
+  CHECK(first_has_turn);
+}
+
+TEST_CASE("what is called at the end of any turn comes behind what is called at the end of the loop's own") {
+  EventLoop first(1), second(first);
+  std::string called;
+  first.at_end_of_any_turn([&] { called += '*'; });
+  first.at_end_of_turn([&] { called += '1'; });
+  second.at_end_of_turn([&] { called += '2'; });
+  first.turn([] {});
+  second.turn([] {});
+  CHECK(called == "1*2*");
 }

@@ -107,10 +107,12 @@ TEST_CASE("reload: LUNs are added, removed, resized and protected") {
 
 TEST_CASE("reload: what needs a restart is said completely, with its place, and nothing changes") {
   World world(kHead + target_text(kOne, lun_text("memory:1G") + lun_text("memory:1G")));
-  CHECK(world.refusal("id = \"other\"\nmemory_limit = \"1G\"\n[[portal]]\nlisten = \"127.0.0.1:7\"\n[iscsi]\n"
-                      "command_window = 3\n" +
-                      target_text(kOne, lun_text("memory:2G"))) ==
-        "these need a restart of odxd: memory_limit; [[portal]]; id, profile, [tokens], [copy], [block_limits] or "
+  CHECK(world.refusal(
+            "id = \"other\"\nmemory_limit = \"1G\"\nthreads = 4\n[[portal]]\nlisten = \"127.0.0.1:7\"\n[iscsi]\n"
+            "command_window = 3\n" +
+            target_text(kOne, lun_text("memory:2G"))) ==
+        "these need a restart of odxd: memory_limit; threads; [[portal]]; id, profile, [tokens], [copy], "
+        "[block_limits] or "
         "[[array]]; [iscsi]");
   CHECK(
       world.refusal(kHead +

@@ -1,8 +1,10 @@
 // Sockets of the server, with sessions of the real protocol: who is served in what order, and what sockets inherit.
-// Server and clients are one process and one thread, so that a client can wait until what it asks has arrived.
+// Server and clients are one process and one thread, so that a client can wait until what it asks has arrived; where
+// there are two loops, the second has a thread.
 //
-// Not tested, and why: limits of connections and descriptors, shutting down (the system tests do it); how long anything
-// takes (test/bench/run_load measures it).
+// Not tested, and why: limits of connections and descriptors (the system tests do it); how long anything takes
+// (test/bench/run_load and test/bench/run measure it); what sessions on two loops do to each other (the system tests
+// with ODX_THREADS=2, and the thread sanitizer).
 #include "target/tcp_server.h"
 
 #include <arpa/inet.h>
@@ -24,6 +26,7 @@
 
 #include "base/entropy.h"
 #include "target/event_loop.h"
+#include "target/further_loops.h"
 #include "target/iscsi/pdu.h"
 #include "target/iscsi/session_registry.h"
 
@@ -64,12 +67,16 @@ class Client {
     request.flags = 0x87;  // T, from LoginOperationalNegotiation to FullFeaturePhase
     send(request, std::string("InitiatorName=iqn.2025-01.example:host\0SessionType=Discovery\0", 61));
   }
-  /// Something that a session answers; the server's end has it already. `end` is other_end().
-  void ask(int end) {
+  /// Something that a session answers.
+  void ask() {
     iscsi::TextRequestBhs request;
     request.opcode |= iscsi::kImmediate;  // its place among others does not matter
     request.flags = 0x80;                 // F
     send(request, std::string("SendTargets=All\0", 16));
+  }
+  /// The same, until the server's end has it. `end` is other_end().
+  void ask(int end) {
+    ask();
     pollfd arrived{end, POLLIN, 0};
     REQUIRE(::poll(&arrived, 1, kForEver) == 1);
   }
@@ -78,11 +85,12 @@ class Client {
     pollfd waiting{fd_, POLLIN, 0};
     return ::poll(&waiting, 1, within_ms) == 1;
   }
-  /// All that has come.
-  void take() {
+  /// All that has come. False when the server has closed.
+  bool take() {
     std::vector<char> nowhere(65536);
-    while (::recv(fd_, nowhere.data(), nowhere.size(), MSG_DONTWAIT) > 0) {
-    }
+    ssize_t count = 1;
+    while (count > 0) count = ::recv(fd_, nowhere.data(), nowhere.size(), MSG_DONTWAIT);
+    return count < 0 && errno == EAGAIN;
   }
 
   /// The server's end, which this process has too.
@@ -113,10 +121,11 @@ int option(int fd, int level, int name) {
 
 class Server {
  public:
-  Server() {
-    loop_.at_end_of_turn([this] { after_turn_(); });
+  explicit Server(unsigned further_loops = 0) : further_(loop_, further_loops) {
+    loop_.at_end_of_any_turn([this] { after_turn_(); });
     server_.listen({{.host = "127.0.0.1", .port = 0}});
     server_.serve(context_);
+    further_.start();
   }
 
   Client connect() { return Client(server_.bound().front().port); }
@@ -124,14 +133,28 @@ class Server {
   std::size_t connections() const { return server_.connections(); }
   std::size_t sessions() const { return sessions_.size(); }
 
-  /// Asked when a turn is over.
+  std::vector<std::size_t> connections_of_loops() const { return server_.connections_of_loops(); }
+  /// The first loop asks for it, and ends when it is done.
+  void shut_down() {
+    loop_.io().restart();
+    loop_.turn([this] {
+      loop_.timers().at(loop_.clock().now(),
+                        [this] { server_.shut_down(std::chrono::seconds(0), [this] { loop_.stop(); }); });
+    });
+    loop_.run();
+    further_.stop();
+  }
+
+  /// Asked when a turn of any loop is over.
   void run_until(std::function<bool()> over) {
     loop_.io().restart();
-    after_turn_ = [&] {
-      if (over()) loop_.stop();
-    };
+    loop_.turn([&] {
+      after_turn_ = [&] {
+        if (over()) loop_.stop();
+      };
+    });
     loop_.run();
-    after_turn_ = [] {};
+    loop_.turn([&] { after_turn_ = [] {}; });
   }
 
   Client log_in() {
@@ -144,11 +167,12 @@ class Server {
 
  private:
   target::EventLoop loop_{1};
+  target::FurtherLoops further_;
   iscsi::Directory directory_{.targets = {}, .discovery = {}, .limits = {}};
   iscsi::SessionRegistry sessions_{directory_.limits};
   base::SeededEntropy entropy_{1};
   iscsi::ConnectionContext context_{directory_, sessions_, entropy_};
-  target::TcpServer server_{loop_, directory_.limits};
+  target::TcpServer server_{loop_, directory_.limits, further_.all()};
   std::function<void()> after_turn_ = [] {};
 };
 
@@ -241,5 +265,21 @@ TEST_SUITE("tcp server") {
     CHECK(option(fd, IPPROTO_TCP, TCP_KEEPIDLE) == 60);
     CHECK(option(fd, IPPROTO_TCP, TCP_KEEPINTVL) == 10);
     CHECK(option(fd, IPPROTO_TCP, TCP_KEEPCNT) == 6);
+  }
+
+  TEST_CASE("of two loops each has every second connection, and both end when one of them shuts down") {
+    Server server(1);
+    std::vector<Client> clients;
+    for (int i = 0; i < 4; ++i) clients.push_back(server.log_in());
+    server.run_until([&] { return server.connections_of_loops() == std::vector<std::size_t>{2, 2}; });
+    for (Client& client : clients) {
+      client.ask();
+      server.run_until([&] { return client.has_answer(0); });
+      CHECK(client.take());
+    }
+    server.shut_down();
+    CHECK(server.connections() == 0);
+    CHECK(server.sessions() == 0);
+    for (Client& client : clients) CHECK_FALSE(client.take());
   }
 }

@@ -132,6 +132,7 @@ TEST_SUITE("tcmu configuration") {
     TemporaryFolder folder;
     const std::pair<std::string_view, std::string_view> table[] = {
         {"memory_limit = \"1G\"\n", "memory_limit is not for a backstore of LIO"},
+        {"threads = 2\n", "threads is not for a backstore of LIO"},
         {"[clock]\nmode = \"manual\"\n", "clock is not for a backstore of LIO"},
         {"[control]\nunix = \"/run/odx.sock\"\n", "control is not for a backstore of LIO"},
         {"[journal]\nfile = \"/tmp/journal\"\n", "journal.file is not for a backstore of LIO"},
