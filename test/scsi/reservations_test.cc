@@ -26,7 +26,7 @@ constexpr ReservationType kTypes[] = {write_exclusive,
                                       exclusive_access_registrants_only,
                                       write_exclusive_all_registrants,
                                       exclusive_access_all_registrants};
-bool all_registrants(ReservationType type) { return static_cast<int>(type) >= 7; }
+bool everybody_holds(ReservationType type) { return static_cast<int>(type) >= 7; }
 bool for_registrants(ReservationType type) { return static_cast<int>(type) >= 5; }
 
 Nexus nexus(unsigned number) {
@@ -115,9 +115,9 @@ TEST_CASE_FIXTURE(Three, "RESERVE again changes nothing; another type or another
     CHECK(reservations.reserve(a.name, 1, type));
     for (ReservationType other : kTypes)
       if (other != type) CHECK(fails(reservations.reserve(a.name, 1, other), Error::conflict));
-    CHECK(reservations.reserve(b.name, 2, type).has_value() == all_registrants(type));
+    CHECK(reservations.reserve(b.name, 2, type).has_value() == everybody_holds(type));
     CHECK(holds(a));
-    CHECK(holds(b) == all_registrants(type));
+    CHECK(holds(b) == everybody_holds(type));
     CHECK(reservations.release(a.name, 1, type));
   }
 }
@@ -147,9 +147,9 @@ TEST_CASE("a holder that unregisters releases (SPC-4 5.12.11.3)") {
     Three three;
     REQUIRE(three.reservations.reserve(three.a.name, 1, type));
     auto result = three.reservations.register_key(three.a, 1, 0);
-    bool told_others = for_registrants(type) && !all_registrants(type);
+    bool told_others = for_registrants(type) && !everybody_holds(type);
     CHECK(told(result, AdditionalSense::reservations_released) == (told_others ? Ids{three.b.id, three.c.id} : Ids{}));
-    CHECK(three.reservations.type().has_value() == all_registrants(type));
+    CHECK(three.reservations.type().has_value() == everybody_holds(type));
   }
 }
 
@@ -388,7 +388,7 @@ TEST_CASE("whatever is sent, a reservation has a registered holder and ids are t
     REQUIRE((holders > 0) == reservations.type().has_value());
     if (reservations.type()) {
       ++reservations_seen;
-      REQUIRE((all_registrants(*reservations.type()) || holders == 1));
+      REQUIRE((everybody_holds(*reservations.type()) || holders == 1));
       REQUIRE((holders == 1 || holders == reservations.registrations().size()));
     }
   }
