@@ -75,6 +75,9 @@ TEST_CASE("SYNCHRONIZE CACHE waits for the writes before it") {
   device.executor.run();
   CHECK_FALSE(flush.done());
   device.executor.run();
+  CHECK_FALSE(flush.done());
+  CHECK(device.executor.held() == 1);  // the flush alone
+  device.executor.run();
   CHECK(flush.good());
   CHECK(device.stores[0]->flushes == 1);
   CHECK_FALSE(later.done());
