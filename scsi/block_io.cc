@@ -381,8 +381,7 @@ Outcome compare_and_write(CommandContext& context) {
       sense.information = **difference;
       return std::unexpected(std::move(sense));
     }
-    auto written = store.write(range.offset, task->data_out.subspan(range.length, range.length));
-    return io_outcome(std::move(written));
+    return io_outcome(store.write(range.offset, task->data_out.subspan(range.length, range.length)));
   };
   context.start(Access::exclusive, range, work, {}, durability_of(parse_block_cdb(context.cdb())));
   return {};

@@ -145,19 +145,18 @@ std::vector<std::string> losses(const Steered& steered) {
 std::vector<std::string> undo_rules(Steered& steered) {
   std::vector<std::string> lines;
   scsi::RuleSet& rules = steered.arrays.rules();
-  std::size_t added = 0;
+  std::vector<scsi::RuleId> added;
   bool counted = false;
   for (const scsi::RuleSet::Listed& each : rules.list()) {
-    if (!each.rule.from_file) ++added;
+    if (!each.rule.from_file) added.push_back(each.rule.id);
     counted |= each.rule.from_file && each.matches > 0;
   }
   if (rules.state() != scsi::RuleSet::kInitialState)
     lines.push_back(fmt::format("the state of rules is \"{}\"", scsi::RuleSet::kInitialState));
-  if (added > 0) lines.push_back(fmt::format("rules that are removed: {}", added));
+  for (scsi::RuleId id : added) rules.remove(id);
+  if (!added.empty()) lines.push_back(fmt::format("rules that are removed: {}", added.size()));
   if (rules.replace_those_of_file(steered.started.rules) || counted)
     lines.push_back(fmt::format("rules of the file, which count from the start: {}", steered.started.rules.size()));
-  rules.clear();
-  rules.replace_those_of_file(steered.started.rules);
   rules.start_over();
   const handlers::MemoryBudget& budget = steered.arrays.memory().budget();
   const std::uint64_t used = budget.used();

@@ -4,11 +4,14 @@
 // here, and why: `delay` after a command is executed, where its blocks change long before its answer; `delay`,
 // `truncate` and `wrong_data` of copies, whose lists and tokens are judged when the wait is over, and what a token is
 // called by a list cut short; a copy that hides its count; tokens whose bytes are altered; third-party copy that is
-// no longer offered, and `fill_pool`, which reach beyond the command; chance, whose draws are the array's own
+// no longer offered, and `fill_pool`, which reach beyond the command; `edit_data`, which does to READ what `wrong_data`
+// does; chance, whose draws are the array's own
 // (test/scsi/rules_test.cc has all of these); what happens to connections and digests (test/iscsi/rules_test.cc).
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
+#include <variant>
 
 #include "scsi/copy_layouts.h"
 #include "scsi/rule_gates.h"
@@ -56,10 +59,11 @@ std::string text_of(const scsi::Rule& rule) {
 }
 
 const char* name_of(const scsi::Action& action) {
-  static constexpr const char* kNames[] = {"nothing",       "fail",           "delay",        "truncate",
-                                           "short copy",    "wrong result",   "wrong data",   "drop command",
-                                           "drop response", "end connection", "digest error", "end token",
-                                           "reach",         "offer copies",   "fill pool",    "async message"};
+  static constexpr const char* kNames[] = {
+      "nothing",    "fail",      "delay",        "truncate",      "short copy",     "wrong result",
+      "wrong data", "edit data", "drop command", "drop response", "end connection", "digest error",
+      "end token",  "reach",     "offer copies", "fill pool",     "async message"};
+  static_assert(std::size(kNames) == std::variant_size_v<scsi::Action>);
   return kNames[action.index()];
 }
 
