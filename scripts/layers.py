@@ -230,10 +230,7 @@ def fuzz():
 def bench():
     if not build("build"):
         return Tally(failed=1)
-    total = run("test/bench/run --quick", ["test/bench/run", "--quick"], 300, show=True)
-    total.add(run("test/bench/run_copy --quick", ["test/bench/run_copy", "--quick"], 300, show=True))
-    total.add(run("test/bench/run_load --quick", ["test/bench/run_load", "--quick"], 300, show=True))
-    return total
+    return run("scripts/bench --quick", ["scripts/bench", "--quick"], 300, {"ODX_BUILT": "1"}, show=True)
 
 
 LAYERS = {f.__name__.replace("_", "-"): f for f in (style, unit, sim, system, windows, interop, vm, vm_all, asan,

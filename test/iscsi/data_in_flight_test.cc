@@ -1,6 +1,6 @@
 // What the commands of all sessions may have under way together, and the share each session keeps.
 //
-// Not tested, and why: how much memory that is (test/bench/run_load shows it).
+// Not tested, and why: how much memory that is (scripts/bench load shows it).
 #include <doctest/doctest.h>
 
 #include "test/iscsi/conversation.h"

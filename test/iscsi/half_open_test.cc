@@ -1,6 +1,6 @@
 // Connections that are not logged in, and how many there may be.
 //
-// Not tested, and why: sockets (test/bench/run_load has floods of them).
+// Not tested, and why: sockets (scripts/bench load has floods of them).
 #include <doctest/doctest.h>
 
 #include <deque>

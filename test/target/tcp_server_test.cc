@@ -3,7 +3,7 @@
 // there are two loops, the second has a thread.
 //
 // Not tested, and why: limits of connections and descriptors (the system tests do it); how long anything takes
-// (test/bench/run_load and test/bench/run measure it); what sessions on two loops do to each other (the system tests
+// (scripts/bench measures it, parts load and targets); what sessions on two loops do to each other (the system tests
 // with ODX_THREADS=2, and the thread sanitizer).
 #include "target/tcp_server.h"
 

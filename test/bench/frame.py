@@ -1,0 +1,171 @@
+"""What the parts of scripts/bench share: targets, clients, measuring in turn, and the report.
+
+A part is a module in test/bench/parts with a docstring and a function run(options, report). It measures, and raises
+Failed when something does not work. No figure fails anything: what we mean to hold is written down with
+Report.goal(), and printed as held or not.
+"""
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+BENCH = Path(__file__).resolve().parent
+sys.path.insert(0, str(BENCH.parent / "interop"))
+from harness import Failed, Target, tool  # noqa: E402
+
+KIBIBYTE, MEBIBYTE, GIBIBYTE = 1 << 10, 1 << 20, 1 << 30
+REGION = 256 * MEBIBYTE
+ONE_CPU = ("taskset", "-c", "0")
+
+
+@dataclass
+class Options:
+    """How to measure. `plots` is a folder or None; `only` limits a part's cases to those whose text has it."""
+    build: Path
+    odxd: Path
+    odx: Path
+    runs: int = 5
+    seconds: float = 1
+    only: str = ""
+    quick: bool = False
+    plots: Path | None = None
+
+
+class Server:
+    """A running target with its process id; `prefix` is a command to run it by, such as ONE_CPU."""
+
+    def __init__(self, name, command, *arguments, prefix=(), config=None):
+        self.name = name
+        self._config = config and self._write(name, config)
+        portal = ["--config", str(self._config)] if config else ["--portal", "127.0.0.1:0"]
+        self.target = Target([*prefix, *map(str, command)], f"bench-{name}", *portal, *map(str, arguments))
+        self.urls = self.target.urls
+        self.url = self.urls[0] if self.urls else None
+        named = [line for line in self.target.lines if line.startswith("pid ")]
+        self.pid = int(named[0].split()[1]) if named else self.target.process.pid
+
+    @staticmethod
+    def _write(name, config):
+        path = Path(f"/tmp/odx-bench-{os.getpid()}-{name}.toml")
+        path.write_text(config, encoding="utf-8")
+        return path
+
+    def stop(self):
+        if self._config:
+            self._config.unlink()
+        self.target.stop(30)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        if kind is None:
+            self.stop()
+        elif self.target.alive():
+            self.target.kill()
+
+
+def client(options, name, *words, prefix=(), timeout=600):
+    """Runs a program of test/bench; its line of JSON as a dict."""
+    command = [*prefix, str(options.build / "test/bench" / name), *map(str, words)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=timeout,
+                          check=False)
+    if done.returncode != 0:
+        raise Failed(f"{' '.join(command)}: {done.stderr.strip()}")
+    return json.loads(done.stdout)
+
+
+def io_bench(options, server, *words, prefix=(), url=None, name="io_bench"):
+    """One measurement of `options.seconds`."""
+    return client(options, name, url or server.url, "--region", REGION, "--server-pid", server.pid, "--seconds",
+                  options.seconds, *words, prefix=prefix)
+
+
+def fill(options, url, region=REGION):
+    """So that no block is met for the first time while measuring."""
+    client(options, "io_bench", url, "--region", region, "--fill", "--size", MEBIBYTE, "--depth", 4)
+
+
+def medians(runs):
+    return {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+
+
+def in_turn(options, variants):
+    """{name: medians} of `options.runs` calls of each of {name: function}, in turn, so that a slow minute of the
+    machine hits all of them; every other round goes backwards."""
+    runs = {name: [] for name in variants}
+    for at in range(options.runs):
+        order = list(variants) if at % 2 == 0 else list(reversed(variants))
+        for name in order:
+            runs[name].append(variants[name]())
+    return {name: medians(figures) for name, figures in runs.items()}
+
+
+def machine():
+    """The machine in a few words."""
+    model = next((line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
+                  if line.startswith("model name")), platform.machine())
+    return f"{os.cpu_count()} virtual CPUs ({model}), Linux {platform.release()}"
+
+
+@dataclass
+class Table:
+    """Rows go to standard output as they come, and into the report's JSON."""
+    columns: tuple
+    rows: list = field(default_factory=list)
+
+    def __post_init__(self):
+        print("| " + " | ".join(self.columns) + " |\n|" + " --- |" * len(self.columns), flush=True)
+
+    def row(self, *cells, **figures):
+        """The cells as they are printed; the figures with all their digits, for programs."""
+        print("| " + " | ".join(map(str, cells)) + " |", flush=True)
+        self.rows.append({"cells": list(map(str, cells)), **figures})
+
+
+class Report:
+    """Collects what all parts measured."""
+
+    def __init__(self):
+        self.sections = []
+        self.goals = []
+
+    def section(self, title, text=""):
+        print(f"\n## {title}" + (f"\n\n{text}" if text else ""), flush=True)
+        self.sections.append({"title": title, "text": text, "tables": []})
+
+    def table(self, *columns):
+        print()
+        table = Table(columns)
+        self.sections[-1]["tables"].append(table)
+        return table
+
+    def goal(self, what, value, at_least=None, at_most=None, unit=""):
+        """What we mean to hold, and what was measured."""
+        held = (at_least is None or value >= at_least) and (at_most is None or value <= at_most)
+        rule = f"at least {at_least:g}" if at_most is None else f"at most {at_most:g}"
+        self.goals.append({"what": what, "value": value, "rule": f"{rule} {unit}".strip(), "unit": unit, "held": held})
+
+    def print_goals(self):
+        if not self.goals:
+            return
+        print("\n## What we hold\n\n| What | we hold | measured | |\n| --- | --- | --- | --- |")
+        for goal in self.goals:
+            value = f"{goal['value']:.3g} {goal['unit']}".strip()
+            print(f"| {goal['what']} | {goal['rule']} | {value} | {'held' if goal['held'] else '**not held**'} |")
+
+    def as_json(self, options):
+        return {"machine": machine(), "runs": options.runs, "seconds": options.seconds, "goals": self.goals,
+                "sections": [{**section, "tables": [{"columns": table.columns, "rows": table.rows}
+                                                    for table in section["tables"]]} for section in self.sections]}
+
+
+def plot(path, script):
+    """Runs gnuplot on a script that draws to standard settings, as SVG."""
+    head = (f"set terminal svg size 900,480 font 'sans-serif,13' background 'white'\nset output '{path}'\n"
+            "set grid\nset style fill solid 0.8\n")
+    subprocess.run([tool("gnuplot")], input=head + script, text=True, check=True)
