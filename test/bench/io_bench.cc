@@ -9,12 +9,14 @@
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
+#include <fstream>
 #include <memory>
 #include <random>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "cost_counter.h"
 #include "iscsi_client.h"
 
 namespace {
@@ -31,8 +33,10 @@ struct Options {
   double seconds = 1;
   double warmup = 0.3;
   std::uint64_t region = std::uint64_t{256} << 20;
-  bool fill = false;   ///< writes the region once, in order, instead of measuring for a time
-  int server_pid = 0;  ///< whose processor time is measured too
+  bool fill = false;        ///< writes the region once, in order, instead of measuring for a time
+  int server_pid = 0;       ///< whose processor time is measured too
+  std::string costs;        ///< file of its cost_counter
+  std::uint64_t count = 0;  ///< requests to issue instead of measuring for a time, when not 0
 };
 
 double own_cpu_seconds() {
@@ -76,6 +80,7 @@ class Bench {
   Bench& operator=(const Bench&) = delete;
 
   void run() {
+    left_ = options_.count;
     for (std::size_t session = 0; session < sessions_.size(); ++session) {
       for (int i = 0; i < options_.depth; ++i) {
         auto slot = std::make_unique<Slot>();
@@ -86,7 +91,7 @@ class Bench {
         start(*slots_.back());
       }
     }
-    if (options_.fill) {
+    if (options_.fill || options_.count > 0) {
       while (in_flight_ > 0) turn();
       return;
     }
@@ -101,12 +106,18 @@ class Bench {
       fmt::print("{{\"filled\": {}}}\n", requests_ * options_.size);
       return;
     }
+    if (options_.count > 0) {
+      fmt::print("{{\"ios\": {}}}\n", options_.count);
+      return;
+    }
     auto count = static_cast<double>(latencies_.size());
     fmt::print(
         "{{\"iops\": {:.0f}, \"mb_s\": {:.1f}, \"p50_us\": {:.1f}, \"p99_us\": {:.1f}, \"client_cpu_us\": {:.2f}, "
-        "\"server_cpu_us\": {:.2f}, \"ios\": {}, \"seconds\": {:.3f}}}\n",
+        "\"server_cpu_us\": {:.2f}, \"ios\": {}, \"seconds\": {:.3f}",
         count / elapsed_, count * options_.size / elapsed_ / 1e6, percentile(0.50), percentile(0.99),
         client_cpu_ / count * 1e6, server_cpu_ / count * 1e6, latencies_.size(), elapsed_);
+    if (!options_.costs.empty()) report_costs(count);
+    fmt::print("}}\n");
   }
 
  private:
@@ -130,6 +141,10 @@ class Bench {
   void start(Slot& slot) {
     Session& session = sessions_[slot.session];
     if (options_.fill && session.next >= share_) return;
+    if (options_.count > 0) {
+      if (left_ == 0) return;
+      --left_;
+    }
     std::uint64_t lba = place(session, slot.session) * (options_.size / session.block);
     slot.part = {slot.buffer.data(), slot.buffer.size()};
     slot.started = SteadyClock::now();
@@ -177,7 +192,25 @@ class Bench {
     while (SteadyClock::now() < end) turn();
   }
 
+  bench::Costs costs() const {
+    bench::Costs costs{};
+    std::ifstream file(options_.costs, std::ios::binary);
+    if (!options_.costs.empty() && !file.read(reinterpret_cast<char*>(&costs), sizeof costs))
+      throw std::runtime_error(options_.costs + ": cannot read the costs");
+    return costs;
+  }
+
+  void report_costs(double count) const {
+    auto each = [&](std::uint64_t bench::Costs::* what) { return static_cast<double>(costs_.*what) / count; };
+    fmt::print(
+        ", \"allocations\": {:.6f}, \"copied_bytes\": {:.1f}, \"locks\": {:.6f}, \"receives\": {:.4f}, "
+        "\"sends\": {:.4f}, \"waits\": {:.4f}",
+        each(&bench::Costs::allocations), each(&bench::Costs::copied_bytes), each(&bench::Costs::locks),
+        each(&bench::Costs::receives), each(&bench::Costs::sends), each(&bench::Costs::waits));
+  }
+
   void measure() {
+    const bench::Costs before = costs();
     double server = bench::cpu_seconds_of(options_.server_pid);
     double client = own_cpu_seconds();
     auto started = SteadyClock::now();
@@ -187,6 +220,10 @@ class Bench {
     elapsed_ = std::chrono::duration<double>(SteadyClock::now() - started).count();
     client_cpu_ = own_cpu_seconds() - client;
     server_cpu_ = bench::cpu_seconds_of(options_.server_pid) - server;
+    const bench::Costs after = costs();
+    for (auto what : {&bench::Costs::allocations, &bench::Costs::copied_bytes, &bench::Costs::locks,
+                      &bench::Costs::receives, &bench::Costs::sends, &bench::Costs::waits})
+      costs_.*what = after.*what - before.*what;
   }
 
   double percentile(double share) {
@@ -211,6 +248,8 @@ class Bench {
   double elapsed_ = 0;
   double client_cpu_ = 0;
   double server_cpu_ = 0;
+  bench::Costs costs_{};    // of the measured time
+  std::uint64_t left_ = 0;  // requests to start, when they are counted
 };
 
 }  // namespace
@@ -228,6 +267,8 @@ int main(int argc, char** argv) try {
   app.add_option("--warmup", options.warmup, "seconds before it");
   app.add_option("--region", options.region, "bytes at the start of the logical unit that are used");
   app.add_flag("--fill", options.fill, "write the region once instead");
+  app.add_option("--count", options.count, "issue so many requests instead of measuring for a time");
+  app.add_option("--costs", options.costs, "report what the server's cost_counter wrote to this file");
   app.add_option("--server-pid", options.server_pid, "report this process's time too");
   CLI11_PARSE(app, argc, argv);
   if (options.fill) options.write = true;

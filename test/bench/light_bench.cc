@@ -1,13 +1,17 @@
-// A client so light that the target is what limits: libiscsi logs in, then whole batches of READ(16) or WRITE(16) that
-// were made before are sent on its sockets, and answers are counted by their bytes and dropped in the kernel
-// (MSG_TRUNC). For what io_bench cannot show on a machine where client and target share the processors: whether a
-// target that may use more of them does more. Prints one line of JSON.
+// A client so light that the target is what limits: batches of READ(16) or WRITE(16) that were made before are sent
+// whole, and answers are counted by their bytes and dropped in the kernel (MSG_TRUNC). For what io_bench cannot show
+// on a machine where client and target share the processors: whether a target that may use more of them does more,
+// and what digests cost the target, since libiscsi has none for data. Prints one line of JSON.
 //
 // An answer that is not what the first batch's were (GOOD, with status and data in one PDU) stops the run: the first
 // and the last batch of each session are read and looked at, and the bytes between have to come out even.
 #include "iscsi_client.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 
@@ -17,8 +21,10 @@
 #include <cstring>
 #include <random>
 #include <span>
+#include <string>
 #include <vector>
 
+#include "target/iscsi/digest.h"
 #include "target/iscsi/pdu.h"
 
 namespace {
@@ -31,37 +37,170 @@ struct Options {
   std::uint32_t depth = 32;
   std::uint32_t size = 4096;
   bool write = false;
+  bool digests = false;  ///< CRC32C of headers and data
   double seconds = 1;
   double warmup = 0.2;
   std::uint64_t region = std::uint64_t{256} << 20;
   int server_pid = 0;
 };
 
+/// What libiscsi finds out about the logical unit, which it then leaves.
+struct Unit {
+  explicit Unit(const std::string& url_text) {
+    bench::Session session = bench::connect(url_text, "iqn.2026-11.org.odx:light");
+    std::unique_ptr<iscsi_url, decltype(&iscsi_destroy_url)> url(
+        iscsi_parse_full_url(session.context, url_text.c_str()), &iscsi_destroy_url);
+    portal = url->portal;
+    target = url->target;
+    lun = session.lun;
+    block = session.block;
+    bench::disconnect(session);
+  }
+
+  std::string portal;  ///< ADDR:PORT
+  std::string target;
+  int lun = 0;
+  std::uint32_t block = 0;  ///< bytes
+};
+
+/// A session in full feature phase on a socket of our own. Throws when anything is refused.
+class WireSession {
+ public:
+  WireSession(const Unit& unit, int number, bool digests) : lun_(unit.lun) {
+    connect(unit.portal);
+    login(unit, number, digests);
+    digest_ = digests ? sizeof(base::be32) : 0;
+    while (test_unit_ready() != 0) {
+      if (++unit_attentions_ > 16) throw std::runtime_error("TEST UNIT READY is never GOOD");
+    }
+  }
+  ~WireSession() { ::close(fd_); }
+  WireSession(const WireSession&) = delete;
+  WireSession& operator=(const WireSession&) = delete;
+
+  int fd() const { return fd_; }
+  /// Bytes that stand behind a header, and behind data.
+  std::size_t digest() const { return digest_; }
+
+  iscsi::ScsiCommandBhs command(std::uint8_t flags, std::uint32_t tag) const {
+    iscsi::ScsiCommandBhs bhs{};
+    bhs.flags = static_cast<std::uint8_t>(0x80 | flags | 1);  // F, SIMPLE
+    bhs.lun[1] = static_cast<std::uint8_t>(lun_);
+    bhs.initiator_task_tag = tag;
+    return bhs;
+  }
+
+  /// Gives the next command its numbers; `bytes` begin with its header, behind which its digest has its place.
+  void number(std::span<std::uint8_t> bytes) {
+    auto& bhs = *reinterpret_cast<iscsi::ScsiCommandBhs*>(bytes.data());
+    bhs.cmd_sn = cmd_sn_++;
+    bhs.exp_stat_sn = stat_sn_;
+    if (digest_ == 0) return;
+    const base::be32 digest = iscsi::digest_of(bytes.first(sizeof bhs));
+    std::memcpy(bytes.data() + sizeof bhs, &digest, sizeof digest);
+  }
+  void answered(std::uint32_t commands) { stat_sn_ += commands; }
+
+  void send_all(base::Bytes bytes) {
+    if (::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(bytes.size()))
+      throw std::runtime_error("send failed");
+  }
+  std::vector<std::uint8_t> receive(std::size_t size) {
+    std::vector<std::uint8_t> in(size);
+    pollfd wait{.fd = fd_, .events = POLLIN, .revents = 0};
+    if (size > 0 &&
+        (::poll(&wait, 1, 10'000) <= 0 || ::recv(fd_, in.data(), size, MSG_WAITALL) != static_cast<ssize_t>(size)))
+      throw std::runtime_error("no answer within 10 s");
+    return in;
+  }
+
+ private:
+  void connect(const std::string& portal) {
+    const auto colon = portal.rfind(':');
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(static_cast<std::uint16_t>(std::stoi(portal.substr(colon + 1))));
+    fd_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const int on = 1;
+    ::setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (::inet_pton(AF_INET, portal.substr(0, colon).c_str(), &address.sin_addr) != 1 ||
+        ::connect(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
+      throw std::runtime_error(portal + ": cannot connect");
+  }
+
+  void login(const Unit& unit, int number, bool digests) {
+    std::string keys = fmt::format(
+        "InitiatorName=iqn.2026-11.org.odx:light-{}\n"
+        "TargetName={}\nSessionType=Normal\nHeaderDigest={}\nDataDigest={}\n"
+        "InitialR2T=No\nImmediateData=Yes\nMaxRecvDataSegmentLength=1048576\n"
+        "FirstBurstLength=262144\nMaxBurstLength=1048576\n",
+        number, unit.target, digests ? "CRC32C" : "None", digests ? "CRC32C" : "None");
+    std::ranges::replace(keys, '\n', '\0');
+    const std::size_t length = keys.size();
+    keys.resize(length + iscsi::padding(length));
+    iscsi::LoginRequestBhs request{};
+    request.flags = 0x87;  // T, from the operational stage to full feature phase
+    request.data_segment_length = static_cast<std::uint32_t>(length);
+    request.isid[0] = 0x80;
+    request.isid[5] = static_cast<std::uint8_t>(number);
+    request.cmd_sn = 1;
+    send_all(base::bytes_of(request));
+    send_all(base::Bytes(reinterpret_cast<const std::uint8_t*>(keys.data()), keys.size()));
+    const auto response = base::load<iscsi::LoginResponseBhs>(receive(sizeof(iscsi::LoginResponseBhs)));
+    const std::uint32_t answer = response.data_segment_length;
+    receive(answer + iscsi::padding(answer));
+    if (response.status != 0 || response.flags != 0x87) throw std::runtime_error("the login was not answered at once");
+    cmd_sn_ = response.exp_cmd_sn;
+    stat_sn_ = response.stat_sn + 1;
+  }
+
+  std::uint8_t test_unit_ready() {
+    std::vector<std::uint8_t> bytes(sizeof(iscsi::ScsiCommandBhs) + digest_);
+    const auto bhs = command(0, 1);
+    std::memcpy(bytes.data(), &bhs, sizeof bhs);
+    number(bytes);
+    send_all(bytes);
+    const auto header = receive(sizeof(iscsi::Bhs) + digest_);
+    const auto response = base::load<iscsi::Bhs>(std::span(header).first(sizeof(iscsi::Bhs)));
+    const std::uint32_t sense = response.data_segment_length;
+    receive(sense + iscsi::padding(sense) + (sense > 0 ? digest_ : 0));
+    answered(1);
+    return header[3];
+  }
+
+  int lun_;
+  int fd_ = -1;
+  int unit_attentions_ = 0;
+  std::size_t digest_ = 0;
+  std::uint32_t cmd_sn_ = 0;
+  std::uint32_t stat_sn_ = 0;
+};
+
 /// A session that has one batch of `depth` commands under way, and sends it again when all are answered.
 class Batch {
  public:
-  Batch(const Options& options, int number)
-      : options_(options), session_(bench::connect(options.url, fmt::format("iqn.2026-11.org.odx:light-{}", number))) {
-    fd_ = iscsi_get_fd(session_.context);
-    learn_numbers();
+  Batch(const Options& options, const Unit& unit, int number)
+      : options_(options), session_(unit, number, options.digests), fd_(session_.fd()) {
     std::mt19937_64 random(static_cast<std::uint64_t>(number) + 1);
-    const std::size_t data = options.write ? options.size : 0;
-    out_.resize(options.depth * (sizeof(iscsi::ScsiCommandBhs) + data), 0x5A);
+    const std::vector<std::uint8_t> data(options.write ? options.size : 0, 0x5A);
+    const std::size_t behind = data.empty() ? 0 : session_.digest();
+    out_.resize(options.depth * (sizeof(iscsi::ScsiCommandBhs) + session_.digest() + data.size() + behind));
     for (std::uint32_t i = 0; i < options.depth; ++i) {
-      auto& bhs = command(i);
-      bhs = {};
-      bhs.flags = static_cast<std::uint8_t>(0x80 | (options.write ? 0x20 : 0x40) | 1);  // F, R or W, SIMPLE
-      bhs.data_segment_length = static_cast<std::uint32_t>(data);
-      bhs.lun[1] = static_cast<std::uint8_t>(session_.lun);
-      bhs.initiator_task_tag = 0x1000 + i;
+      auto bhs = session_.command(options.write ? 0x20 : 0x40, 0x1000 + i);
+      bhs.data_segment_length = static_cast<std::uint32_t>(data.size());
       bhs.expected_data_transfer_length = options.size;
       bhs.cdb[0] = options.write ? 0x8A : 0x88;
-      const base::be64 lba(random() % (options.region / options.size) * (options.size / session_.block));
+      const base::be64 lba(random() % (options.region / options.size) * (options.size / unit.block));
       std::memcpy(&bhs.cdb[2], &lba, sizeof lba);
-      const base::be32 blocks(options.size / session_.block);
+      const base::be32 blocks(options.size / unit.block);
       std::memcpy(&bhs.cdb[10], &blocks, sizeof blocks);
+      const auto to = command(i);
+      std::memcpy(to.data(), &bhs, sizeof bhs);
+      const base::be32 digest = iscsi::digest_of(data);
+      std::ranges::copy(data, to.end() - static_cast<std::ptrdiff_t>(data.size() + behind));
+      if (behind > 0) std::memcpy(&*(to.end() - sizeof digest), &digest, sizeof digest);
     }
-    answer_ = sizeof(iscsi::Bhs) + (options.write ? 0 : options.size);
+    answer_ = sizeof(iscsi::Bhs) + session_.digest() + (options.write ? 0 : options.size + session_.digest());
   }
 
   int fd() const { return fd_; }
@@ -69,11 +208,8 @@ class Batch {
   std::uint64_t done() const { return done_; }
 
   void begin() {
-    for (std::uint32_t i = 0; i < options_.depth; ++i) {
-      command(i).cmd_sn = cmd_sn_++;
-      command(i).exp_stat_sn = stat_sn_;
-    }
-    stat_sn_ += options_.depth;
+    for (std::uint32_t i = 0; i < options_.depth; ++i) session_.number(command(i));
+    session_.answered(options_.depth);
     sent_ = 0;
     left_ = options_.depth * answer_;
     push();
@@ -115,14 +251,14 @@ class Batch {
     for (std::size_t at = 0; at < in.size(); at += answer_) {
       const auto bhs = base::load<iscsi::Bhs>(std::span<const std::uint8_t>(in).subspan(at).first(sizeof(iscsi::Bhs)));
       const auto status = base::bytes_of(bhs)[3];
-      if (bhs.code() != wanted || status != 0 || bhs.data_segment_length != answer_ - sizeof(iscsi::Bhs))
+      if (bhs.code() != wanted || status != 0 || bhs.data_segment_length != (options_.write ? 0 : options_.size))
         throw std::runtime_error("an answer is not GOOD in one PDU");
     }
   }
 
  private:
-  iscsi::ScsiCommandBhs& command(std::uint32_t i) {
-    return *reinterpret_cast<iscsi::ScsiCommandBhs*>(out_.data() + i * (out_.size() / options_.depth));
+  std::span<std::uint8_t> command(std::uint32_t i) {
+    return std::span(out_).subspan(i * (out_.size() / options_.depth), out_.size() / options_.depth);
   }
 
   bool took(std::size_t count) {
@@ -132,39 +268,15 @@ class Batch {
     return true;
   }
 
-  /// CmdSN and StatSN, from a NOP-Out of our own: libiscsi does not say.
-  void learn_numbers();
-
   const Options& options_;
-  bench::Session session_;
-  int fd_ = -1;
+  WireSession session_;
+  int fd_;
   std::vector<std::uint8_t> out_;
   std::size_t answer_ = 0;  // bytes of one
   std::size_t sent_ = 0;
   std::size_t left_ = 0;  // bytes of answers that have not come
-  std::uint32_t cmd_sn_ = 0;
-  std::uint32_t stat_sn_ = 0;
   std::uint64_t done_ = 0;
 };
-
-void Batch::learn_numbers() {
-  // Immediate, so that it needs no CmdSN; ExpCmdSN in the answer is the next one.
-  iscsi::NopOutBhs ping{};
-  ping.opcode |= iscsi::kImmediate;
-  ping.initiator_task_tag = 0x99;
-  const auto bytes = base::bytes_of(ping);
-  if (::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(bytes.size()))
-    throw std::runtime_error("send failed");
-  iscsi::NopInBhs pong{};
-  std::vector<std::uint8_t> in(sizeof pong);
-  pollfd wait{.fd = fd_, .events = POLLIN, .revents = 0};
-  if (::poll(&wait, 1, 10'000) <= 0 ||
-      ::recv(fd_, in.data(), in.size(), MSG_WAITALL) != static_cast<ssize_t>(in.size()))
-    throw std::runtime_error("no NOP-In");
-  pong = base::load<iscsi::NopInBhs>(in);
-  cmd_sn_ = pong.exp_cmd_sn;
-  stat_sn_ = pong.stat_sn + 1;
-}
 
 std::uint64_t run(std::vector<std::unique_ptr<Batch>>& batches, double seconds) {
   std::uint64_t before = 0, after = 0;
@@ -204,13 +316,15 @@ int main(int argc, char** argv) {
   app.add_option("--depth", options.depth)->check(CLI::PositiveNumber);
   app.add_option("--size", options.size)->check(CLI::PositiveNumber);
   app.add_flag("--write", options.write);
+  app.add_flag("--digests", options.digests, "CRC32C of headers and data");
   app.add_option("--seconds", options.seconds);
   app.add_option("--region", options.region);
   app.add_option("--server-pid", options.server_pid);
   CLI11_PARSE(app, argc, argv);
   try {
     std::vector<std::unique_ptr<Batch>> batches;
-    for (int i = 0; i < options.sessions; ++i) batches.push_back(std::make_unique<Batch>(options, i));
+    const Unit unit(options.url);
+    for (int i = 0; i < options.sessions; ++i) batches.push_back(std::make_unique<Batch>(options, unit, i));
     for (const auto& batch : batches) batch->check();
     run(batches, options.warmup);
     const double cpu_before = options.server_pid != 0 ? bench::cpu_seconds_of(options.server_pid) : 0;
