@@ -12,6 +12,7 @@ void DataBuffer::dispose() {
 }
 
 DataBufferPool::~DataBufferPool() {
+  sort_returned();
   for (auto& list : idle_)
     for (DataBuffer* buffer : list) delete buffer;
 }
@@ -21,11 +22,12 @@ Ref<DataBuffer> DataBufferPool::take(std::size_t size) {
   while (size_class < kUnclassed && kClasses[size_class] < size) ++size_class;
   DataBuffer* buffer = nullptr;
   if (size_class < kUnclassed) {
-    std::lock_guard lock(mutex_);
-    if (!idle_[size_class].empty()) {
-      buffer = idle_[size_class].back();
-      idle_[size_class].pop_back();
-      idle_bytes_ -= buffer->capacity();
+    auto& list = idle_[size_class];
+    if (list.empty()) sort_returned();
+    if (!list.empty()) {
+      buffer = list.back();
+      list.pop_back();
+      idle_bytes_.fetch_sub(buffer->capacity(), std::memory_order_relaxed);
     }
   }
   if (!buffer) buffer = new DataBuffer(size_class < kUnclassed ? kClasses[size_class] : size, size_class);
@@ -33,21 +35,27 @@ Ref<DataBuffer> DataBufferPool::take(std::size_t size) {
   return Ref<DataBuffer>(buffer);
 }
 
-std::size_t DataBufferPool::idle_bytes() const {
-  std::lock_guard lock(mutex_);
-  return idle_bytes_;
+void DataBufferPool::sort_returned() {
+  DataBuffer* buffer = returned_.exchange(nullptr, std::memory_order_acquire);
+  while (buffer) {
+    DataBuffer* next = buffer->next_;
+    idle_[buffer->size_class_].push_back(buffer);
+    buffer = next;
+  }
 }
 
 void DataBufferPool::give_back(DataBuffer* buffer) {
-  {
-    std::lock_guard lock(mutex_);
-    if (buffer->size_class_ < kUnclassed && idle_bytes_ + buffer->capacity() <= max_idle_bytes_) {
-      idle_[buffer->size_class_].push_back(buffer);
-      idle_bytes_ += buffer->capacity();
-      return;
-    }
+  const std::size_t capacity = buffer->capacity();
+  if (buffer->size_class_ == kUnclassed ||
+      idle_bytes_.fetch_add(capacity, std::memory_order_relaxed) + capacity > max_idle_bytes_) {
+    if (buffer->size_class_ < kUnclassed) idle_bytes_.fetch_sub(capacity, std::memory_order_relaxed);
+    delete buffer;
+    return;
   }
-  delete buffer;
+  buffer->next_ = returned_.load(std::memory_order_relaxed);
+  while (
+      !returned_.compare_exchange_weak(buffer->next_, buffer, std::memory_order_release, std::memory_order_relaxed)) {
+  }
 }
 
 }  // namespace base

@@ -1,14 +1,15 @@
 // Memory for data on its way between a socket and a store: uninitialised, reused, counted.
 //
 // A buffer goes back to its pool when its last Ref is gone, on whatever thread that happens (a store may keep
-// data_out_owner on a worker). The pool outlives its buffers because each holds it.
+// data_out_owner on a worker), without a lock. Buffers are taken by one thread at a time. The pool outlives its buffers
+// because each holds it.
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <vector>
 
 #include "base/bytes.h"
@@ -34,6 +35,7 @@ class DataBuffer final : public RefCounted {
   std::size_t capacity_;
   std::size_t size_class_;
   Ref<DataBufferPool> pool_;
+  DataBuffer* next_ = nullptr;  // of those given back
 };
 
 class DataBufferPool final : public RefCounted {
@@ -42,10 +44,11 @@ class DataBufferPool final : public RefCounted {
   explicit DataBufferPool(std::size_t max_idle_bytes) : max_idle_bytes_(max_idle_bytes) {}
   ~DataBufferPool() override;
 
-  /// A buffer of at least `size` bytes; throws std::bad_alloc when there is no memory.
+  /// A buffer of at least `size` bytes; throws std::bad_alloc when there is no memory. Thread: one at a time.
   Ref<DataBuffer> take(std::size_t size);
 
-  std::size_t idle_bytes() const;
+  /// Thread: any.
+  std::size_t idle_bytes() const { return idle_bytes_.load(std::memory_order_relaxed); }
 
  private:
   friend class DataBuffer;
@@ -54,10 +57,11 @@ class DataBufferPool final : public RefCounted {
   static constexpr std::size_t kUnclassed = kClasses.size();
 
   void give_back(DataBuffer* buffer);
+  void sort_returned();
 
-  mutable std::mutex mutex_;
   std::array<std::vector<DataBuffer*>, kClasses.size()> idle_;
-  std::size_t idle_bytes_ = 0;
+  std::atomic<DataBuffer*> returned_ = nullptr;  // the last one given back and not sorted yet, and those before it
+  std::atomic<std::size_t> idle_bytes_ = 0;      // both of those
   std::size_t max_idle_bytes_;
 };
 

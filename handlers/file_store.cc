@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <mutex>
 #include <vector>
 
 #include "base/data_buffer.h"
@@ -24,7 +25,15 @@ class FileCore {
   FileImage image;
   base::Ref<MemoryPool> pool;
   FileOriginals originals;
-  base::Ref<base::DataBufferPool> buffers = base::make_ref<base::DataBufferPool>(kMaxIdleBufferBytes);
+
+  base::Ref<base::DataBuffer> take_buffer(std::size_t length) {
+    std::lock_guard lock(buffers_mutex_);
+    return buffers_->take(length);
+  }
+
+ private:
+  std::mutex buffers_mutex_;  // several workers read
+  base::Ref<base::DataBufferPool> buffers_ = base::make_ref<base::DataBufferPool>(kMaxIdleBufferBytes);
 };
 
 namespace {
@@ -35,11 +44,11 @@ constexpr std::uint64_t kPiece = 1 << 20;
 /// so this too is bounded.
 constexpr std::uint64_t kSharedPiece = kClonePiece;
 
-IoResult<void> read_image(const FileImage& image, base::DataBufferPool& buffers, ByteRange range, base::Segments& out) {
+IoResult<void> read_image(FileCore& core, ByteRange range, base::Segments& out) {
   auto length = static_cast<std::size_t>(range.length);
-  base::Ref<base::DataBuffer> buffer = buffers.take(length);
+  base::Ref<base::DataBuffer> buffer = core.take_buffer(length);
   base::MutableBytes bytes = buffer->bytes().first(length);
-  if (auto result = image.read(range.offset, bytes); !result) return result;
+  if (auto result = core.image.read(range.offset, bytes); !result) return result;
   out.append(bytes, std::move(buffer));
   return {};
 }
@@ -65,7 +74,7 @@ class FileSnapshot final : public Snapshot {
 
   IoResult<void> read(ByteRange range, base::Segments& out) const override {
     return visit(range, kPiece, [&](const Part& part) -> IoResult<void> {
-      if (part.live) return read_image(core_->image, *core_->buffers, part.range, out);
+      if (part.live) return read_image(*core_, part.range, out);
       if (!part.chunk) {
         out.append_zeros(part.range.length);
       } else {
@@ -175,7 +184,7 @@ IoResult<void> FileStore::check_writable() const {
 
 IoResult<void> FileStore::read(ByteRange range, base::Segments& out) {
   if (range.length == 0) return {};
-  return read_image(core_->image, *core_->buffers, range, out);
+  return read_image(*core_, range, out);
 }
 
 IoResult<void> FileStore::write(std::uint64_t offset, base::Bytes data) {

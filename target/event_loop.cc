@@ -1,7 +1,11 @@
 #include "target/event_loop.h"
 
+#include <sys/eventfd.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -10,6 +14,7 @@
 #include <deque>
 #include <mutex>
 #include <optional>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -19,6 +24,51 @@ namespace asio = boost::asio;
 using Callback = std::move_only_function<void()>;
 
 constexpr base::Duration kLongestWait = std::chrono::hours(24);
+
+/// The loop that has its turn in this thread.
+thread_local EventLoop* turn_of_this_thread = nullptr;
+
+/// What threads leave for one loop, and the descriptor that wakes it. The asio context itself takes no locks, and so
+/// must not be told anything by other threads.
+class Calls {
+ public:
+  explicit Calls(asio::io_context& io) : descriptor_(io, ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+
+  /// Thread: any.
+  void add(Callback call) {
+    bool first = false;
+    {
+      std::lock_guard lock(mutex_);
+      first = waiting_.empty();
+      waiting_.push_back(std::move(call));
+    }
+    const std::uint64_t one = 1;
+    // Not under the lock, so it may come after what it tells of was taken: then the loop wakes for nothing.
+    if (first && ::write(descriptor_.native_handle(), &one, sizeof one) < 0)
+      throw std::system_error(errno, std::generic_category(), "waking an event loop");
+  }
+
+  /// All of them, in order.
+  std::vector<Callback> take() {
+    std::uint64_t count = 0;
+    [[maybe_unused]] auto nothing = ::read(descriptor_.native_handle(), &count, sizeof count);
+    std::lock_guard lock(mutex_);
+    return std::exchange(waiting_, {});
+  }
+
+  /// Calls `arrived` once something waits; in a handler of the loop, outside turns.
+  template <typename Arrived>
+  void wait(Arrived arrived) {
+    descriptor_.async_wait(asio::posix::descriptor_base::wait_read, [arrived](const boost::system::error_code& error) {
+      if (!error) arrived();
+    });
+  }
+
+ private:
+  asio::posix::stream_descriptor descriptor_;
+  std::mutex mutex_;
+  std::vector<Callback> waiting_;
+};
 
 /// A signal that is asked for again and again.
 struct RepeatedSignal {
@@ -48,22 +98,20 @@ struct EventLoop::Impl {
   Impl(EventLoop& loop_in, unsigned workers) : loop(loop_in), turns_of_all(std::make_shared<Turns>()), first(this) {
     loops.push_back(this);
     pool.emplace(workers);
+    wait_for_calls();
   }
   Impl(EventLoop& loop_in, Impl& the_first) : loop(loop_in), turns_of_all(the_first.turns_of_all), first(&the_first) {
     first->loops.push_back(this);
+    wait_for_calls();
   }
 
-  /// Takes what workers finished.
-  std::vector<Callback> take_done() {
-    std::lock_guard lock(done_mutex);
-    return std::exchange(done, {});
-  }
-
-  void run_done() {
-    for (Callback& callback : take_done()) {
-      callback();
-      --posted;
-    }
+  void wait_for_calls() {
+    calls.wait([this] {
+      wait_for_calls();
+      loop.turn([this] {
+        for (Callback& call : calls.take()) call();
+      });
+    });
   }
 
   /// Between these two handlers is everything that is ready by now.
@@ -115,8 +163,8 @@ struct EventLoop::Impl {
   std::vector<std::function<void()>> end_of_turn;
   bool again_posted = false;
 
-  // Sockets and timers are touched by the loop's thread only; workers only post.
-  asio::io_context io{BOOST_ASIO_CONCURRENCY_HINT_UNSAFE_IO};
+  asio::io_context io{BOOST_ASIO_CONCURRENCY_HINT_UNSAFE};
+  Calls calls{io};
   asio::steady_timer timer{io};
   base::TimerQueue timers;     // what callbacks hold may be sockets: they go before the context
   std::deque<Callback> steps;  // that give way
@@ -124,11 +172,10 @@ struct EventLoop::Impl {
   std::uint64_t turns = 0;
   std::uint64_t turns_at_step = 0;
   std::optional<base::TimePoint> armed;
-  asio::signal_set signals{io};
+  // Only made for the loop that is asked for: asio tells all contexts that have one, in whatever thread.
+  std::optional<asio::signal_set> signals;
   std::vector<std::unique_ptr<RepeatedSignal>> repeated_signals;
 
-  std::mutex done_mutex;
-  std::vector<Callback> done;             // guarded by done_mutex
   std::size_t posted = 0;                 // work whose `done` has not run yet
   std::optional<asio::thread_pool> pool;  // of the first
 };
@@ -147,7 +194,12 @@ void EventLoop::run() {
   impl_->io.run();
 }
 
-void EventLoop::stop() { impl_->io.stop(); }
+void EventLoop::stop() {
+  if (turn_of_this_thread == this) return impl_->io.stop();
+  call([this] { impl_->io.stop(); });
+}
+
+void EventLoop::call(Callback work) { impl_->calls.add(std::move(work)); }
 
 const base::Clock& EventLoop::clock() const { return impl_->clock; }
 base::TimerQueue& EventLoop::timers() { return impl_->timers; }
@@ -159,13 +211,10 @@ void EventLoop::post(Callback work, Callback done) {
   asio::post(*impl->pool, [impl, work = std::move(work), done = std::move(done)]() mutable {
     work();
     work = {};
-    bool first = false;
-    {
-      std::lock_guard lock(impl->done_mutex);
-      first = impl->done.empty();
-      impl->done.push_back(std::move(done));
-    }
-    if (first) asio::post(impl->io, [impl] { impl->loop.turn([impl] { impl->run_done(); }); });
+    impl->calls.add([impl, done = std::move(done)]() mutable {
+      done();
+      --impl->posted;
+    });
   });
 }
 
@@ -183,6 +232,7 @@ void EventLoop::at_end_of_any_turn(std::function<void()> callback) {
 
 void EventLoop::again() {
   if (std::exchange(impl_->again_posted, true)) return;
+  if (!has_turn()) return call([this] { impl_->again_posted = false; });
   asio::post(impl_->io, [this] { turn([this] { impl_->again_posted = false; }); });
 }
 
@@ -190,18 +240,18 @@ bool EventLoop::has_turn() const { return impl_->turns_of_all->whose == this; }
 
 void EventLoop::in_turn(Callback work) {
   if (has_turn()) return work();
-  asio::post(impl_->io, [this, work = std::move(work)]() mutable { turn(work); });
+  call(std::move(work));
 }
 
 void EventLoop::take_turn() {
   Turns& turns = *impl_->turns_of_all;
   if (impl_->first->loops.size() > 1) turns.mutex.lock();
-  turns.whose = this;
+  turns.whose = turn_of_this_thread = this;
 }
 
 void EventLoop::leave_turn() {
   Turns& turns = *impl_->turns_of_all;
-  turns.whose = nullptr;
+  turns.whose = turn_of_this_thread = nullptr;
   if (impl_->first->loops.size() > 1) turns.mutex.unlock();
 }
 
@@ -220,12 +270,14 @@ void EventLoop::end_turn() {
 }
 
 void EventLoop::on_signal(std::function<void(int)> callback) {
-  for (int signal : {SIGINT, SIGTERM, SIGHUP}) impl_->signals.add(signal);
-  impl_->signals.async_wait([this, callback = std::move(callback)](const boost::system::error_code& error, int signal) {
-    if (error) return;
-    impl_->signals.clear();  // back to the default action: the next signal ends the process
-    turn([&] { callback(signal); });
-  });
+  impl_->signals.emplace(impl_->io);
+  for (int signal : {SIGINT, SIGTERM, SIGHUP}) impl_->signals->add(signal);
+  impl_->signals->async_wait(
+      [this, callback = std::move(callback)](const boost::system::error_code& error, int signal) {
+        if (error) return;
+        impl_->signals->clear();  // back to the default action: the next signal ends the process
+        turn([&] { callback(signal); });
+      });
 }
 
 void EventLoop::on_each_signal(int signal, std::function<void()> callback) {

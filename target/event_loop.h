@@ -8,7 +8,8 @@
 //
 // There may be further loops beside the first, each with a thread, sockets and timers of its own. Only one of them has
 // its turn at a time, so what is touched in turns alone needs no lock; system calls on sockets leave the turn to
-// others (outside_turn()). With one loop there is nothing to exclude, and no lock is taken.
+// others (outside_turn()). With one loop there is nothing to exclude. What other threads have for a loop they leave
+// behind a mutex that the loop takes only when it was woken for it, so that no turn of I/O takes a lock.
 #pragma once
 
 #include <csignal>
@@ -37,6 +38,8 @@ class EventLoop final : public base::Executor {
   void run();
   /// Ends run() after the current turn. Thread: any.
   void stop();
+  /// `work` in a turn of this loop, soon. Thread: any.
+  void call(std::move_only_function<void()> work);
 
   /// The wire clock and its timers.
   const base::Clock& clock() const;
@@ -88,6 +91,7 @@ class EventLoop final : public base::Executor {
   /// Calls `callback` each time `signal` comes.
   void on_each_signal(int signal, std::function<void()> callback);
 
+  /// Thread: the loop's alone; even posting to it needs call() from others.
   boost::asio::io_context& io();
 
  private:

@@ -4,7 +4,6 @@
 #include <pthread.h>
 
 #include <algorithm>
-#include <boost/asio/post.hpp>
 #include <csignal>
 #include <optional>
 #include <stdexcept>
@@ -78,7 +77,7 @@ Plugin::Plugin()
 }
 
 Plugin::~Plugin() {
-  boost::asio::post(loop_.io(), [this] { loop_.stop(); });
+  loop_.stop();
   thread_.join();
   loop_.finish_posted_work();
 }
@@ -97,7 +96,7 @@ void Plugin::on_loop(Work work) {
         }
       });
   auto result = task.get_future();
-  boost::asio::post(loop_.io(), [this, task = std::move(task)]() mutable { loop_.turn(task); });
+  loop_.call(std::move(task));
   if (auto error = result.get()) throw std::runtime_error(*error);
 }
 

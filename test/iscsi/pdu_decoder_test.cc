@@ -6,6 +6,9 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <array>
+#include <atomic>
+#include <thread>
 
 #include "base/data_buffer.h"
 #include "target/iscsi/digest.h"
@@ -226,5 +229,39 @@ TEST_SUITE("iscsi PduDecoder") {
     // The pool goes first, the buffer after it.
     pool = {};
     again->bytes()[0] = 1;
+  }
+
+  TEST_CASE("Buffers that other threads give back while one is taken are each given out once at a time") {
+    auto pool = base::make_ref<base::DataBufferPool>(64 << 20);
+    constexpr int kRounds = 2000, kThreads = 3;
+    std::array<base::Ref<base::DataBuffer>, kThreads> passed;
+    std::array<std::atomic<bool>, kThreads> full{};
+    std::atomic<int> shared = 0;
+    {
+      std::vector<std::jthread> threads;
+      for (std::size_t at = 0; at < kThreads; ++at) {
+        threads.emplace_back([&, at] {
+          for (int i = 0; i < kRounds; ++i) {
+            full[at].wait(false);
+            if (std::exchange(passed[at]->bytes()[0], 0) != at + 1) ++shared;
+            passed[at] = {};
+            full[at] = false;
+            full[at].notify_one();
+          }
+        });
+      }
+      for (int i = 0; i < kRounds; ++i) {
+        for (std::size_t at = 0; at < kThreads; ++at) {
+          full[at].wait(true);
+          auto buffer = pool->take(1);
+          buffer->bytes()[0] = static_cast<std::uint8_t>(at + 1);
+          passed[at] = std::move(buffer);
+          full[at] = true;
+          full[at].notify_one();
+        }
+      }
+    }
+    CHECK(shared == 0);
+    CHECK(pool->idle_bytes() <= kThreads * (16 << 10));
   }
 }

@@ -6,6 +6,7 @@
 
 #include <doctest/doctest.h>
 
+#include <array>
 #include <atomic>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
@@ -93,7 +94,7 @@ TEST_CASE("a timer that is centuries away lets the loop sleep") {
   for (auto when : {loop.clock().now() + std::chrono::hours(24 * 365 * 500), base::TimePoint::max()}) {
     auto id = loop.timers().at(when, [] {});
     boost::asio::steady_timer other(loop.io(), std::chrono::milliseconds(5));
-    other.async_wait([&](const boost::system::error_code&) { loop.stop(); });
+    other.async_wait([&](const boost::system::error_code&) { loop.io().stop(); });
     turns = 0;
     loop.run();
     CHECK(turns == 1);
@@ -223,17 +224,12 @@ struct TwoLoops {
 
 TEST_CASE("a loop has no turn while another has one, but while that is outside of it") {
   TwoLoops loops;
-  std::atomic<bool> begun = false, served = false;
-  boost::asio::post(loops.second.io(), [&] {
-    begun.wait(false);
-    loops.second.turn([&] {
+  std::atomic<bool> served = false;
+  loops.run([&] {
+    loops.second.call([&] {
       served = true;
       served.notify_all();
     });
-  });
-  loops.run([&] {
-    begun = true;
-    begun.notify_all();
     for (int i = 0; i < 1000; ++i) std::this_thread::yield();
     CHECK_FALSE(served);
     CHECK(loops.first.has_turn());
@@ -242,6 +238,37 @@ TEST_CASE("a loop has no turn while another has one, but while that is outside o
     loops.first.stop();
   });
   CHECK(served);
+}
+
+TEST_CASE("what several threads ask of a loop is done by its thread, what each asks in its order") {
+  constexpr int kThreads = 4, kCalls = 2000;
+  EventLoop loop(1);
+  std::array<int, kThreads> done{};
+  int in_order = 0, left = kThreads * kCalls;
+  const auto mine = std::this_thread::get_id();
+  std::vector<std::jthread> threads;
+  for (int thread = 0; thread < kThreads; ++thread) {
+    threads.emplace_back([&, thread] {
+      for (int i = 0; i < kCalls; ++i) {
+        loop.call([&, thread, i] {
+          if (std::exchange(done[static_cast<std::size_t>(thread)], i + 1) == i && std::this_thread::get_id() == mine)
+            ++in_order;
+          if (--left == 0) loop.stop();
+        });
+      }
+    });
+  }
+  loop.run();
+  CHECK(in_order == kThreads * kCalls);
+}
+
+TEST_CASE("another thread may stop a loop that sleeps, and one that does not run yet") {
+  EventLoop loop(1);
+  std::jthread other([&] { loop.stop(); });
+  loop.run();
+  EventLoop later(1);
+  std::jthread([&] { later.stop(); }).join();
+  later.run();
 }
 
 TEST_CASE("work in a turn of another loop is done by its thread, work in one of its own at once") {
