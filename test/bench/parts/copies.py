@@ -45,8 +45,8 @@ def by_size(options, report):
                    "Between two memory stores, unaligned, one command of each kind for a copy (`maximum_transfer = "
                    "\"1T\"`); in the last row 4 GiB, the default, for each token. The extents were made by scattered "
                    "writes of 512 bytes through iSCSI. Read: the first and the second reading of the copy by 1 MiB, of "
-                   "at most 4 GiB of it. Verified: extents compared with what lies around them, all or a seeded sample, "
-                   "beside what was read.")
+                   "at most 4 GiB of it. Verified: extents compared with what lies around them, all or a seeded "
+                   "sample, beside what was read.")
     table = report.table("Size", "extents", "POPULATE TOKEN, us", "RECEIVE ROD TOKEN INFORMATION, us",
                          "WRITE USING TOKEN, us", "whole copy, ms", "odxd CPU per copy, us", "in the background, us",
                          "read, MB/s", "verified")

@@ -9,7 +9,6 @@ import os
 import re
 import subprocess
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 from features import PLAIN, VARIANTS, config_of
@@ -43,6 +42,7 @@ def counts(options, report):
                           f"{figures['receives']:.2f}", f"{figures['sends']:.2f}", f"{figures['waits']:.2f}",
                           figures=figures)
                 report.goal(f"{case}, allocations", figures["allocations"], at_most=0.0005)
+                report.goal(f"{case}, mutexes locked", figures["locks"], at_most=0.0005)
                 if not write:
                     report.goal(f"{case}, copied bytes by bytes of data", copied, at_most=0.0005)
 
@@ -97,12 +97,13 @@ def instructions(options, report):
             config, url_of = config_of(name, Path(folder))
             with Callgrind(options, re.sub(r"\W+", "-", name), config) as callgrind:
                 url = url_of(callgrind.server.url)
-                fill(replace(options), url, 16 << 20)
+                fill(options, url, 16 << 20)
                 read, write = (per_command(options, callgrind, url, ["--size", 4096, "--depth", 32, *more], count)
                                for more in ([], ["--write"]))
             plain = plain or (read, write)
             ratios = read / plain[0], write / plain[1]
-            table.row(name, f"{read:.0f}", f"{write:.0f}", *(f"{ratio:.3f}" for ratio in ratios), read=read, write=write)
+            table.row(name, f"{read:.0f}", f"{write:.0f}", *(f"{ratio:.3f}" for ratio in ratios), read=read,
+                      write=write)
             if name != PLAIN:
                 report.goal(f"instructions for a 4 KiB command with {name} : plain", max(ratios), at_most=1.02)
 
