@@ -33,8 +33,9 @@ def config_of(name, folder):
 
 
 def on_one_cpu(options, report):
-    report.section("Switched on and not used", "libiscsi, 4 KiB, depth 32, client and server on one CPU; the journal and "
-                   "the control interface are idle, the rule is for another command. Each cell: this / plain.")
+    report.section("Switched on and not used",
+                   "libiscsi, 4 KiB, depth 32, client and server on one CPU; the journal and the control interface are "
+                   "idle, the rule is for another command.")
     names = [PLAIN, ALL] if options.quick else list(VARIANTS)
     table = report.table("odxd with", "reads, thousand per s", "writes, thousand per s", "read : plain",
                          "write : plain")
