@@ -20,6 +20,8 @@ BUDGET_S = {"style": 10, "unit": 10, "sim": 60, "system": 240, "windows": 60,
             "interop": 300, "vm": 300, "vm-all": 1200, "asan": 300, "threads": 120, "tsan": 900,
             "fuzz": 90, "bench": 60}
 FUZZ_SECONDS = 5
+# By how much a test may take longer than in the folder "build" before it is stopped.
+SLOWER = {"build-sanitize": 3, "build-tsan": 10}
 # The system tests in which odxd, the one program with threads, uses most of them: workers, file stores, peers, signals.
 # It has two event loops there, whatever the machine.
 TESTS_OF_THREADS = ("odxd", "between_arrays", "online_changes", "threads")
@@ -107,7 +109,7 @@ def meson_tests(folder, suites, names=()):
         tests = [by_name[name] for name in names]
     total = Tally()
     with concurrent.futures.ThreadPoolExecutor(1 if "system" in suites else 2) as pool:
-        jobs = [pool.submit(run, t["name"], t["cmd"], t["timeout"] * (3 if folder != "build" else 1), t["env"],
+        jobs = [pool.submit(run, t["name"], t["cmd"], t["timeout"] * SLOWER.get(folder, 1), t["env"],
                             t["workdir"] or ROOT / folder) for t in tests]
         for job in jobs:
             total.add(job.result())
