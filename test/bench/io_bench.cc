@@ -69,7 +69,7 @@ class Bench {
  public:
   explicit Bench(const Options& options) : options_(options), random_(1) {
     for (int i = 0; i < options.sessions; ++i) connect(i);
-    requests_ = options.region / options.size;
+    requests_ = options_.region / options_.size;
     share_ = requests_ / sessions_.size();
     if (share_ == 0) throw std::runtime_error("the region is too small");
     latencies_.reserve(std::size_t{1} << 22);
