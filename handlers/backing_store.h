@@ -109,6 +109,14 @@ class BackingStore {
   /// Unmapped bytes read as zeros. Errors: medium_read, unavailable.
   virtual IoResult<void> read(ByteRange range, base::Segments& out) = 0;
 
+  /// read(), where that needs no device: what a store that may block has in memory. False when it would have to wait,
+  /// or failed; then nothing is appended, and read() can do it or say what is wrong. Thread: the loop's, while workers
+  /// use other ranges.
+  virtual bool read_at_once(ByteRange, base::Segments&) { return false; }
+
+  /// write() likewise: false when it would have to wait, or failed; then write() does it, any part of it again.
+  virtual bool write_at_once(std::uint64_t, base::Bytes) { return false; }
+
   /// Writes `data` at `offset`. On an error any part of the range may hold new data. Errors: no_space,
   /// write_protected, medium_write, unavailable.
   virtual IoResult<void> write(std::uint64_t offset, base::Bytes data) = 0;

@@ -4,10 +4,13 @@
 #include <fmt/format.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/statvfs.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -36,6 +39,18 @@ ssize_t FileCalls::pread(int fd, void* buffer, std::size_t count, off_t offset) 
 }
 ssize_t FileCalls::pwrite(int fd, const void* buffer, std::size_t count, off_t offset) {
   return ::pwrite(fd, buffer, count, offset);
+}
+ssize_t FileCalls::pread_at_once(int fd, void* buffer, std::size_t count, off_t offset) {
+  const iovec part{buffer, count};
+  return ::preadv2(fd, &part, 1, offset, RWF_NOWAIT);
+}
+ssize_t FileCalls::pwrite_at_once(int fd, const void* buffer, std::size_t count, off_t offset) {
+  const iovec part{const_cast<void*>(buffer), count};
+  return ::pwritev2(fd, &part, 1, offset, RWF_NOWAIT);
+}
+bool FileCalls::in_memory(int fd) {
+  struct statfs file_system{};
+  return ::fstatfs(fd, &file_system) == 0 && file_system.f_type == TMPFS_MAGIC;
 }
 int FileCalls::fdatasync(int fd) { return ::fdatasync(fd); }
 int FileCalls::fallocate(int fd, int mode, off_t offset, off_t length) { return ::fallocate(fd, mode, offset, length); }
@@ -114,6 +129,7 @@ void FileImage::find_size(const FileStoreOptions& options) {
     }
     struct statvfs file_system{};
     if (::fstatvfs(fd_, &file_system) == 0 && file_system.f_bsize > 0) file_system_block_ = file_system.f_bsize;
+    in_memory_ = calls_->in_memory(fd_);
   }
   if (*size == 0 || *size % options.block_length != 0)
     throw OpenError(fmt::format("file '{}' has {} bytes, which is not a positive multiple of the block length {}",
@@ -189,6 +205,23 @@ IoResult<void> FileImage::write(std::uint64_t offset, base::Bytes data) {
     offset += static_cast<std::uint64_t>(count);
   }
   return {};
+}
+
+bool FileImage::read_at_once(std::uint64_t offset, base::MutableBytes out) const {
+  if (!can_read_at_once_.load(std::memory_order_relaxed)) return false;
+  // tmpfs knows no RWF_NOWAIT, and needs none.
+  ssize_t count = in_memory_ ? calls_->pread(fd_, out.data(), out.size(), off(offset))
+                             : calls_->pread_at_once(fd_, out.data(), out.size(), off(offset));
+  if (count < 0 && errno == EOPNOTSUPP) can_read_at_once_.store(false, std::memory_order_relaxed);
+  return count >= 0 && static_cast<std::size_t>(count) == out.size();
+}
+
+bool FileImage::write_at_once(std::uint64_t offset, base::Bytes data) {
+  if (!can_write_at_once_.load(std::memory_order_relaxed)) return false;
+  ssize_t count = in_memory_ ? calls_->pwrite(fd_, data.data(), data.size(), off(offset))
+                             : calls_->pwrite_at_once(fd_, data.data(), data.size(), off(offset));
+  if (count < 0 && errno == EOPNOTSUPP) can_write_at_once_.store(false, std::memory_order_relaxed);
+  return count >= 0 && static_cast<std::size_t>(count) == data.size();
 }
 
 IoResult<void> FileImage::punch(ByteRange range) {

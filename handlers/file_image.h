@@ -22,6 +22,11 @@ class FileCalls {
   virtual ~FileCalls() = default;
   virtual ssize_t pread(int fd, void* buffer, std::size_t count, off_t offset);
   virtual ssize_t pwrite(int fd, const void* buffer, std::size_t count, off_t offset);
+  /// preadv2 and pwritev2 with RWF_NOWAIT.
+  virtual ssize_t pread_at_once(int fd, void* buffer, std::size_t count, off_t offset);
+  virtual ssize_t pwrite_at_once(int fd, const void* buffer, std::size_t count, off_t offset);
+  /// Whether the file system is tmpfs: there is no device to wait for.
+  virtual bool in_memory(int fd);
   virtual int fdatasync(int fd);
   virtual int fallocate(int fd, int mode, off_t offset, off_t length);
   /// ioctl(to, FICLONERANGE).
@@ -58,6 +63,9 @@ class FileImage {
   IoResult<void> read(std::uint64_t offset, base::MutableBytes out) const;
   /// Errors: no_space, medium_write.
   IoResult<void> write(std::uint64_t offset, base::Bytes data);
+  /// Reads or writes without waiting for a device; false when it cannot or fails, and then any part of it may be done.
+  bool read_at_once(std::uint64_t offset, base::MutableBytes out) const;
+  bool write_at_once(std::uint64_t offset, base::Bytes data);
   /// Makes `range` a hole, or zeros where the file system knows no holes. Errors as write().
   IoResult<void> punch(ByteRange range);
   /// Errors: medium_write.
@@ -89,6 +97,10 @@ class FileImage {
   bool device_ = false;
   std::atomic<std::uint64_t> size_{0};
   std::uint64_t file_system_block_ = 1;  ///< what extents are shared in whole numbers of
+  bool in_memory_ = false;
+  /// Until the file system says that it cannot.
+  mutable std::atomic<bool> can_read_at_once_{true};
+  std::atomic<bool> can_write_at_once_{true};
   std::atomic<bool> can_punch_{true};
   std::atomic<bool> can_share_{true};
 };

@@ -63,6 +63,8 @@ class FileOriginals {
   std::vector<Piece> capture(std::span<const ByteRange> ranges);
   void release(const std::vector<Piece>& pieces);
 
+  /// Whether preserve() of any range has nothing to do. Where captures are alone.
+  bool empty() const { return !any_current_.load(std::memory_order_relaxed); }
   /// Saves what snapshots need of `range`. Call before changing it; nothing else may change it meanwhile.
   void preserve(ByteRange range);
 

@@ -44,6 +44,9 @@ constexpr std::uint64_t kPiece = 1 << 20;
 /// so this too is bounded.
 constexpr std::uint64_t kSharedPiece = kClonePiece;
 
+/// Beyond this a worker copies the bytes, so that the loop goes on meanwhile.
+constexpr std::uint64_t kLongestAtOnce = 64 << 10;
+
 IoResult<void> read_image(FileCore& core, ByteRange range, base::Segments& out) {
   auto length = static_cast<std::size_t>(range.length);
   base::Ref<base::DataBuffer> buffer = core.take_buffer(length);
@@ -191,6 +194,22 @@ IoResult<void> FileStore::write(std::uint64_t offset, base::Bytes data) {
   if (auto result = check_writable(); !result) return result;
   core_->originals.preserve({offset, data.size()});
   return core_->image.write(offset, data);
+}
+
+bool FileStore::read_at_once(ByteRange range, base::Segments& out) {
+  if (range.length > kLongestAtOnce) return false;
+  auto length = static_cast<std::size_t>(range.length);
+  base::Ref<base::DataBuffer> buffer = core_->take_buffer(length);
+  base::MutableBytes bytes = buffer->bytes().first(length);
+  if (!core_->image.read_at_once(range.offset, bytes)) return false;
+  out.append(bytes, std::move(buffer));
+  return true;
+}
+
+bool FileStore::write_at_once(std::uint64_t offset, base::Bytes data) {
+  // Saving what a snapshot needs may have to read it first.
+  if (data.size() > kLongestAtOnce || !core_->originals.empty() || !check_writable()) return false;
+  return core_->image.write_at_once(offset, data);
 }
 
 IoResult<void> FileStore::write_same(ByteRange range, base::Bytes pattern) {

@@ -29,6 +29,8 @@ class FileStore final : public BackingStore {
   bool read_only() const override { return read_only_; }
   IoResult<void> read(ByteRange range, base::Segments& out) override;
   IoResult<void> write(std::uint64_t offset, base::Bytes data) override;
+  bool read_at_once(ByteRange range, base::Segments& out) override;
+  bool write_at_once(std::uint64_t offset, base::Bytes data) override;
   IoResult<void> write_same(ByteRange range, base::Bytes pattern) override;
   IoResult<void> unmap(ByteRange range) override;
   /// After one failure every later flush and change fails too: the kernel has dropped what it could not write

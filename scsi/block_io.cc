@@ -49,6 +49,12 @@ Outcome read_range(Task& task, ByteRange range) {
   return {};
 }
 
+bool write_range_at_once(Task& task, ByteRange range) {
+  return store_of(task).write_at_once(range.offset, task.data_out.first(range.length));
+}
+
+bool read_range_at_once(Task& task, ByteRange range) { return store_of(task).read_at_once(range, task.data_in); }
+
 /// The offset of the first byte of `data` that differs from the store's bytes from `offset` on.
 IoResult<std::optional<std::uint64_t>> first_difference(BackingStore& store, std::uint64_t offset, base::Bytes data) {
   base::Segments piece;
@@ -134,7 +140,9 @@ Outcome read_blocks(CommandContext& context) {
       return read_range(*task, range);
     });
   } else {
-    context.start(Access::shared, range, [task, range] { return read_range(*task, range); });
+    context.start(
+        Access::shared, range, [task, range] { return read_range(*task, range); }, {}, Durability::cached,
+        read_range_at_once);
   }
   return {};
 }
@@ -153,7 +161,9 @@ Outcome write_blocks(CommandContext& context) {
   if (*length == 0) return {};
   const ByteRange range{byte_range(*context.lu, cdb).offset, *length};
   Task* task = &context.task;
-  context.start(Access::exclusive, range, [task, range] { return write_range(*task, range); }, {}, durability_of(cdb));
+  context.start(
+      Access::exclusive, range, [task, range] { return write_range(*task, range); }, {}, durability_of(cdb),
+      write_range_at_once);
   return {};
 }
 

@@ -104,8 +104,12 @@ struct CommandContext {
   /// `work` reads task.data_out when it runs and never captures the span: bytes that were only lent are moved to a
   /// copy when the work has to wait. Up to 24 bytes of captures cost no allocation.
   using Then = std::move_only_function<std::expected<void, Sense>(std::expected<void, Sense>)>;
+  ///
+  /// `at_once` is asked first where the store may block and nothing is in the way: whether it could do on the spot what
+  /// `work` does. Where it could not, it has left nothing behind that `work` does not do again.
+  using AtOnce = bool (*)(Task& task, handlers::ByteRange range);
   void start(Access access, handlers::ByteRange range, Work work, Then then = {},
-             Durability durability = Durability::cached);
+             Durability durability = Durability::cached, AtOnce at_once = nullptr);
 
   /// The command goes on after the body has returned without an error: whoever called this finishes the task through
   /// DeviceServer::finish(), perhaps before. Aborts reach it through `runner`. Data-out that was only lent is gone

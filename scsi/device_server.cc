@@ -481,11 +481,17 @@ std::unexpected<Sense> CommandContext::reservation_conflict(std::string rule) {
   return conflict(task, std::move(rule));
 }
 
-void CommandContext::start(Access access, handlers::ByteRange range, Work work, Then then, Durability durability) {
+void CommandContext::start(Access access, handlers::ByteRange range, Work work, Then then, Durability durability,
+                           AtOnce at_once) {
   assert(started == Started::no);
   if (auto done = lu->work().try_now(access, range, server.executor(), work, durability)) {
     outcome = *std::move(done);
     if (then) outcome = then(std::move(outcome));
+    started = Started::finished;
+    return;
+  }
+  if (at_once && lu->work().try_at_once(access, range, durability, task, at_once)) {
+    if (then) outcome = then({});
     started = Started::finished;
     return;
   }

@@ -71,6 +71,17 @@ std::optional<WorkQueue::Outcome> WorkQueue::try_now(Access access, handlers::By
   return outcome;
 }
 
+bool WorkQueue::try_at_once(Access access, handlers::ByteRange range, Durability durability, Task& task,
+                            CommandContext::AtOnce at_once) {
+  if (durability_of(access, durability) == Durability::flushed || conflicts(access, range)) return false;
+  announce(access, range);
+  try {
+    return at_once(task, range);
+  } catch (const std::bad_alloc&) {
+    return false;  // the work will say so
+  }
+}
+
 WorkQueue::Entry& WorkQueue::add(Access access, handlers::ByteRange range, base::Executor* executor, Work work,
                                  Durability durability) {
   auto blockers = static_cast<std::size_t>(std::ranges::count_if(

@@ -39,6 +39,11 @@ class WorkQueue {
   std::optional<Outcome> try_now(Access access, handlers::ByteRange range, base::Executor* executor, Work& work,
                                  Durability durability = Durability::cached);
 
+  /// Whether `at_once` could do now what is asked for; not where something here is in its way, or a flush has to
+  /// follow.
+  bool try_at_once(Access access, handlers::ByteRange range, Durability durability, Task& task,
+                   CommandContext::AtOnce at_once);
+
   /// Takes work of `task`; the task is finished through its device server when the work is done, never from inside.
   /// `then` as in CommandContext::start().
   void submit(Task& task, Access access, handlers::ByteRange range, base::Executor* executor, Work work, Then then,

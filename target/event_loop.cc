@@ -9,7 +9,6 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <boost/asio/thread_pool.hpp>
 #include <cstdint>
 #include <deque>
 #include <mutex>
@@ -17,6 +16,8 @@
 #include <system_error>
 #include <utility>
 #include <vector>
+
+#include "target/worker_pool.h"
 
 namespace target {
 
@@ -176,15 +177,15 @@ struct EventLoop::Impl {
   std::optional<asio::signal_set> signals;
   std::vector<std::unique_ptr<RepeatedSignal>> repeated_signals;
 
-  std::size_t posted = 0;                 // work whose `done` has not run yet
-  std::optional<asio::thread_pool> pool;  // of the first
+  std::size_t posted = 0;          // work whose `done` has not run yet
+  std::optional<WorkerPool> pool;  // of the first
 };
 
 EventLoop::EventLoop(unsigned workers) : impl_(std::make_unique<Impl>(*this, workers)) {}
 EventLoop::EventLoop(EventLoop& first) : impl_(std::make_unique<Impl>(*this, *first.impl_)) {}
 
 EventLoop::~EventLoop() {
-  if (impl_->pool) impl_->pool->join();
+  impl_->pool.reset();
   std::erase(impl_->first->loops, impl_.get());
 }
 
@@ -208,7 +209,7 @@ asio::io_context& EventLoop::io() { return impl_->io; }
 void EventLoop::post(Callback work, Callback done) {
   Impl* const impl = impl_->first;
   ++impl->posted;
-  asio::post(*impl->pool, [impl, work = std::move(work), done = std::move(done)]() mutable {
+  impl->pool->post([impl, work = std::move(work), done = std::move(done)]() mutable {
     work();
     work = {};
     impl->calls.add([impl, done = std::move(done)]() mutable {

@@ -1,6 +1,6 @@
 // The client of the benchmarks: libiscsi's asynchronous interface, one thread, one poll loop for all sessions,
-// READ(16) and WRITE(16) whose data goes straight from and to the buffers. Prints one line of JSON. Every answer that
-// is not GOOD is an error and ends the run.
+// READ(16) and WRITE(16) whose data goes straight from and to the buffers, or SYNCHRONIZE CACHE(16). Prints one line of
+// JSON. Every answer that is not GOOD is an error and ends the run.
 #include <fmt/format.h>
 #include <sys/resource.h>
 #include <CLI/CLI.hpp>
@@ -29,6 +29,8 @@ struct Options {
   int depth = 1;
   std::uint32_t size = 4096;
   bool write = false;
+  bool fua = false;
+  bool synchronize = false;
   bool sequential = false;
   double seconds = 1;
   double warmup = 0.3;
@@ -67,7 +69,7 @@ class Bench {
  public:
   explicit Bench(const Options& options) : options_(options), random_(1) {
     for (int i = 0; i < options.sessions; ++i) connect(i);
-    requests_ = options.region / options.size;
+    requests_ = options_.region / options_.size;
     share_ = requests_ / sessions_.size();
     if (share_ == 0) throw std::runtime_error("the region is too small");
     latencies_.reserve(std::size_t{1} << 22);
@@ -148,14 +150,23 @@ class Bench {
     std::uint64_t lba = place(session, slot.session) * (options_.size / session.block);
     slot.part = {slot.buffer.data(), slot.buffer.size()};
     slot.started = SteadyClock::now();
-    int block = static_cast<int>(session.block);
-    scsi_task* task = options_.write
-                          ? iscsi_write16_iov_task(session.context, session.lun, lba, nullptr, options_.size, block, 0,
-                                                   0, 0, 0, 0, &Bench::completed, &slot, &slot.part, 1)
-                          : iscsi_read16_iov_task(session.context, session.lun, lba, options_.size, block, 0, 0, 0, 0,
-                                                  0, &Bench::completed, &slot, &slot.part, 1);
-    if (task == nullptr) throw std::runtime_error(iscsi_get_error(session.context));
+    if (command(session, slot, lba) == nullptr) throw std::runtime_error(iscsi_get_error(session.context));
     ++in_flight_;
+  }
+
+  scsi_task* command(const Session& session, Slot& slot, std::uint64_t lba) {
+    const auto block = static_cast<int>(session.block);
+    const int fua = options_.fua ? 1 : 0;
+    if (options_.synchronize) {
+      return iscsi_synchronizecache16_task(session.context, session.lun, lba, options_.size / session.block, 0, 0,
+                                           &Bench::completed, &slot);
+    }
+    if (options_.write) {
+      return iscsi_write16_iov_task(session.context, session.lun, lba, nullptr, options_.size, block, 0, 0, fua, 0, 0,
+                                    &Bench::completed, &slot, &slot.part, 1);
+    }
+    return iscsi_read16_iov_task(session.context, session.lun, lba, options_.size, block, 0, 0, fua, 0, 0,
+                                 &Bench::completed, &slot, &slot.part, 1);
   }
 
   static void completed(iscsi_context* context, int status, void* data, void* private_data) {
@@ -262,6 +273,8 @@ int main(int argc, char** argv) try {
   app.add_option("--depth", options.depth, "requests in flight in each session")->check(CLI::PositiveNumber);
   app.add_option("--size", options.size, "bytes of a request");
   app.add_flag("--write", options.write);
+  app.add_flag("--fua", options.fua, "force unit access");
+  app.add_flag("--synchronize", options.synchronize, "SYNCHRONIZE CACHE(16) instead");
   app.add_flag("--sequential", options.sequential, "each session its own share of the region");
   app.add_option("--seconds", options.seconds, "measured time");
   app.add_option("--warmup", options.warmup, "seconds before it");

@@ -1,0 +1,197 @@
+"""File logical units: the store beside fio on the same file, odxd beside tgtd over iSCSI, and flushes that are shared.
+
+All of it in the page cache, on tmpfs and on the disk that has the build folder: what is compared is the way to a file,
+not the disk.
+"""
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from frame import BENCH, MEBIBYTE, ONE_CPU, REGION, Failed, Server, client, fill, in_turn, io_bench, tool
+
+HELD = 0.85
+FLUSH_US = 1000
+SHARED = 5  # times what one flush for each command would give
+BESIDE_FIO = """\
+`file_bench` keeps so many commands under way in odxd's device server, with odxd's event loop and workers behind it and
+no network before it; fio does the same to the same file with one thread for each (psync), which may use every
+processor, and with one thread and a queue (io_uring), which like the loop of odxd must not wait. Each cell: odxd /
+psync / io_uring. FUA: fdatasync after each write."""
+OVER_ISCSI = """\
+The same client for all. Each cell: odxd with a file / odxd with a memory LUN / tgtd with a file / null target."""
+SHARED_FLUSHES = f"""\
+A file on tmpfs, where a preloaded library makes each flush take {FLUSH_US / 1000:g} ms. Each cell: odxd / tgtd."""
+
+
+def named(size):
+    return f"{size >> 20} MiB" if size >= MEBIBYTE else f"{size >> 10} KiB"
+
+
+@contextmanager
+def places(options):
+    """{name: folder}, gone with what is in them."""
+    folders = {"tmpfs": tempfile.mkdtemp(prefix="odx-files-", dir="/dev/shm"),
+               "disk": tempfile.mkdtemp(prefix="odx-files-", dir=options.build)}
+    try:
+        yield {name: Path(folder) for name, folder in folders.items()}
+    finally:
+        for folder in folders.values():
+            shutil.rmtree(folder)
+
+
+def new_image(path, size):
+    with open(path, "wb") as file:
+        for _ in range(size // MEBIBYTE):
+            file.write(os.urandom(MEBIBYTE))
+        file.flush()
+        os.fsync(file.fileno())
+    return path
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is asked of a file."""
+    write: bool
+    size: int
+    depth: int
+    fua: bool = False
+
+    def __str__(self):
+        return f"{named(self.size)} {'write' if self.write else 'read'}{' FUA' if self.fua else ''}, depth {self.depth}"
+
+    def words(self):
+        return ["--size", self.size, "--depth", self.depth, *(["--write"] if self.write else []),
+                *(["--fua"] if self.fua else [])]
+
+
+SIZES = (4096, 65536, MEBIBYTE)
+CASES = [*(Case(write, size, depth) for size in SIZES for write in (False, True) for depth in (1, 32)),
+         *(Case(True, 4096, depth, True) for depth in (1, 32))]
+QUICK = [Case(False, 4096, 32), Case(True, 4096, 32, True)]
+WARMUP_S = 0.3
+
+
+def file_bench(options, image, region, case, prefix):
+    return client(options, "file_bench", f"file:{image}", "--region", region, "--seconds", options.seconds / 2,
+                  "--warmup", 0 if options.quick else WARMUP_S, *case.words(), prefix=prefix)
+
+
+def fio(options, image, region, case, engine, prefix):
+    """Figures as file_bench has them."""
+    many = ["--thread", f"--numjobs={case.depth}"] if engine == "psync" else [f"--iodepth={case.depth}"]
+    warmup = 0 if options.quick else WARMUP_S
+    command = [*prefix, tool("fio"), "--name=bench", f"--filename={image}", f"--size={region}", f"--bs={case.size}",
+               f"--rw={'randwrite' if case.write else 'randread'}", f"--ioengine={engine}", *many, "--group_reporting",
+               "--time_based", f"--runtime={options.seconds / 2:g}s", f"--ramp_time={warmup}s", "--norandommap",
+               "--gtod_reduce=1", "--invalidate=0", "--fallocate=none", *(["--fdatasync=1"] if case.fua else []),
+               "--output-format=json"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    if done.returncode != 0:
+        raise Failed(f"{' '.join(command)}: {done.stderr.strip()}")
+    job = json.loads(done.stdout[done.stdout.index("{"):])["jobs"][0]
+    figures = job["write" if case.write else "read"]
+    return {"iops": figures["iops"], "mb_s": figures["bw_bytes"] / 1e6}
+
+
+def beside_fio(options, report, place, image, where, prefix):
+    region = REGION // 8 if options.quick else REGION
+    report.section(f"A file on {place} and fio, {where}", BESIDE_FIO)
+    table = report.table("Case", "thousand I/O per s", "MB/s", "CPU of odxd per I/O, us", "odxd : psync",
+                         "odxd : io_uring")
+    lowest = {}
+    for case in QUICK if options.quick else CASES:
+        if options.only not in str(case):
+            continue
+        variants = {"odxd": lambda c=case: file_bench(options, image, region, c, prefix),
+                    "psync": lambda c=case: fio(options, image, region, c, "psync", prefix)}
+        if not case.fua:  # a queue does not say which of its writes a flush comes after
+            variants["io_uring"] = lambda c=case: fio(options, image, region, c, "io_uring", prefix)
+        figures = in_turn(options, variants)
+        ratios = {name: figures["odxd"]["iops"] / figures[name]["iops"] for name in variants if name != "odxd"}
+        table.row(case, " / ".join(f"{each['iops'] / 1000:.1f}" for each in figures.values()),
+                  " / ".join(f"{each['mb_s']:.0f}" for each in figures.values()), f"{figures['odxd']['cpu_us']:.1f}",
+                  f"{ratios['psync']:.2f}", f"{ratios['io_uring']:.2f}" if "io_uring" in ratios else "-",
+                  figures=figures)
+        for name, ratio in ratios.items():
+            lowest[name] = min(lowest.get(name, (ratio, case)), (ratio, case), key=lambda each: each[0])
+    for name, (ratio, case) in lowest.items():
+        report.goal(f"file on {place}, {where}, odxd : fio {name}, the lowest ({case})", ratio, at_least=HELD)
+
+
+ISCSI_CASES = [Case(write, size, depth) for size, depth in ((4096, 1), (4096, 32), (65536, 16), (MEBIBYTE, 8))
+               for write in (False, True)]
+
+
+def over_iscsi(options, report, place, folder):
+    size = REGION // 8 if options.quick else REGION
+    files = [f"file:{new_image(folder / name, size)}" for name in ("odxd", "tgtd")]
+    servers = {}
+    try:
+        servers["file"] = Server("odxd-file", [options.odxd], files[0])
+        servers["memory"] = Server("odxd-memory", [options.odxd], "memory:1G")
+        servers["tgtd"] = Server("tgtd-file", [BENCH / "tgtd_target"], files[1])
+        servers["null"] = Server("null", [options.build / "test/bench/null_target"], "memory:1G")
+        fill(options, servers["memory"].url)
+        report.section(f"A file on {place} over iSCSI", OVER_ISCSI)
+        table = report.table("Case", "thousand I/O per s", "p50-p99, us", "server CPU per I/O, us", "file : memory",
+                             "file : tgtd", "file : null")
+        for case in ISCSI_CASES[2:3] if options.quick else ISCSI_CASES:
+            if options.only not in str(case):
+                continue
+            figures = in_turn(options, {name: lambda s=server, c=case: io_bench(options, s, *c.words())
+                                        for name, server in servers.items()})
+            ours = figures["file"]["iops"]
+            table.row(case, " / ".join(f"{each['iops'] / 1000:.1f}" for each in figures.values()),
+                      " / ".join(f"{each['p50_us']:.0f}-{each['p99_us']:.0f}" for each in figures.values()),
+                      " / ".join(f"{each['server_cpu_us']:.1f}" for each in figures.values()),
+                      *(f"{ours / figures[name]['iops']:.2f}" for name in ("memory", "tgtd", "null")), figures=figures)
+    finally:
+        for server in servers.values():
+            server.stop()
+
+
+FLUSHED = (("4 KiB write FUA", ["--write", "--fua"]), ("SYNCHRONIZE CACHE", ["--synchronize"]))
+
+
+def shared_flushes(options, report, folder):
+    slow = ("env", f"LD_PRELOAD={options.build / 'test/bench/slow_flush.so'}", f"SLOW_FLUSH_US={FLUSH_US}")
+    files = [f"file:{new_image(folder / name, REGION // 8)}" for name in ("slow-odxd", "slow-tgtd")]
+    servers = {}
+    try:
+        servers["odxd"] = Server("odxd-slow", [options.odxd], files[0], prefix=slow)
+        servers["tgtd"] = Server("tgtd-slow", [BENCH / "tgtd_target"], files[1], prefix=slow)
+        report.section("Flushes that are shared", SHARED_FLUSHES)
+        table = report.table("Case", "I/O per s", "p50-p99, us", "times depth 1")
+        for name, words in FLUSHED[:1] if options.quick else FLUSHED:
+            alone = None
+            for depth in (1, 32) if options.quick else (1, 8, 32):
+                figures = in_turn(options, {server: lambda s=server, w=words, d=depth: io_bench(
+                    options, servers[s], "--depth", d, *w) for server in servers})
+                alone = alone or figures
+                times = {server: figures[server]["iops"] / alone[server]["iops"] for server in servers}
+                table.row(f"{name}, depth {depth}", " / ".join(f"{each['iops']:.0f}" for each in figures.values()),
+                          " / ".join(f"{each['p50_us']:.0f}-{each['p99_us']:.0f}" for each in figures.values()),
+                          " / ".join(f"{each:.1f}" for each in times.values()), figures=figures)
+            report.goal(f"{name}, flush of {FLUSH_US / 1000:g} ms, depth 32 : depth 1", times["odxd"], at_least=SHARED)
+    finally:
+        for server in servers.values():
+            server.stop()
+
+
+def run(options, report):
+    with places(options) as folders:
+        for place, folder in list(folders.items())[:1 if options.quick else None]:
+            image = new_image(folder / "image", REGION // 8 if options.quick else REGION)
+            beside_fio(options, report, place, image, "unpinned", ())
+            if not options.quick:
+                beside_fio(options, report, place, image, "all on one CPU", ONE_CPU)
+                image.unlink()
+                over_iscsi(options, report, place, folder)
+        if options.quick:
+            over_iscsi(options, report, "tmpfs", folders["tmpfs"])
+        shared_flushes(options, report, folders["tmpfs"])
