@@ -18,7 +18,7 @@ from pathlib import Path
 from frame import ONE_CPU, REGION, Failed
 
 OTHER_CPU = ("taskset", "-c", "1")
-READY_WITHIN_S = 300
+READY_WITHIN_S = 120
 
 
 def memory_mib(pid):

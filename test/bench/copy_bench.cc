@@ -283,7 +283,7 @@ class CopyBench {
     host::PopulateTokenHeader populate;
     token_out(from, host::kPopulateTokenAction, populate, from_lba, blocks, populate_us_);
     host::WriteUsingTokenHeader write;
-    write.flags = options_.churn > 0 || options_.until_told ? kDeleteToken : 0;
+    write.flags = options_.churn > 0 || !options_.read ? kDeleteToken : 0;
     auto [token, took] = bench::receive_token(from, list_identifier_);
     information_us_.push_back(took);
     write.token = token;

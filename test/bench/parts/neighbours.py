@@ -9,8 +9,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from beside import Beside, Control, Disturber
-from frame import BENCH, GIBIBYTE, MEBIBYTE, ONE_CPU, Server, client, fill
+from beside import READY_WITHIN_S, Beside, Control, Disturber
+from frame import BENCH, GIBIBYTE, MEBIBYTE, ONE_CPU, Failed, Server, client, fill
 
 CONFIG = """\
 log_level = "error"
@@ -61,7 +61,7 @@ class Array:
         if extents == 0:
             fill(self.options, self.lun(FROM), self.filled)
         size = self.copied if extents else self.filled
-        copies = Disturber(self.options.build / "test/bench/copy_bench", self.lun(FROM), self.lun(to), "--until-told",
+        copies = Disturber(self.options.build / "test/bench/copy_bench", self.lun(FROM), self.lun(to), "--until-told", "--no-read",
                            "--bytes", size, "--piece", size, "--extents", extents, *words)
 
         def end():
@@ -81,9 +81,11 @@ class Array:
         """Begins it, and waits until odxd has nothing left to free."""
         started, used = time.monotonic(), self.used()
         begin()
-        while self.used() < used or used > self.left:
-            used = self.used()
+        while used > self.left:
+            if time.monotonic() - started > READY_WITHIN_S:
+                raise Failed(f"{used} bytes are held {READY_WITHIN_S} s after all was freed, before it {self.left}")
             time.sleep(0.05)
+            used = self.used()
         self.did = f"{self.extents:,} extents in {time.monotonic() - started:.1f} s"
 
     def used(self):
