@@ -21,9 +21,11 @@ maximum_transfer = "128G"
 [[portal]]
 listen = "127.0.0.1:0"
 [[target]]
-name = "{iqn}"
+name = "{iqn}.session"
 [[target.lun]]
 store = "memory:1G"
+[[target]]
+name = "{iqn}"
 [[target.lun]]
 store = "memory:129G"
 [[target.lun]]
@@ -57,7 +59,7 @@ class Array:
         return self.server.urls[number]
 
     def copying(self, to, extents, *words):
-        """Starts copies to and fro between a LUN in memory and another; without extents of what fill() wrote."""
+        """Starts copies to and fro between a LUN in memory and another; with no extents, of what fill() wrote."""
         if extents == 0:
             fill(self.options, self.lun(FROM), self.filled)
         size = self.copied if extents else self.filled
@@ -97,10 +99,11 @@ class Array:
         return lambda: self.freeing(unmap.tell), unmap.stop
 
     def remove(self):
-        path = f"/v1/targets/{IQN}/luns/{FROM}"
+        number = 0  # of FROM, in a target of its own: sessions are told of LUNs that come and go
+        path = f"/v1/targets/{IQN}/luns/{number}"
 
         def again():
-            self.control.ask("POST", f"/v1/targets/{IQN}/luns", {"number": FROM, "store": "memory:129G"})
+            self.control.ask("POST", f"/v1/targets/{IQN}/luns", {"number": number, "store": "memory:129G"})
         return lambda: self.freeing(lambda: self.control.ask("DELETE", path)), again
 
 
