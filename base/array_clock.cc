@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cmath>
+#include <utility>
 
 namespace base {
 namespace {
@@ -34,7 +35,8 @@ TimePoint ArrayClock::running() const {
 }
 
 TimePoint ArrayClock::now() const {
-  shown_ = firing_ ? *firing_ : std::max(shown_, running());
+  if (firing_) shown_ = *firing_;
+  if (!firing_ && advancing_.empty()) shown_ = std::max(shown_, running());
   return shown_;
 }
 
@@ -57,7 +59,22 @@ std::size_t ArrayClock::fire(std::size_t most) {
     timers_.run_one(*due);
   }
   firing_.reset();
+  end_advance();
   return fired;
+}
+
+void ArrayClock::end_advance() {
+  if (auto due = timers_.next(); due && *due <= advance_to_) return;
+  for (auto& done : std::exchange(advancing_, {})) done();
+}
+
+void ArrayClock::begin_advance(Duration by, std::move_only_function<void()> done) {
+  assert(!firing_);
+  now();  // where it stands from now on
+  if (by > Duration::zero() && base_ < kEnd) base_ += std::min(by, kEnd - base_);
+  advance_to_ = std::max(advance_to_, running());
+  advancing_.push_back(std::move(done));
+  end_advance();
 }
 
 std::size_t ArrayClock::advance(Duration by) {
@@ -75,6 +92,7 @@ std::optional<TimePoint> ArrayClock::advance_to_next(TimePoint limit) {
     firing_ = shown_ = at;
     timers_.run_due(*due);
     firing_.reset();
+    end_advance();
     return at;
   }
   if (limit != TimePoint::max() && limit > running()) base_ += limit - running();

@@ -8,7 +8,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/timer_queue.h"
@@ -52,6 +54,11 @@ class ArrayClock final : public Clock {
   /// included. Returns how many fired. From inside a callback: moves on when that has returned, and returns 0.
   std::size_t advance(Duration by);
 
+  /// The same step by step: fires nothing itself. run_due() does, as often as it takes, and `done` is called behind the
+  /// last that was due; where nothing is, from inside. Until then the clock stands at the time of what fired last, so
+  /// that whoever is served between two steps sees no time that has not come. Not from inside a callback.
+  void begin_advance(Duration by, std::move_only_function<void()> done);
+
   /// Moves on to when the earliest timer is due and fires all that is due then. Returns that time. Where there is none
   /// at or before `limit` moves on to `limit` (unless that is forever) and returns nothing. Not from inside a callback.
   std::optional<TimePoint> advance_to_next(TimePoint limit = TimePoint::max());
@@ -67,6 +74,8 @@ class ArrayClock final : public Clock {
   /// What it shows by its mode alone.
   TimePoint running() const;
   std::size_t fire(std::size_t most);
+  /// Where the last step of begin_advance() was made, says so.
+  void end_advance();
 
   const Clock& wire_;
   TimerQueue timers_;
@@ -75,6 +84,8 @@ class ArrayClock final : public Clock {
   TimePoint base_ = kStart;  ///< what it showed ...
   TimePoint wire_base_;      ///< ... at this time of the wire clock
   std::optional<TimePoint> firing_;
+  std::vector<std::move_only_function<void()>> advancing_;  ///< who is told when what is due by advance_to_ has fired
+  TimePoint advance_to_ = kStart;
   mutable TimePoint shown_ = kStart;  ///< the latest anybody has seen
 };
 

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "scsi/copy_identity.h"
@@ -117,15 +118,19 @@ std::expected<void, Sense> receive_copy_operating_parameters(CommandContext& con
   return {};
 }
 
-/// SPC-4 6.31: the valid tokens that the copy manager of this logical unit made.
+/// SPC-4 6.31: the valid tokens that the copy manager of this logical unit made, as many as ALLOCATION LENGTH has room
+/// for.
+/// DEVIATION: kMostReportedTokens at most, so that no command makes others wait for the list of a million.
 std::expected<void, Sense> report_all_rod_tokens(CommandContext& context) {
   std::vector<tokens::RodToken> images;
   auto creator = creator_descriptor(*context.lu);
-  context.server.copy_manager().tokens().for_each([&](const tokens::TokenManager::Description& token) {
-    if (token.rod.source().logical_unit == context.lu->identity().naa)
-      images.push_back(tokens::TokenManager::image_of(token, creator));
-  });
-  context.respond(encode_all_rod_tokens(images));
+  const std::uint32_t room = context.cdb_as<CopyResultsCdb>().allocation_length;
+  const std::size_t most = std::min<std::size_t>(room / kManagementTokenLength + 1, kMostReportedTokens);
+  std::size_t all = context.server.copy_manager().tokens().for_each_of(
+      context.lu->identity().naa, most, [&](const tokens::TokenManager::Description& token) {
+        images.push_back(tokens::TokenManager::image_of(token, creator));
+      });
+  context.respond(encode_all_rod_tokens(images, all));
   return {};
 }
 

@@ -44,9 +44,6 @@ Field saturated(std::uint64_t figure) {
   return static_cast<Field>(std::min<std::uint64_t>(figure, std::numeric_limits<Field>::max()));
 }
 
-constexpr std::size_t kManagementTokenLength = offsetof(tokens::RodToken, block_device);
-static_assert(kManagementTokenLength == 96);
-
 bool without_errors(tokens::CopyStatus status) {
   return !tokens::in_progress(status) && status != tokens::CopyStatus::completed_with_errors &&
          status != tokens::CopyStatus::terminated;
@@ -184,14 +181,13 @@ std::vector<std::uint8_t> encode_copy_operating_parameters(const DeviceProfile& 
   return data;
 }
 
-std::vector<std::uint8_t> encode_all_rod_tokens(std::span<const tokens::RodToken> rod_tokens) {
+std::vector<std::uint8_t> encode_all_rod_tokens(std::span<const tokens::RodToken> rod_tokens, std::size_t all) {
   std::vector<std::uint8_t> data;
   base::ByteWriter writer(data);
-  {
-    auto available_data = writer.length32();
-    writer.zeros(4);
-    for (const tokens::RodToken& token : rod_tokens) writer.bytes(base::bytes_of(token).first(kManagementTokenLength));
-  }
+  const std::uint64_t available = sizeof(base::be32) + std::uint64_t{all} * kManagementTokenLength;
+  writer.u32(static_cast<std::uint32_t>(std::min<std::uint64_t>(available, UINT32_MAX)));
+  writer.zeros(4);
+  for (const tokens::RodToken& token : rod_tokens) writer.bytes(base::bytes_of(token).first(kManagementTokenLength));
   return data;
 }
 

@@ -2,6 +2,7 @@
 // Thread: any.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -46,7 +47,14 @@ std::vector<std::uint8_t> encode_no_failure_details();
 /// RECEIVE COPY OPERATING PARAMETERS: 44 bytes and the descriptor type codes. The same figures as VPD page 8Fh.
 std::vector<std::uint8_t> encode_copy_operating_parameters(const DeviceProfile& profile);
 
-/// REPORT ALL ROD TOKENS: 8 bytes and a management token (the first 96 bytes) of each.
-std::vector<std::uint8_t> encode_all_rod_tokens(std::span<const tokens::RodToken> rod_tokens);
+/// The bytes of a token that REPORT ALL ROD TOKENS has of it: all before its device type specific data.
+inline constexpr std::size_t kManagementTokenLength = offsetof(tokens::RodToken, block_device);
+static_assert(kManagementTokenLength == 96);
+/// Of one answer.
+inline constexpr std::size_t kMostReportedTokens = 4096;
+
+/// REPORT ALL ROD TOKENS: 8 bytes and a management token of each. AVAILABLE DATA counts all that there are, of which
+/// `rod_tokens` are the first.
+std::vector<std::uint8_t> encode_all_rod_tokens(std::span<const tokens::RodToken> rod_tokens, std::size_t all);
 
 }  // namespace scsi

@@ -13,7 +13,7 @@ namespace scsi {
 namespace {
 
 /// Of what ends at one time: some ten microseconds of work, so that others have their turn in between.
-constexpr std::size_t kTokensAtOnce = 16;
+constexpr std::size_t kTokensAtOnce = 2;
 
 Event event_of(EventKind kind, const tokens::Rod& rod, const tokens::TokenUser& user) {
   Event event{.kind = kind, .logical_unit = rod.source().name, .bytes = rod.size_bytes()};

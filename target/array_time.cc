@@ -5,12 +5,6 @@
 #include "target/event_loop.h"
 
 namespace target {
-namespace {
-
-/// Timers of one turn: sockets have theirs in between.
-constexpr std::size_t kTimersOfATurn = 64;
-
-}  // namespace
 
 ArrayTime::ArrayTime(EventLoop& loop, base::ArrayClock& clock) : loop_(loop), clock_(clock) {
   loop.at_end_of_any_turn([this] { settle(); });

@@ -1,6 +1,7 @@
 // The array clock in the event loop: what is due on it wakes the loop up at the right wire time. Thread: the loop's.
 #pragma once
 
+#include <cstddef>
 #include <optional>
 
 #include "base/array_clock.h"
@@ -8,6 +9,9 @@
 namespace target {
 
 class EventLoop;
+
+/// Timers of the array clock in one turn: whoever else has something to do has a turn in between.
+inline constexpr std::size_t kTimersOfATurn = 4;
 
 /// Has the loop fire what is due on the array clock, in turns of its own, whatever the clock's mode; a clock that
 /// stands wakes nobody.

@@ -247,7 +247,7 @@ void Arrays::set_unreachable(const std::vector<UnreachablePair>& pairs) {
 }
 
 bool Arrays::reclaim() {
-  constexpr std::size_t kObjects = 16;  // some 100 microseconds
+  constexpr std::size_t kObjects = 2;  // some ten microseconds: a command that comes meanwhile waits for them
   for (const auto& array : arrays_) array->collect_removed();
   return pool_->reclaim(kObjects);
 }

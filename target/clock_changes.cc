@@ -7,6 +7,7 @@
 
 #include "scsi/journal.h"
 #include "scsi/token_words.h"
+#include "target/array_time.h"
 #include "target/config_clock.h"
 
 namespace target {
@@ -16,6 +17,11 @@ void tell(scsi::Journal* journal, std::string reason) {
   if (journal) journal->record({.kind = scsi::EventKind::clock, .reason = std::move(reason)});
 }
 
+void move_on(base::ArrayClock& clock, base::Duration by, std::move_only_function<void()> done) {
+  clock.begin_advance(by, std::move(done));
+  clock.run_due(kTimersOfATurn);
+}
+
 }  // namespace
 
 void set_clock_mode(base::ArrayClock& clock, const base::ClockMode& mode, scsi::Journal* journal) {
@@ -23,17 +29,16 @@ void set_clock_mode(base::ArrayClock& clock, const base::ClockMode& mode, scsi::
   tell(journal, fmt::format("the array clock is {}", clock_mode_text(mode)));
 }
 
-std::size_t advance_clock(base::ArrayClock& clock, base::Duration by, scsi::Journal* journal) {
+void advance_clock(base::ArrayClock& clock, base::Duration by, scsi::Journal* journal,
+                   std::move_only_function<void()> done) {
   tell(journal, fmt::format("the array clock is moved on by {}", scsi::duration_words(by)));
-  return clock.advance(by);
+  move_on(clock, by, std::move(done));
 }
 
-std::optional<base::TimePoint> advance_clock_to_next(base::ArrayClock& clock, scsi::Journal* journal) {
-  auto next = clock.timers().next();
-  if (!next) return std::nullopt;
-  auto by = std::max(*next - clock.now(), base::Duration(0));
+void advance_clock_to_next(base::ArrayClock& clock, scsi::Journal* journal, std::move_only_function<void()> done) {
+  auto by = std::max(clock.timers().next().value() - clock.now(), base::Duration(0));
   tell(journal, fmt::format("the array clock is moved on by {}, to what is due next", scsi::duration_words(by)));
-  return clock.advance_to_next();
+  move_on(clock, by, std::move(done));
 }
 
 }  // namespace target

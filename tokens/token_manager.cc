@@ -85,7 +85,7 @@ bool TokenManager::created_here(const RodToken& token) const {
 }
 
 std::expected<RodToken, TokenError> TokenManager::create(NewToken token) {
-  sweep();
+  sweep(kSweptByCall);
   if (live_.size() >= limits_.tokens) return std::unexpected(TokenError::too_many_tokens);
 
   TokenId id{next_id_++};
@@ -103,7 +103,8 @@ std::expected<RodToken, TokenError> TokenManager::create(NewToken token) {
             .last_user = std::move(token.maker)};
   live.due = live.record.expires();
   by_due_.emplace(live.due, id);
-  const Live& made = live_.emplace(id, std::move(live)).first->second;
+  Live& made = live_.emplace(id, std::move(live)).first->second;
+  link(id, made);
   if (observer_) {
     observer_->created(id, *made.rod, made.last_user, made.record.inactivity_timeout);
     observer_->sweep_changed();
@@ -211,6 +212,7 @@ void TokenManager::bury(LiveAt token, TokenEnding ending) {
   TokenId id = token->first;
   Live live = std::move(token->second);
   live_.erase(token);
+  unlink(live);
   by_due_.erase({live.due, id});
   Tombstone tombstone{std::move(ending), live.record.forgotten()};
   by_forgotten_.emplace(tombstone.forgotten, id);
@@ -220,6 +222,27 @@ void TokenManager::bury(LiveAt token, TokenEnding ending) {
     observer_->sweep_changed();
   }
   if (tombstones_.size() > limits_.tombstones) forget_first();
+}
+
+void TokenManager::link(TokenId id, Live& live) {
+  OfSource& list = by_source_[live.rod->source().logical_unit];
+  live.older = list.newest;
+  if (list.count++ == 0)
+    list.oldest = id;
+  else
+    live_.at(live.older).newer = id;
+  list.newest = id;
+}
+
+void TokenManager::unlink(const Live& live) {
+  auto at = by_source_.find(live.rod->source().logical_unit);
+  OfSource& list = at->second;
+  if (--list.count == 0) {
+    by_source_.erase(at);
+    return;
+  }
+  (live.older == TokenId{} ? list.oldest : live_.at(live.older).newer) = live.newer;
+  (live.newer == TokenId{} ? list.newest : live_.at(live.newer).older) = live.older;
 }
 
 void TokenManager::forget_first() {
@@ -245,6 +268,26 @@ void TokenManager::for_each(const std::function<void(const Description&)>& visit
   }
 }
 
+std::size_t TokenManager::for_each_of(const std::array<std::uint8_t, 16>& logical_unit, std::size_t most,
+                                      const std::function<void(const Description&)>& visit) {
+  sweep(kSweptByCall);
+  auto list = by_source_.find(logical_unit);
+  if (list == by_source_.end()) return 0;
+  const base::TimePoint now = clock_.now();
+  std::size_t ended = 0, visited = 0;
+  for (TokenId id = list->second.oldest; id != TokenId{} && visited < most && ended <= kSweptByCall;) {
+    const Live& live = live_.at(id);
+    if (state_of(live.record, now) != TokenState::valid) {
+      ++ended;
+    } else {
+      visit(description(id, live));
+      ++visited;
+    }
+    id = live.newer;
+  }
+  return list->second.count - ended;
+}
+
 TokenManager::Description TokenManager::description(TokenId id, const Live& live) {
   return {id, *live.rod, live.record.created, live.record.expires(), live.record, live.last_user};
 }
@@ -262,6 +305,7 @@ void TokenManager::forget_all() {
   by_due_.clear();
   by_forgotten_.clear();
   tombstones_.clear();
+  by_source_.clear();
   live_.clear();
   if (!observer_) return;
   for (TokenId id : ids) observer_->forgotten(id);

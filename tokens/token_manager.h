@@ -151,6 +151,11 @@ class TokenManager {
   };
   /// Calls `visit` for every valid token, in the order of their creation.
   void for_each(const std::function<void(const Description&)>& visit) const;
+  /// Calls `visit` for valid tokens of one logical unit's data, `most` at most, in the order of their creation; gives
+  /// how many there are. Looks at few more than it visits: where more than kSweptByCall have ended and are not swept
+  /// yet, they may count, and the visits may be fewer than could be.
+  std::size_t for_each_of(const std::array<std::uint8_t, 16>& logical_unit, std::size_t most,
+                          const std::function<void(const Description&)>& visit);
   /// Nothing when it is not valid; state() says why. Until the next call that changes anything.
   std::optional<Description> find(TokenId id) const;
 
@@ -161,8 +166,9 @@ class TokenManager {
   static RodToken image_of(const Description& token, const IdentificationCscdDescriptor& creator);
 
   /// Frees what ended and forgets what is to be forgotten, at most `budget` tokens of each. Judging never depends
-  /// on it. create() sweeps a little, so that an idle loop need not.
+  /// on it. create() and for_each_of() sweep kSweptByCall, so that an idle loop need not.
   void sweep(std::size_t budget = 64);
+  static constexpr std::size_t kSweptByCall = 8;
   /// When sweep() next has something to do: a token ends, or one that did is forgotten; the far future when never.
   base::TimePoint next_sweep() const;
 
@@ -178,6 +184,12 @@ class TokenManager {
     RodRef rod;
     base::TimePoint due;  ///< its key in by_due_: when it ends by itself
     TokenUser last_user;
+    TokenId older{}, newer{};  ///< of the same source; 0: none
+  };
+  /// The live tokens of one logical unit's data, in the order of their creation.
+  struct OfSource {
+    TokenId oldest{}, newest{};
+    std::size_t count = 0;
   };
   struct Tombstone {
     TokenEnding ending;
@@ -191,6 +203,8 @@ class TokenManager {
   void end_use(TokenId id);
   static TokenEnding expiry(const Live& live);
   void bury(LiveAt token, TokenEnding ending);
+  void link(TokenId id, Live& live);
+  void unlink(const Live& live);
   /// Its end by itself has become another time.
   void reschedule(LiveAt token);
   void forget_first();
@@ -204,6 +218,7 @@ class TokenManager {
   std::uint64_t next_id_ = first_id_;
   std::set<std::array<std::uint8_t, sizeof(IdentificationCscdDescriptor)>> creators_;
   std::unordered_map<TokenId, Live> live_;
+  std::map<std::array<std::uint8_t, 16>, OfSource> by_source_;
   std::set<Due> by_due_;
   std::unordered_map<TokenId, Tombstone> tombstones_;
   std::set<Due> by_forgotten_;

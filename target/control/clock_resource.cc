@@ -3,6 +3,8 @@
 
 #include <boost/json.hpp>
 #include <cmath>
+#include <optional>
+#include <utility>
 
 #include "base/array_clock.h"
 #include "target/clock_changes.h"
@@ -96,16 +98,25 @@ Answer advance(Steered& steered, const Call& call) {
   const json::value* duration = call.body.if_contains("duration_s");
   if ((duration != nullptr) == call.body.contains("to"))
     throw not_as_expected(422, "duration_s", "either a number of seconds, or to, which is \"next\"", duration);
-  const base::TimePoint before = clock.now();
+  std::optional<base::Duration> by;
   if (duration) {
-    const auto by = duration->to_number<double>();
-    if (!(by >= 0 && by <= kLongestStep))
+    const auto wanted = duration->to_number<double>();
+    if (!(wanted >= 0 && wanted <= kLongestStep))
       throw not_as_expected(422, "duration_s", fmt::format("a number from 0 to {}", kLongestStep), duration);
-    advance_clock(clock, base::Duration(std::llround(by * 1e6)), steered.arrays.journal());
-  } else if (!advance_clock_to_next(clock, steered.arrays.journal())) {
+    by = base::Duration(std::llround(wanted * 1e6));
+  } else if (!clock.timers().next()) {
     throw conflict("nothing is due on the array clock, ever", "to", "a timer that is set");
   }
-  return document(json::object{{"advanced_s", seconds(clock.now() - before)}, {"clock", clock_document(steered)}});
+  return {.begin = [&steered, &clock, by](Answer::Respond respond) {
+    auto done = [&steered, &clock, before = clock.now(), respond = std::move(respond)]() mutable {
+      respond(document(json::object{{"advanced_s", seconds(clock.now() - before)}, {"clock", clock_document(steered)}})
+                  .response);
+    };
+    if (by)
+      advance_clock(clock, *by, steered.arrays.journal(), std::move(done));
+    else
+      advance_clock_to_next(clock, steered.arrays.journal(), std::move(done));
+  }};
 }
 
 constexpr Route kRoutes[] = {
@@ -121,7 +132,7 @@ constexpr Route kRoutes[] = {
      .result = &kClock},
     {.method = Method::post,
      .path = "/v1/clock/advance",
-     .summary = "Move it on: what is due until then happens, in order, each at its own time",
+     .summary = "Move it on: what is due until then happens, in order, each at its own time, and then this is answered",
      .handle = advance,
      .body = &kStep,
      .result = &kMoved},

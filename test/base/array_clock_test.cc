@@ -81,6 +81,41 @@ TEST_CASE("advancing fires what is due, in order, each at its own time") {
   CHECK(f.fired.back() == std::pair('d', Duration(10s)));
 }
 
+TEST_CASE("an advance step by step shows no time that has not come, and says when it is over") {
+  ClockFixture f(kManual);
+  f.at(1s, 'a');
+  f.at(2s, 'b');
+  f.at(3s, 'd');
+  f.at(11s, 'z');
+  int done = 0;
+  f.clock.begin_advance(10s, [&] { ++done; });
+  CHECK(f.time() == 0us);
+  CHECK(f.clock.run_due(2) == 2);
+  CHECK(f.time() == 2s);
+  f.at(2s + 1us, 'c');  // of somebody who was served in between
+  CHECK(f.clock.run_due(1) == 1);
+  CHECK(done == 0);
+  CHECK(f.clock.run_due(1) == 1);
+  CHECK(f.fired == Fired{{'a', 1s}, {'b', 2s}, {'c', 2s + 1us}, {'d', 3s}});
+  CHECK(done == 1);
+  CHECK(f.time() == 10s);
+  f.clock.begin_advance(500ms, [&] { ++done; });
+  CHECK(done == 2);
+  CHECK(f.time() == 10s + 500ms);
+}
+
+TEST_CASE("two advances under way are over together, and the clock has moved by both") {
+  ClockFixture f(kManual);
+  f.at(1s, 'a');
+  int done = 0;
+  f.clock.begin_advance(2s, [&] { ++done; });
+  f.clock.begin_advance(3s, [&] { ++done; });
+  CHECK(done == 0);
+  CHECK(f.clock.run_due() == 1);
+  CHECK(done == 2);
+  CHECK(f.time() == 5s);
+}
+
 TEST_CASE("what a callback adds fires in the same advance, at its time, before what is due later") {
   ClockFixture f(kManual);
   f.clock.timers().at(ArrayClock::kStart + 1s, [&] {

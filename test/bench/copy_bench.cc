@@ -9,20 +9,20 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <csignal>
 #include <cstring>
 #include <functional>
 #include <random>
 #include <thread>
 #include <vector>
 
-#include "base/bytes.h"
-#include "host/scsi_layouts.h"
-#include "iscsi_client.h"
+#include "token_commands.h"
 
 namespace {
 
 using SteadyClock = std::chrono::steady_clock;
-using Buffer = std::vector<std::uint8_t>;
+using bench::Buffer;
+using bench::microseconds_since;
 
 constexpr std::uint32_t kBlock = 512;
 constexpr std::uint64_t kFirstLba = 3;
@@ -44,11 +44,8 @@ struct Options {
   std::uint64_t churn = 0;
   bool in_place = false;
   bool read = true;
+  bool until_told = false;
 };
-
-double microseconds_since(SteadyClock::time_point start) {
-  return std::chrono::duration<double, std::micro>(SteadyClock::now() - start).count();
-}
 
 double median(std::vector<double> values) {
   if (values.empty()) return 0;
@@ -214,12 +211,26 @@ class CopyBench {
     fmt::print("{{\"copies\": {}, \"write_us\": {:.1f}}}\n", options_.churn, median(write_us_));
   }
 
+  /// Whoever waits reads "ready", and tells it to stop with SIGTERM.
+  void copy_until_told() {
+    write_extents();
+    copy(0);
+    copy_ms_.clear();
+    sigset_t told{};
+    sigemptyset(&told);
+    sigaddset(&told, SIGTERM);
+    sigprocmask(SIG_BLOCK, &told, nullptr);  // nothing that waits for the target is interrupted
+    fmt::print("ready\n");
+    std::fflush(stdout);
+    auto started = SteadyClock::now();
+    constexpr int kPlaces = 64;  // an even number: to and fro
+    for (const timespec at_once{}; sigtimedwait(&told, nullptr, &at_once) < 0;)
+      copy((static_cast<int>(copy_ms_.size()) + 1) % kPlaces);
+    fmt::print("{{\"seconds\": {:.3f}, \"copies\": {}}}\n", microseconds_since(started) / 1e6, copy_ms_.size());
+  }
+
   void run() {
-    if (extents_.count() > 0)
-      Pump(
-          units_[0], true, kBlock, extents_.count(), [&](std::size_t i) { return kFirstLba + extents_.place(i); },
-          [&](std::size_t i, Buffer& out) { Extents::fill(extents_.place(i), out.data()); })
-          .run();
+    write_extents();
     double cpu = server_cpu();
     for (int run = 0; run < options_.runs; ++run) copy(run);
     double copying = server_cpu() - cpu;
@@ -241,6 +252,14 @@ class CopyBench {
   }
 
  private:
+  void write_extents() {
+    if (extents_.count() > 0)
+      Pump(
+          units_[0], true, kBlock, extents_.count(), [&](std::size_t i) { return lba(0) + extents_.place(i); },
+          [&](std::size_t i, Buffer& out) { Extents::fill(extents_.place(i), out.data()); })
+          .run();
+  }
+
   double server_cpu() const { return options_.server_pid > 0 ? bench::cpu_seconds_of(options_.server_pid) : 0; }
   std::uint64_t lba(int run) const {
     return options_.in_place ? 0 : kFirstLba + kStepLba * static_cast<std::uint64_t>(run);
@@ -264,58 +283,19 @@ class CopyBench {
     host::PopulateTokenHeader populate;
     token_out(from, host::kPopulateTokenAction, populate, from_lba, blocks, populate_us_);
     host::WriteUsingTokenHeader write;
-    write.flags = options_.churn > 0 ? kDeleteToken : 0;
-    write.token = receive_token(from);
+    write.flags = options_.churn > 0 || !options_.read ? kDeleteToken : 0;
+    auto [token, took] = bench::receive_token(from, list_identifier_);
+    information_us_.push_back(took);
+    write.token = token;
     token_out(to, host::kWriteUsingTokenAction, write, to_lba, blocks, write_us_);
   }
 
   template <typename Header>
-  void token_out(bench::Session& unit, std::uint8_t service_action, Header header, std::uint64_t lba,
+  void token_out(bench::Session& unit, std::uint8_t service_action, const Header& header, std::uint64_t lba,
                  std::uint64_t blocks, std::vector<double>& times) {
-    host::RangeDescriptor range{lba, static_cast<std::uint32_t>(blocks), 0};
-    header.data_length = static_cast<std::uint16_t>(sizeof header + sizeof range - sizeof header.data_length);
-    header.range_descriptors_length = static_cast<std::uint16_t>(sizeof range);
-    Buffer list;
-    base::ByteWriter writer(list);
-    writer.layout(header);
-    writer.layout(range);
-    host::TokenOperationCdb cdb;
-    cdb.service_action = service_action;
-    cdb.list_identifier = list_identifier_;
-    cdb.parameter_list_length = static_cast<std::uint32_t>(list.size());
-    times.push_back(execute(unit, base::bytes_of(cdb), SCSI_XFER_WRITE, list));
-  }
-
-  host::Token receive_token(bench::Session& unit) {
-    host::ReceiveRodTokenInformationCdb cdb;
-    Buffer answer(1024);
-    cdb.list_identifier = list_identifier_;
-    cdb.allocation_length = static_cast<std::uint32_t>(answer.size());
-    information_us_.push_back(execute(unit, base::bytes_of(cdb), SCSI_XFER_READ, answer));
-    auto header =
-        base::load<host::TokenInformationHeader>(base::Bytes(answer).first(sizeof(host::TokenInformationHeader)));
-    std::size_t at = sizeof header + header.sense_field_length + sizeof(base::be32);
-    if (at + sizeof(host::RodTokenDescriptor) > answer.size()) throw std::runtime_error("no token came");
-    return base::load<host::RodTokenDescriptor>(base::Bytes(answer).subspan(at, sizeof(host::RodTokenDescriptor)))
-        .token;
-  }
-
-  /// Microseconds.
-  static double execute(bench::Session& unit, base::Bytes cdb, int direction, Buffer& data) {
-    Buffer command(cdb.begin(), cdb.end());
-    bench::Task task(
-        scsi_create_task(static_cast<int>(command.size()), command.data(), direction, static_cast<int>(data.size())),
-        &scsi_free_scsi_task);
-    iscsi_data out{data.size(), data.data()};
-    auto started = SteadyClock::now();
-    scsi_task* done =
-        iscsi_scsi_command_sync(unit.context, unit.lun, task.get(), direction == SCSI_XFER_WRITE ? &out : nullptr);
-    double took = microseconds_since(started);
-    if (done == nullptr || task->status != SCSI_STATUS_GOOD) throw std::runtime_error(iscsi_get_error(unit.context));
-    if (direction == SCSI_XFER_READ)
-      std::copy_n(task->datain.data, std::min<std::size_t>(data.size(), static_cast<std::size_t>(task->datain.size)),
-                  data.begin());
-    return took;
+    Buffer list = bench::token_list(header, lba, blocks);
+    auto cdb = bench::token_cdb(service_action, list_identifier_, list);
+    times.push_back(bench::execute(unit, base::bytes_of(cdb), SCSI_XFER_WRITE, list));
   }
 
   double read_all() {
@@ -371,10 +351,13 @@ int main(int argc, char** argv) try {
   app.add_option("--churn", options.churn, "instead copy ranges within the source, this many times");
   app.add_flag("--in-place", options.in_place, "always from block 0 to block 0");
   app.add_flag("!--no-read", options.read, "do not read what was copied");
+  app.add_flag("--until-told", options.until_told, "to stop by SIGTERM: copy to and fro, and say how often");
   CLI11_PARSE(app, argc, argv);
   CopyBench bench(options);
   if (options.churn > 0) {
     bench.churn();
+  } else if (options.until_told) {
+    bench.copy_until_told();
   } else {
     bench.run();
   }

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <csignal>
 #include <cstdint>
 #include <cstdio>
 #include <fstream>
@@ -39,6 +40,7 @@ struct Options {
   int server_pid = 0;       ///< whose processor time is measured too
   std::string costs;        ///< file of its cost_counter
   std::uint64_t count = 0;  ///< requests to issue instead of measuring for a time, when not 0
+  int tell = 0;             ///< who gets SIGUSR1 when measuring begins
 };
 
 double own_cpu_seconds() {
@@ -114,9 +116,9 @@ class Bench {
     }
     auto count = static_cast<double>(latencies_.size());
     fmt::print(
-        "{{\"iops\": {:.0f}, \"mb_s\": {:.1f}, \"p50_us\": {:.1f}, \"p99_us\": {:.1f}, \"client_cpu_us\": {:.2f}, "
-        "\"server_cpu_us\": {:.2f}, \"ios\": {}, \"seconds\": {:.3f}",
-        count / elapsed_, count * options_.size / elapsed_ / 1e6, percentile(0.50), percentile(0.99),
+        "{{\"iops\": {:.0f}, \"mb_s\": {:.1f}, \"p50_us\": {:.1f}, \"p99_us\": {:.1f}, \"longest_us\": {:.1f}, "
+        "\"client_cpu_us\": {:.2f}, \"server_cpu_us\": {:.2f}, \"ios\": {}, \"seconds\": {:.3f}",
+        count / elapsed_, count * options_.size / elapsed_ / 1e6, percentile(0.50), percentile(0.99), percentile(1),
         client_cpu_ / count * 1e6, server_cpu_ / count * 1e6, latencies_.size(), elapsed_);
     if (!options_.costs.empty()) report_costs(count);
     fmt::print("}}\n");
@@ -226,6 +228,7 @@ class Bench {
     double client = own_cpu_seconds();
     auto started = SteadyClock::now();
     measuring_ = true;
+    if (options_.tell > 0) kill(options_.tell, SIGUSR1);
     turn_until(started + seconds(options_.seconds));
     measuring_ = false;
     elapsed_ = std::chrono::duration<double>(SteadyClock::now() - started).count();
@@ -282,6 +285,7 @@ int main(int argc, char** argv) try {
   app.add_flag("--fill", options.fill, "write the region once instead");
   app.add_option("--count", options.count, "issue so many requests instead of measuring for a time");
   app.add_option("--costs", options.costs, "report what the server's cost_counter wrote to this file");
+  app.add_option("--tell", options.tell, "send this process SIGUSR1 when measuring begins");
   app.add_option("--server-pid", options.server_pid, "report this process's time too");
   CLI11_PARSE(app, argc, argv);
   if (options.fill) options.write = true;

@@ -65,17 +65,23 @@ TEST_CASE("RECEIVE COPY OPERATING PARAMETERS tells the profile's limits, 44 byte
 }
 
 TEST_CASE("REPORT ALL ROD TOKENS is 8 bytes and the first 96 of each token, with its ROD TOKEN LENGTH as it was") {
-  CHECK(scsi::encode_all_rod_tokens({}) == hex("00 00 00 04 00 00 00 00"));
+  CHECK(scsi::encode_all_rod_tokens({}, 0) == hex("00 00 00 04 00 00 00 00"));
   tokens::RodToken token{};
   token.rod_type = 0x00800000;
   token.rod_token_length = tokens::kRodTokenLength;
   token.copy_manager_rod_token_identifier = 0x1234;
   token.block_device.logical_block_length = 512;
-  Bytes data = scsi::encode_all_rod_tokens(std::vector{token, token});
+  Bytes data = scsi::encode_all_rod_tokens(std::vector{token, token}, 2);
   REQUIRE(data.size() == 8 + 2 * 96);
   CHECK(Bytes(data.begin(), data.begin() + 24) ==
         hex("00 00 00 C4 00 00 00 00 00 80 00 00 00 00 01 F8 00 00 00 00 00 00 12 34"));
   CHECK(std::equal(data.begin() + 8, data.begin() + 104, data.begin() + 104));
+  // All that there are count, however many are told of.
+  data = scsi::encode_all_rod_tokens(std::vector{token}, 3);
+  CHECK(data.size() == 8 + 96);
+  CHECK(Bytes(data.begin(), data.begin() + 4) == hex("00 00 01 24"));
+  data = scsi::encode_all_rod_tokens({}, 1u << 30);
+  CHECK(Bytes(data.begin(), data.begin() + 4) == hex("FF FF FF FF"));
 }
 
 TEST_CASE("VPD page 8Fh's Held Data descriptor is the last, 32 bytes") {

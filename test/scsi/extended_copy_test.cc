@@ -521,6 +521,9 @@ TEST_CASE("REPORT ALL ROD TOKENS lists the tokens of this copy manager, oldest f
   CHECK(std::equal(data.begin() + 8, data.begin() + 104, base::bytes_of(first).begin()));
   CHECK(std::equal(data.begin() + 104, data.end(), base::bytes_of(second).begin()));
   CHECK(report(kB).size() == 8 + 96);
+  // A short answer counts all of them.
+  Bytes cut = device.run(in_cdb(0x08, 0, 8 + 95), {}, kA).data();
+  CHECK(cut == Bytes(data.begin(), data.begin() + 8 + 95));
   device.clock.advance(std::chrono::hours(2));
   CHECK(report(kA) == hex("00 00 00 04 00 00 00 00"));
 }

@@ -6,6 +6,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "scsi/journal.h"
@@ -74,6 +75,35 @@ TEST_CASE("a clock that stands wakes nobody; what an advance leaves due happens 
   CHECK(count == kMany);
 }
 
+TEST_CASE("a long advance leaves turns to others, and is over when all that was due has happened") {
+  EventLoop loop(1);
+  ArrayClock clock(loop.clock(), {Kind::manual});
+  target::ArrayTime time(loop, clock);
+  constexpr std::size_t kMany = 1000;
+  std::size_t fired = 0, before = 0, most = 0;
+  for (std::size_t i = 0; i < kMany; ++i)
+    clock.timers().at(ArrayClock::kStart + 1s, [&] {
+      ++fired;
+      CHECK(ArrayClock::since_start(clock.now()) == 1s);
+    });
+  loop.at_end_of_turn([&] {
+    most = std::max(most, fired - before);
+    before = fired;
+  });
+  loop.timers().at(loop.clock().now(), [&] {
+    target::advance_clock(clock, 5s, nullptr, [&] {
+      CHECK(fired == kMany);
+      CHECK(ArrayClock::since_start(clock.now()) == 5s);
+      loop.stop();
+    });
+    CHECK(fired <= target::kTimersOfATurn);
+    CHECK(ArrayClock::since_start(clock.now()) == 1s);  // for whoever is served meanwhile
+  });
+  loop.run();
+  CHECK(fired == kMany);
+  CHECK(most <= target::kTimersOfATurn);
+}
+
 TEST_CASE("a change of the clock's mode wakes the loop for what is due then") {
   EventLoop loop(1);
   ArrayClock clock(loop.clock(), {Kind::manual});
@@ -89,11 +119,13 @@ TEST_CASE("changes of the clock are in the journal, before what they lead to") {
   ArrayClock clock(wire, {Kind::manual});
   scsi::Journal journal(clock);
   clock.timers().at(ArrayClock::kStart + 90s, [&] { journal.record({.kind = scsi::EventKind::token_ended}); });
-  CHECK(target::advance_clock(clock, 60s, &journal) == 0);
-  CHECK(target::advance_clock_to_next(clock, &journal) == ArrayClock::kStart + 90s);
-  CHECK_FALSE(target::advance_clock_to_next(clock, &journal).has_value());
+  int done = 0;
+  target::advance_clock(clock, 60s, &journal, [&] { ++done; });
+  target::advance_clock_to_next(clock, &journal, [&] { ++done; });
+  CHECK(clock.now() == ArrayClock::kStart + 90s);
   target::set_clock_mode(clock, {Kind::scaled, 60}, &journal);
-  target::advance_clock(clock, 1500ms, nullptr);
+  target::advance_clock(clock, 1500ms, nullptr, [&] { ++done; });
+  CHECK(done == 3);
   std::vector<std::string> told;
   for (const scsi::Event& event : journal.events())
     told.push_back(std::string(scsi::name_of(event.kind)) + ": " + event.reason);

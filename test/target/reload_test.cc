@@ -285,7 +285,7 @@ TEST_CASE("reload: the file of a removed LUN is flushed, and closed when nothing
     task.nexus = nexus;
     task.lun = scsi::Lun{1};
     task.observer = &command;
-    task.cdb = {opcode, 0, 0, 0, 0, 0, 0, 0, 1, 0};
+    task.cdb = {opcode, 0, 0, 0, 0, 0, 0, 1, 0, 0};  // 128 KiB, which a worker reads
     world.server().admit(task);
   };
   test::Command attention, read;

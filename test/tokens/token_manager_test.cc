@@ -213,6 +213,38 @@ TEST_CASE("sweeping frees the data of expired tokens and, later, their tombstone
   CHECK(f.manager.next_sweep() == base::TimePoint::max());
 }
 
+TEST_CASE("the tokens of a logical unit are visited oldest first, as many as are asked for, and all are counted") {
+  TokenFixture f({.tokens = 100, .lifetime = seconds(600)});
+  std::vector<RodToken> all;
+  for (int i = 0; i < 50; ++i) all.push_back(f.create());
+  const std::array<std::uint8_t, 16> unit{};  // of the fixture's tokens
+  std::vector<TokenId> seen;
+  auto look = [&](std::size_t most) {
+    seen.clear();
+    return f.manager.for_each_of(unit, most, [&](const TokenManager::Description& token) { seen.push_back(token.id); });
+  };
+  CHECK(look(2) == 50);
+  CHECK(seen == std::vector{id_of(all[0]), id_of(all[1])});
+  CHECK(look(0) == 50);
+  CHECK(seen.empty());
+  CHECK(f.manager.for_each_of({1}, 100, [](const auto&) { FAIL("of another logical unit"); }) == 0);
+  for (std::size_t gone : {0u, 7u, 49u}) f.manager.delete_by_client(id_of(all[gone]));
+  CHECK(look(100) == 47);
+  REQUIRE(seen.size() == 47);
+  CHECK(seen.front() == id_of(all[1]));
+  CHECK(seen[6] == id_of(all[8]));
+  CHECK(seen.back() == id_of(all[48]));
+  // Many that ended and are not swept yet: no more of them are looked at, and none is visited.
+  f.clock.advance(seconds(60));
+  CHECK(look(100) <= 47 - TokenManager::kSweptByCall);
+  CHECK(seen.empty());
+  CHECK(f.manager.tokens() == 47 - TokenManager::kSweptByCall);
+  f.manager.sweep();
+  CHECK(look(100) == 0);
+  f.create();
+  CHECK(look(100) == 1);
+}
+
 TEST_CASE("a token used again and again outlives its first due time in the sweeper") {
   TokenFixture f({.lifetime = seconds(600)});
   RodToken token = f.create(seconds(60));

@@ -5,17 +5,14 @@ of its own, and each of its measurements stands between two without it, so that 
 odxd and the victim share CPU 0, the disturber has CPU 1; both raise their descriptor limit as far as they may. What
 fails the part is when odxd does not serve the victim, does not go on afterwards or does not give descriptors back.
 """
-import json
 import os
 import resource
-import select
-import signal
 import statistics
-import subprocess
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from beside import Disturber, memory_mib
 from frame import BENCH, MEBIBYTE, ONE_CPU, Failed, Server, fill, io_bench
 
 KINDS = ("busy-neighbour", "slow-readers", "never-readers", "stalled-writers", "slow-logins", "login-flood",
@@ -35,7 +32,6 @@ store = "memory:1G"
 [[target.lun]]
 store = "file:{image},size=256M"
 """
-READY_WITHIN_S = 120
 MOST_P99 = 3  # times undisturbed
 
 
@@ -50,35 +46,8 @@ class Outcome:
     did: dict = field(default_factory=dict)
 
 
-def memory_mib(pid):
-    for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1024
-    raise Failed(f"process {pid} has no VmRSS")
-
-
 def descriptors(pid):
     return len(os.listdir(f"/proc/{pid}/fd"))
-
-
-class Disturber:
-    def __init__(self, kind, url, count):
-        more = ["--count", str(count)] if count else []
-        self.process = subprocess.Popen(["taskset", "-c", "1", str(BENCH / "disturb"), kind, url, *more],
-                                        stdout=subprocess.PIPE, text=True)
-        self.kind = kind
-        if not select.select([self.process.stdout], [], [], READY_WITHIN_S)[0]:
-            self.process.kill()
-            raise Failed(f"{kind} is not ready within {READY_WITHIN_S} s")
-        if self.process.stdout.readline() != "ready\n":
-            raise Failed(f"{kind} ended before it was ready")
-
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        said = self.process.communicate(timeout=60)[0]
-        if self.process.returncode != 0:
-            raise Failed(f"{self.kind} ended with status {self.process.returncode}")
-        return json.loads(said)
 
 
 def victim(options, server):
@@ -89,7 +58,7 @@ def measure(options, server, kind, outcome):
     before = descriptors(server.pid)
     memory_before = memory_mib(server.pid)
     outcome.quiet_p99_us.append(victim(options, server)["p99_us"])
-    disturber = Disturber(kind, server.url, 20 if options.quick else None)
+    disturber = Disturber(BENCH / "disturb", kind, server.url, *(["--count", 20] if options.quick else []))
     figures = victim(options, server)
     outcome.memory_mib.append(memory_mib(server.pid))
     outcome.grown_mib.append(outcome.memory_mib[-1] - memory_before)

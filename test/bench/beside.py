@@ -1,0 +1,148 @@
+"""A session that is measured while something goes on beside it: 4 KiB random reads, one at a time.
+
+odxd and the session share CPU 0, so that whatever odxd does shows; what disturbs has CPU 1. Each measurement beside
+something stands between two without it, so that a slow minute of the machine hits both.
+"""
+import http.client
+import json
+import os
+import select
+import signal
+import socket
+import statistics
+import subprocess
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from frame import ONE_CPU, REGION, Failed
+
+OTHER_CPU = ("taskset", "-c", "1")
+READY_WITHIN_S = 120
+
+
+def memory_mib(pid):
+    for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    raise Failed(f"process {pid} has no VmRSS")
+
+
+class Disturber:
+    """A program on the other CPU that prints "ready" when it does what it does, or can, and in the end a line of
+    JSON."""
+
+    def __init__(self, *command):
+        self.name = " ".join(map(str, command[:2]))
+        self.process = subprocess.Popen([*OTHER_CPU, *map(str, command)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        text=True)
+        if not select.select([self.process.stdout], [], [], READY_WITHIN_S)[0]:
+            self.process.kill()
+            raise Failed(f"{self.name} is not ready within {READY_WITHIN_S} s")
+        if self.process.stdout.readline() != "ready\n":
+            raise Failed(f"{self.name} ended before it was ready")
+
+    def tell(self):
+        """A line, for those that wait for one."""
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        said = self.process.communicate(timeout=60)[0]
+        if self.process.returncode != 0:
+            raise Failed(f"{self.name} ended with status {self.process.returncode}")
+        return json.loads(said)
+
+
+class Control:
+    """The control interface on a Unix socket."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def ask(self, method, path, body=None):
+        """The answer's document; any answer that is no success is Failed."""
+        connection = http.client.HTTPConnection("odxd", timeout=300)
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.settimeout(300)
+        connection.sock.connect(self.path)
+        try:
+            text = None if body is None else json.dumps(body)
+            connection.request(method, path, text, {"Content-Type": "application/json"} if text else {})
+            answer = connection.getresponse()
+            said = answer.read()
+        finally:
+            connection.close()
+        if answer.status >= 300:
+            raise Failed(f"{method} {path}: {answer.status} {said.decode(errors='replace')}")
+        return json.loads(said) if said else None
+
+
+def victim(options, url, pid, begin=None):
+    """Its figures, as io_bench gives them; `begin` is called the moment measuring begins, in a thread of its own, and
+    its end is waited for."""
+    command = [*ONE_CPU, str(options.build / "test/bench/io_bench"), url, "--region", str(REGION), "--seconds",
+               str(options.seconds), "--server-pid", str(pid), "--tell", str(os.getpid())]
+    if options.quick:
+        command += ["--warmup", "0.05"]
+    raised = []
+
+    def guarded():
+        try:
+            begin()
+        except Exception as error:  # pylint: disable=broad-exception-caught
+            raised.append(error)
+
+    worker = threading.Thread(target=guarded) if begin else None
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+    try:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        if signal.sigtimedwait([signal.SIGUSR1], 60) is None:
+            process.kill()
+            raise Failed(f"io_bench did not begin: {process.communicate()[1]}")
+        if worker:
+            worker.start()
+        said, complaint = process.communicate(timeout=300)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
+    if worker:
+        worker.join()
+    if raised:
+        raise raised[0]
+    if process.returncode != 0:
+        raise Failed(f"the session beside it: {complaint.strip()}")
+    return json.loads(said)
+
+
+@dataclass
+class Beside:
+    """What of the session was measured, without and with something beside it."""
+    quiet: list = field(default_factory=list)
+    disturbed: list = field(default_factory=list)
+
+    def measure(self, options, url, pid, begin=None, running=None):
+        """Once. `begin`: as in victim(). `running`: starts what goes on all the time, and gives a function that ends
+        it."""
+        self.quiet.append(victim(options, url, pid))
+        end = running() if running else None
+        try:
+            self.disturbed.append(victim(options, url, pid, begin))
+        finally:
+            if end:
+                end()
+        self.quiet.append(victim(options, url, pid))
+
+    def median(self, which, key):
+        return statistics.median(figures[key] for figures in getattr(self, which))
+
+    def ratio(self, key="p99_us"):
+        return self.median("disturbed", key) / self.median("quiet", key)
+
+    def cells(self):
+        """p99 without and with, their ratio, and the longest of all."""
+        return (f"{self.median('quiet', 'p99_us'):.0f}", f"{self.median('disturbed', 'p99_us'):.0f}",
+                f"{self.ratio():.2f}", f"{max(figures['longest_us'] for figures in self.disturbed) / 1000:.1f}",
+                f"{self.median('disturbed', 'iops') / self.median('quiet', 'iops'):.2f}")
+
+    COLUMNS = ("p99 without, us", "p99 with, us", "ratio", "longest with, ms", "I/O per s with : without")
