@@ -63,8 +63,8 @@ class Array:
         if extents == 0:
             fill(self.options, self.lun(FROM), self.filled)
         size = self.copied if extents else self.filled
-        copies = Disturber(self.options.build / "test/bench/copy_bench", self.lun(FROM), self.lun(to), "--until-told", "--no-read",
-                           "--bytes", size, "--piece", size, "--extents", extents, *words)
+        copies = Disturber(self.options.build / "test/bench/copy_bench", self.lun(FROM), self.lun(to), "--until-told",
+                           "--no-read", "--bytes", size, "--piece", size, "--extents", extents, *words)
 
         def end():
             said = copies.stop()
