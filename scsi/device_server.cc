@@ -340,7 +340,7 @@ std::expected<void, Sense> DeviceServer::judge(Task& task) {
 void DeviceServer::admit(Task& task) {
   assert(task.state == Task::State::idle);
   if (auto good = judge(task); !good) return finish(task, std::move(good));
-  if (!impl_->rules.empty()) [[unlikely]] {
+  if (impl_->rules.concern(task.cdb[0])) [[unlikely]] {
     if (auto end = meet_rules(task)) return finish(task, *std::move(end));
   }
   task.state = Task::State::admitted;

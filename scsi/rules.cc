@@ -240,7 +240,17 @@ RuleId RuleSet::add(Rule rule) {
   rule.id = RuleId{++last_id_};
   RuleId id = rule.id;
   rules_.push_back(std::make_shared<Entry>(std::move(rule)));
+  find_operation_codes();
   return id;
+}
+
+void RuleSet::find_operation_codes() {
+  operation_codes_.reset();
+  for (const auto& entry : rules_) {
+    const auto& commands = entry->rule.match.commands;
+    if (commands.empty()) operation_codes_.set();
+    for (const CommandCode& code : commands) operation_codes_.set(code.opcode);
+  }
 }
 
 /// Those for which `wanted`; what is left to be told of them is told.
@@ -248,6 +258,7 @@ bool RuleSet::remove_those(const std::function<bool(const Rule&)>& wanted) {
   const auto gone = std::ranges::stable_partition(rules_, [&](const auto& entry) { return !wanted(entry->rule); });
   const std::vector<std::shared_ptr<Entry>> removed(gone.begin(), gone.end());
   rules_.erase(gone.begin(), gone.end());
+  find_operation_codes();
   for (const auto& entry : removed) entry->tell_left_out();
   return !removed.empty();
 }

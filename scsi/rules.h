@@ -4,6 +4,7 @@
 // meets. Does nothing itself: what an action does is done at the gates (scsi/rule_gates.h). Thread: the loop's.
 #pragma once
 
+#include <bitset>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -261,7 +262,8 @@ class RuleSet {
   /// Those from the configuration file are these now, where they are others than before. Returns whether they are.
   bool replace_those_of_file(std::vector<Rule> rules);
 
-  bool empty() const { return rules_.empty(); }
+  /// Whether a rule may be for commands with this operation code. All that a command asks which no rule is for.
+  bool concern(std::uint8_t opcode) const { return operation_codes_[opcode]; }
 
   /// A rule and its counters, until the set changes.
   struct Listed {
@@ -327,12 +329,14 @@ class RuleSet {
   struct Facts;
 
   bool remove_those(const std::function<bool(const Rule&)>& wanted);
+  void find_operation_codes();
   static bool fits(const RuleMatch& match, const Facts& facts, const std::string& state);
   static bool its_turn(Entry& entry);
   Hits decide(const Task& task, const Facts& facts, const std::function<bool(const RuleMatch&)>& now);
   static Listed listed(const Entry& entry);
 
   std::vector<std::shared_ptr<Entry>> rules_;
+  std::bitset<256> operation_codes_;  // some rule may be for
   std::uint32_t last_id_ = 0;
   std::string state_{kInitialState};
   WireTime wire_{};

@@ -51,6 +51,27 @@ RuleMatch of(std::string_view command) { return {.commands = scsi::commands_name
 
 }  // namespace
 
+TEST_CASE("a set concerns the operation codes that its rules are for, and all where one names no command") {
+  scsi::RuleSet rules;
+  CHECK_FALSE(rules.concern(0x83));
+  const auto copy = rules.add({.match = of("WRITE USING TOKEN")});
+  rules.add({.match = of("READ")});
+  for (unsigned code = 0; code < 256; ++code) {
+    CAPTURE(code);
+    const bool named = code == 0x83 || code == 0x08 || code == 0x28 || code == 0x88 || code == 0xA8;
+    CHECK(rules.concern(static_cast<std::uint8_t>(code)) == named);
+  }
+  const auto any = rules.add({});
+  CHECK(rules.concern(0x00));
+  CHECK(rules.concern(0xFF));
+  CHECK(rules.remove(any));
+  CHECK(rules.remove(copy));
+  CHECK_FALSE(rules.concern(0x83));
+  CHECK(rules.concern(0x28));
+  rules.clear();
+  CHECK_FALSE(rules.concern(0x28));
+}
+
 TEST_CASE("commands are named by T10's names, for all lengths, and by codes") {
   CHECK(scsi::commands_named("WRITE USING TOKEN") == std::vector<scsi::CommandCode>{{0x83, 0x11}});
   CHECK(scsi::commands_named("write using token").size() == 1);

@@ -35,7 +35,8 @@ def config_of(name, folder):
 def on_one_cpu(options, report):
     report.section("Switched on and not used",
                    "libiscsi, 4 KiB, depth 32, client and server on one CPU; the journal and the control interface are "
-                   "idle, the rule is for another command.")
+                   "idle, the rule is for another command. What is held is counted in instructions (part cost): these "
+                   "rates differ by more from one run to the next.")
     names = [PLAIN, ALL] if options.quick else list(VARIANTS)
     table = report.table("odxd with", "reads, thousand per s", "writes, thousand per s", "read : plain",
                          "write : plain")
@@ -60,8 +61,6 @@ def on_one_cpu(options, report):
         ratios = [figures[what][name]["iops"] / figures[what][PLAIN]["iops"] for what in ("read", "write")]
         table.row(name, *(f"{rate / 1000:.1f}" for rate in rates), *(f"{ratio:.3f}" for ratio in ratios),
                   read=figures["read"][name], write=figures["write"][name])
-        if name != PLAIN:
-            report.goal(f"4 KiB, depth 32, with {name} : plain", min(ratios), at_least=0.98)
 
 
 def digests(options, report):
