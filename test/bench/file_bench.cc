@@ -3,7 +3,6 @@
 // measured is everything odxd does for a command but iSCSI, to be compared with fio on the same file. Prints one line
 // of JSON. An answer that is not GOOD ends the run.
 #include <fmt/format.h>
-#include <sys/resource.h>
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
@@ -24,6 +23,7 @@
 #include "scsi/device_server.h"
 #include "scsi/logical_unit.h"
 #include "target/event_loop.h"
+#include "test/bench/cpu_time.h"
 
 namespace {
 
@@ -45,15 +45,6 @@ struct Options {
   std::uint64_t region = std::uint64_t{256} << 20;
   unsigned workers = 4;  // as odxd
 };
-
-double cpu_seconds() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  auto seconds = [](const timeval& time) {
-    return static_cast<double>(time.tv_sec) + 1e-6 * static_cast<double>(time.tv_usec);
-  };
-  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
-}
 
 class Bench;
 
@@ -149,12 +140,12 @@ class Bench {
     if (ends_at_ == SteadyClock::time_point::max() && now >= starts_at_) {
       starts_at_ = now;
       ends_at_ = now + seconds(options_.seconds);
-      cpu_ = cpu_seconds();
+      cpu_ = bench::own_cpu_seconds();
       done_ = 0;
     } else if (now >= ends_at_ || !error_.empty()) {
       over_ = true;
       elapsed_ = std::chrono::duration<double>(now - starts_at_).count();
-      cpu_ = cpu_seconds() - cpu_;
+      cpu_ = bench::own_cpu_seconds() - cpu_;
       loop_.stop();
     }
   }

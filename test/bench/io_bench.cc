@@ -2,7 +2,6 @@
 // READ(16) and WRITE(16) whose data goes straight from and to the buffers, or SYNCHRONIZE CACHE(16). Prints one line of
 // JSON. Every answer that is not GOOD is an error and ends the run.
 #include <fmt/format.h>
-#include <sys/resource.h>
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
@@ -42,15 +41,6 @@ struct Options {
   std::uint64_t count = 0;  ///< requests to issue instead of measuring for a time, when not 0
   int tell = 0;             ///< who gets SIGUSR1 when measuring begins
 };
-
-double own_cpu_seconds() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  auto seconds = [](const timeval& time) {
-    return static_cast<double>(time.tv_sec) + 1e-6 * static_cast<double>(time.tv_usec);
-  };
-  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
-}
 
 class Bench;
 
@@ -225,14 +215,14 @@ class Bench {
   void measure() {
     const bench::Costs before = costs();
     double server = bench::cpu_seconds_of(options_.server_pid);
-    double client = own_cpu_seconds();
+    double client = bench::own_cpu_seconds();
     auto started = SteadyClock::now();
     measuring_ = true;
     if (options_.tell > 0) kill(options_.tell, SIGUSR1);
     turn_until(started + seconds(options_.seconds));
     measuring_ = false;
     elapsed_ = std::chrono::duration<double>(SteadyClock::now() - started).count();
-    client_cpu_ = own_cpu_seconds() - client;
+    client_cpu_ = bench::own_cpu_seconds() - client;
     server_cpu_ = bench::cpu_seconds_of(options_.server_pid) - server;
     const bench::Costs after = costs();
     for (auto what : {&bench::Costs::allocations, &bench::Costs::copied_bytes, &bench::Costs::locks,

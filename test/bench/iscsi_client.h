@@ -1,4 +1,4 @@
-// What the clients of the benchmarks share: a libiscsi session to one logical unit, and what processes used of the CPU.
+// What the clients of the benchmarks share: a libiscsi session to one logical unit.
 #pragma once
 
 // libiscsi's headers need these first.
@@ -13,11 +13,11 @@
 #include <fmt/format.h>
 
 #include <cstdint>
-#include <filesystem>
-#include <fstream>
 #include <memory>
 #include <stdexcept>
 #include <string>
+
+#include "cpu_time.h"
 
 namespace bench {
 
@@ -56,19 +56,6 @@ inline Session connect(const std::string& url_text, const std::string& initiator
 inline void disconnect(Session& session) {
   iscsi_logout_sync(session.context);
   iscsi_destroy_context(session.context);
-}
-
-/// Time all threads of a process have run, in seconds (the first number of each schedstat, in nanoseconds).
-inline double cpu_seconds_of(int pid) {
-  double sum = 0;
-  std::error_code gone;
-  for (const auto& task : std::filesystem::directory_iterator(fmt::format("/proc/{}/task", pid), gone)) {
-    std::ifstream file(task.path() / "schedstat");
-    double nanoseconds = 0;
-    file >> nanoseconds;
-    sum += nanoseconds / 1e9;
-  }
-  return sum;
 }
 
 }  // namespace bench
