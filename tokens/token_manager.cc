@@ -275,7 +275,7 @@ std::size_t TokenManager::for_each_of(const std::array<std::uint8_t, 16>& logica
   if (list == by_source_.end()) return 0;
   const base::TimePoint now = clock_.now();
   std::size_t ended = 0, visited = 0;
-  for (TokenId id = list->second.oldest; id != TokenId{} && visited < most && ended <= kSweptByCall;) {
+  for (TokenId id = list->second.oldest; id != TokenId{} && visited < most && ended < kMostPassedBy;) {
     const Live& live = live_.at(id);
     if (state_of(live.record, now) != TokenState::valid) {
       ++ended;

@@ -152,8 +152,8 @@ class TokenManager {
   /// Calls `visit` for every valid token, in the order of their creation.
   void for_each(const std::function<void(const Description&)>& visit) const;
   /// Calls `visit` for valid tokens of one logical unit's data, `most` at most, in the order of their creation; gives
-  /// how many there are. Looks at few more than it visits: where more than kSweptByCall have ended and are not swept
-  /// yet, they may count, and the visits may be fewer than could be.
+  /// how many there are. Passes by kMostPassedBy at most that have ended and are not swept yet: where there are more of
+  /// them, those behind count as valid, and are not visited.
   std::size_t for_each_of(const std::array<std::uint8_t, 16>& logical_unit, std::size_t most,
                           const std::function<void(const Description&)>& visit);
   /// Nothing when it is not valid; state() says why. Until the next call that changes anything.
@@ -169,6 +169,7 @@ class TokenManager {
   /// on it. create() and for_each_of() sweep kSweptByCall, so that an idle loop need not.
   void sweep(std::size_t budget = 64);
   static constexpr std::size_t kSweptByCall = 8;
+  static constexpr std::size_t kMostPassedBy = 4096;
   /// When sweep() next has something to do: a token ends, or one that did is forgotten; the far future when never.
   base::TimePoint next_sweep() const;
 

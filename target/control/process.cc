@@ -183,9 +183,9 @@ Answer reset(Steered& steered, const Call&) {
   std::vector<std::string> changes = losses(steered);
   steered.snapshots.clear([outcome](const std::vector<std::string>& failures) {
     if (!outcome->respond) return;
-    const auto& changes = outcome->changes;
+    const auto& done = outcome->changes;
     outcome->respond(failures.empty()
-                         ? document(json::object{{"changes", json::array(changes.begin(), changes.end())}}).response
+                         ? document(json::object{{"changes", json::array(done.begin(), done.end())}}).response
                          : not_all_done(failures));
   });
   std::ranges::move(undo_rules(steered), std::back_inserter(changes));

@@ -75,10 +75,7 @@ class Pump {
     auto started = SteadyClock::now();
     for (Slot& slot : slots_) start(slot);
     while (in_flight_ > 0) {
-      pollfd polled{iscsi_get_fd(session_.context), static_cast<short>(iscsi_which_events(session_.context)), 0};
-      poll(&polled, 1, 1000);
-      if (iscsi_service(session_.context, polled.revents) < 0)
-        throw std::runtime_error(iscsi_get_error(session_.context));
+      bench::serve(session_);
       if (!error_.empty()) throw std::runtime_error(error_);
     }
     return static_cast<double>(count_ * slots_.front().buffer.size()) / microseconds_since(started);

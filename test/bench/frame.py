@@ -10,6 +10,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,23 +41,19 @@ class Server:
 
     def __init__(self, name, command, *arguments, prefix=(), config=None):
         self.name = name
-        self._config = config and self._write(name, config)
-        portal = ["--config", str(self._config)] if config else ["--portal", "127.0.0.1:0"]
+        portal = ["--portal", "127.0.0.1:0"]
+        if config:
+            self._config = tempfile.NamedTemporaryFile("w", prefix=f"odx-bench-{name}-", suffix=".toml")
+            self._config.write(config)
+            self._config.flush()
+            portal = ["--config", self._config.name]
         self.target = Target([*prefix, *map(str, command)], f"bench-{name}", *portal, *map(str, arguments))
         self.urls = self.target.urls
         self.url = self.urls[0] if self.urls else None
         named = [line for line in self.target.lines if line.startswith("pid ")]
         self.pid = int(named[0].split()[1]) if named else self.target.process.pid
 
-    @staticmethod
-    def _write(name, config):
-        path = Path(f"/tmp/odx-bench-{os.getpid()}-{name}.toml")
-        path.write_text(config, encoding="utf-8")
-        return path
-
     def stop(self):
-        if self._config:
-            self._config.unlink()
         self.target.stop(30)
 
     def __enter__(self):

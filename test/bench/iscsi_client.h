@@ -53,6 +53,13 @@ inline Session connect(const std::string& url_text, const std::string& initiator
   return session;
 }
 
+/// Waits for whatever the session has to send or to receive, and does it. Throws when the connection is gone.
+inline void serve(Session& session) {
+  pollfd polled{iscsi_get_fd(session.context), static_cast<short>(iscsi_which_events(session.context)), 0};
+  poll(&polled, 1, 1000);
+  if (iscsi_service(session.context, polled.revents) < 0) throw std::runtime_error(iscsi_get_error(session.context));
+}
+
 inline void disconnect(Session& session) {
   iscsi_logout_sync(session.context);
   iscsi_destroy_context(session.context);

@@ -234,7 +234,7 @@ TEST_CASE("the tokens of a logical unit are visited oldest first, as many as are
   CHECK(seen.front() == id_of(all[1]));
   CHECK(seen[6] == id_of(all[8]));
   CHECK(seen.back() == id_of(all[48]));
-  // Many that ended and are not swept yet: no more of them are looked at, and none is visited.
+  // Many that ended and are not swept yet: none is visited.
   f.clock.advance(seconds(60));
   CHECK(look(100) <= 47 - TokenManager::kSweptByCall);
   CHECK(seen.empty());
@@ -243,6 +243,17 @@ TEST_CASE("the tokens of a logical unit are visited oldest first, as many as are
   CHECK(look(100) == 0);
   f.create();
   CHECK(look(100) == 1);
+}
+
+TEST_CASE("valid tokens are visited behind many that have ended and are not swept yet") {
+  TokenFixture f({.tokens = 100, .lifetime = seconds(600)});
+  for (int i = 0; i < 50; ++i) f.create(seconds(1));
+  const RodToken valid = f.create(seconds(60));
+  f.clock.advance(seconds(2));
+  std::vector<TokenId> seen;
+  CHECK(f.manager.for_each_of({}, 10, [&](const TokenManager::Description& token) { seen.push_back(token.id); }) == 1);
+  CHECK(seen == std::vector{id_of(valid)});
+  CHECK(f.manager.tokens() == 51 - TokenManager::kSweptByCall);
 }
 
 TEST_CASE("a token used again and again outlives its first due time in the sweeper") {

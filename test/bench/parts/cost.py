@@ -5,7 +5,6 @@ write is copied once, from where it was received into the store; what comes on t
 with the PDU before it. The second is from callgrind: instructions in user space for each command, as the difference
 between many commands and few, so that logging in does not count; with what can be switched on beside it.
 """
-import os
 import re
 import subprocess
 import tempfile
@@ -109,6 +108,5 @@ def instructions(options, report):
 
 
 def run(options, report):
-    os.environ.pop("LD_PRELOAD", None)
     counts(options, report)
     instructions(options, report)
