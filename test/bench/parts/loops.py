@@ -1,4 +1,4 @@
-"""One event loop and two: four sessions of a client that leaves most of two processors to odxd, and turns per command.
+"""One event loop and two: four sessions of a client that leaves most of two processors to odxd.
 
 light_bench sends batches that it made before and drops the answers in the kernel; libiscsi as the client would use more
 of two processors than odxd does, so that a second loop had nothing to run on.
