@@ -15,6 +15,8 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "base/bytes.h"
 #include "base/ref.h"
@@ -82,6 +84,15 @@ class Snapshot : public base::RefCounted {
 };
 using SnapshotRef = base::Ref<const Snapshot>;
 
+/// A piece of memory that a store lends for data to be written.
+struct LoanPart {
+  base::MutableBytes bytes{};
+  base::Ref<base::RefCounted> owner{};
+};
+/// Pieces whose bytes follow each other in what is written. What is passed around keeps its capacity.
+using Loan = std::vector<LoanPart>;
+inline constexpr std::size_t kMostLoanParts = 17;
+
 class BackingStore {
  public:
   virtual ~BackingStore() = default;
@@ -116,6 +127,21 @@ class BackingStore {
 
   /// write() likewise: false when it would have to wait, or failed; then write() does it, any part of it again.
   virtual bool write_at_once(std::uint64_t, base::Bytes) { return false; }
+
+  /// Fills `loan`, which is empty, with memory for what is to be written to the range, in at most kMostLoanParts
+  /// pieces: what write_lent() there need not copy. It may be dropped unused. False, and nothing lent: it is better
+  /// received elsewhere. Thread: the loop's.
+  virtual bool lend(ByteRange, Loan&) { return false; }
+  /// write() of all the bytes of a loan, perhaps another store's; the loan is empty afterwards. Thread: as write().
+  virtual IoResult<void> write_lent(std::uint64_t offset, Loan& loan) {
+    IoResult<void> written;
+    for (const LoanPart& part : loan) {
+      if (written = write(offset, part.bytes); !written) break;
+      offset += part.bytes.size();
+    }
+    loan.clear();
+    return written;
+  }
 
   /// Writes `data` at `offset`. On an error any part of the range may hold new data. Errors: no_space,
   /// write_protected, medium_write, unavailable.

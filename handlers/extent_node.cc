@@ -132,6 +132,13 @@ void ExtentNode::assign(Slot* first, Slot* last) {
   count_ = static_cast<std::uint8_t>(count);
 }
 
+base::Ref<Chunk> ExtentNode::exchange(std::size_t i, base::Ref<Chunk> chunk) {
+  base::Ref<Chunk> before(this->chunk(i));
+  targets_[i] = std::move(chunk);
+  offsets_[i] = 0;
+  return before;
+}
+
 Slot ExtentNode::take(std::size_t i) { return {slot_length(i), std::move(targets_[i]), offsets_[i]}; }
 
 void ExtentNode::splice(std::size_t first, std::size_t last, SlotList& slots) {

@@ -53,6 +53,8 @@ class ExtentNode final : public Sliced {
   void gather(std::size_t first, std::size_t last, bool own, SlotList& out);
   /// Replaces all slots.
   void assign(Slot* first, Slot* last);
+  /// Makes slot `i` show as many bytes from the start of `chunk`, and hands out what it had: null for a hole.
+  base::Ref<Chunk> exchange(std::size_t i, base::Ref<Chunk> chunk);
   /// Moves slot `i` out, to be replaced.
   Slot take(std::size_t i);
   /// Replaces slots [first, last] by those of `slots`, which together are as long.

@@ -152,9 +152,11 @@ std::uint64_t write_in_place(ExtentNode& leaf, std::size_t i, std::uint64_t offs
 }
 
 /// New memory for the start of `cut`: behind the chunk before it where that can grow, else a chunk of its own.
-Slot new_memory(MemoryPool& pool, ExtentNode& leaf, const Cut& cut) {
+Slot new_memory(MemoryPool& pool, const OwnLeaf& own, const Cut& cut) {
+  const ExtentNode& leaf = *own.node;
   std::size_t wanted = static_cast<std::size_t>(cut.to - cut.from);
-  if (cut.first > 0 && cut.from == leaf.start(cut.first) && leaf.writable(cut.first - 1)) {
+  const bool on_border = (own.start + cut.from) % kMaxChunk == 0;
+  if (!on_border && cut.first > 0 && cut.from == leaf.start(cut.first) && leaf.writable(cut.first - 1)) {
     std::size_t before = cut.first - 1;
     Chunk* chunk = leaf.chunk(before);
     std::size_t end = leaf.offset(before) + static_cast<std::size_t>(leaf.slot_length(before));
@@ -171,14 +173,15 @@ Slot new_memory(MemoryPool& pool, ExtentNode& leaf, const Cut& cut) {
 
 /// What gets new memory when `length` bytes at `at` are written and the first cannot be overwritten in place: up to
 /// the next byte that can, rounded out to whole granules and over slivers of what is being replaced, but never over a
-/// neighbouring slot's bytes. So small writes leave no crumbs, and a chunk is never kept for a few bytes.
+/// neighbouring slot's bytes. So small writes leave no crumbs, and a chunk is never kept for a few bytes. Nor is it
+/// over a multiple of kMaxChunk: between those a large write can take the place of what was there (exchange()).
 Cut cut_for_new_memory(const OwnLeaf& own, std::size_t first, std::uint64_t at, std::uint64_t length) {
   const ExtentNode& leaf = *own.node;
   Cut cut{first, first};
   std::uint64_t granule = round_down(own.start + at);
   cut.from = std::max(leaf.start(first), granule > own.start ? granule - own.start : 0);
   if (leaves_sliver(leaf, first, cut.from - leaf.start(first))) cut.from = leaf.start(first);
-  std::uint64_t most = cut.from + kMaxChunk;
+  std::uint64_t most = (own.start + cut.from) / kMaxChunk * kMaxChunk + kMaxChunk - own.start;
   std::uint64_t to = std::min(at + length, most);
   while (leaf.end(cut.last) < to && cut.last + 1 < leaf.count() && !leaf.writable(cut.last + 1)) ++cut.last;
   std::uint64_t end = leaf.end(cut.last);
@@ -286,7 +289,7 @@ std::uint64_t ExtentTree::write(MemoryPool& pool, std::uint64_t offset, base::By
       continue;
     }
     Cut cut = cut_for_new_memory(own, first, at, rest.size());
-    Slot memory = new_memory(pool, leaf, cut);
+    Slot memory = new_memory(pool, own, cut);
     if (memory.length == 0) return done;
     cut.to = cut.from + memory.length;
     while (leaf.start(cut.last) >= cut.to) --cut.last;
@@ -298,6 +301,30 @@ std::uint64_t ExtentTree::write(MemoryPool& pool, std::uint64_t offset, base::By
     }
   }
   return done;
+}
+
+bool ExtentTree::exchange(MemoryPool& pool, std::uint64_t offset, std::uint64_t length, base::Ref<Chunk>& chunk) {
+  OwnLeaf own = own_leaf(pool, root_, offset);
+  ExtentNode& leaf = *own.node;
+  Cut cut{0, 0, offset - own.start, offset - own.start + length};
+  cut.first = leaf.find(cut.from);
+  const bool from_edge = cut.from == leaf.start(cut.first);
+  if (from_edge && cut.to == leaf.end(cut.first)) {
+    chunk = leaf.exchange(cut.first, std::move(chunk));
+    return true;
+  }
+  if (cut.to > leaf.length()) return false;
+  cut.last = leaf.find(cut.to - 1);
+  // What is left of an extent that can be overwritten would only be smaller extents.
+  if (!from_edge && leaf.writable(cut.first)) return false;
+  if (cut.to < leaf.end(cut.last) && leaf.writable(cut.last)) return false;
+  Slot slot{length, std::exchange(chunk, {})};
+  if (fits(leaf, cut, &leaf == root_.get())) {
+    rewrite_leaf(pool, leaf, cut, std::move(slot));
+  } else {
+    replace(pool, offset, ExtentTree(tree_of(pool, 0, &slot, &slot + 1)));
+  }
+  return true;
 }
 
 void ExtentTree::replace(MemoryPool& pool, std::uint64_t offset, ExtentTree with) {

@@ -42,6 +42,9 @@ class ExtentTree {
   void read(std::uint64_t offset, std::uint64_t length, base::Segments& out) const;
   /// Overwrites bytes. Returns how many were written: fewer than data.size() when memory ran out.
   std::uint64_t write(MemoryPool& pool, std::uint64_t offset, base::Bytes data);
+  /// Makes [offset, offset + length) the first `length` bytes of `chunk`, and `chunk` what was there when that was one
+  /// extent (null: a hole, or several). False, and nothing changed: that would cut what can as well be overwritten.
+  bool exchange(MemoryPool& pool, std::uint64_t offset, std::uint64_t length, base::Ref<Chunk>& chunk);
   /// Makes [offset, offset + with.length()) equal to `with`.
   void replace(MemoryPool& pool, std::uint64_t offset, ExtentTree with);
   /// [offset, offset + length), sharing.

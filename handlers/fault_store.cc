@@ -32,6 +32,14 @@ IoResult<void> FaultStore::write(std::uint64_t offset, base::Bytes data) {
   return store_->write(offset, data);
 }
 
+IoResult<void> FaultStore::write_lent(std::uint64_t offset, Loan& loan) {
+  if (auto fault = count(Call::write); !fault) {
+    loan.clear();
+    return fault;
+  }
+  return store_->write_lent(offset, loan);
+}
+
 IoResult<void> FaultStore::write_same(ByteRange range, base::Bytes pattern) {
   if (auto fault = count(Call::write); !fault) return fault;
   return store_->write_same(range, pattern);

@@ -34,6 +34,8 @@ class FaultStore final : public BackingStore {
   bool may_block() const override { return store_->may_block(); }
   bool read_only() const override { return store_->read_only(); }
   IoResult<void> read(ByteRange range, base::Segments& out) override;
+  bool lend(ByteRange range, Loan& loan) override { return store_->lend(range, loan); }
+  IoResult<void> write_lent(std::uint64_t offset, Loan& loan) override;
   IoResult<void> write(std::uint64_t offset, base::Bytes data) override;
   IoResult<void> write_same(ByteRange range, base::Bytes pattern) override;
   IoResult<void> unmap(ByteRange range) override;

@@ -12,6 +12,8 @@ namespace {
 constexpr std::size_t kWordBits = 64;
 /// How many arenas are searched for one run long enough before a shorter one is taken.
 constexpr std::size_t kArenasSearched = 4;
+/// Which part of all memory may be free when more is mapped for a whole chunk.
+constexpr std::size_t kMostFreePart = 8;
 }  // namespace
 
 /// Stands at the start of its own memory.
@@ -21,7 +23,8 @@ struct Arena {
   MemoryPool* pool = nullptr;
   std::size_t free_count = 0;
   std::size_t hint = 0;  ///< where the last allocation ended, so that neighbours in time are neighbours here
-  std::size_t position = kUnlisted;                              ///< in the pool's list of arenas with free granules
+  std::size_t available_at = kUnlisted;                          ///< in the pool's list of arenas with free granules
+  std::size_t whole_at = kUnlisted;                              ///< in that of those with room for a whole chunk
   std::array<std::uint64_t, kArenaGranules / kWordBits> free{};  ///< one bit per granule
   /// Where its chunk objects are, each at the index of its first granule.
   std::uint8_t* chunks = nullptr;
@@ -85,6 +88,8 @@ static_assert(sizeof(Arena) <= kGranule);
 
 }  // namespace
 
+bool Chunk::belongs_to(const MemoryPool& pool) const { return Arena::of(*this).pool == &pool; }
+
 void Chunk::dispose() {
   Arena& arena = Arena::of(*this);
   MemoryPool* pool = arena.pool;
@@ -102,8 +107,13 @@ base::Ref<MemoryPool> MemoryPool::create(std::uint64_t limit_bytes) {
   return base::Ref<MemoryPool>(new MemoryPool(limit_bytes));
 }
 
+MemoryPool::MemoryPool(std::uint64_t limit_bytes)
+    : budget_(limit_bytes), available_(&Arena::available_at), with_whole_chunk_(&Arena::whole_at) {
+  whole_chunks_.reserve(kMostSpare);
+}
+
 MemoryPool::~MemoryPool() {
-  for (Arena* arena : available_) release_arena(*arena);
+  while (!available_.all().empty()) release_arena(*available_.all().back());
 }
 
 bool MemoryPool::charge_granules(std::size_t& granules) {
@@ -139,9 +149,10 @@ base::Ref<Chunk> MemoryPool::allocate(std::size_t bytes) {
 
 Arena* MemoryPool::arena_with_space(std::size_t granules, std::size_t& first, std::size_t& run) {
   Arena* best = nullptr;
-  std::size_t searched = std::min(kArenasSearched, available_.size());
+  const std::vector<Arena*>& available = available_.all();
+  std::size_t searched = std::min(kArenasSearched, available.size());
   for (std::size_t i = 1; i <= searched; ++i) {
-    Arena* arena = available_[available_.size() - i];
+    Arena* arena = available[available.size() - i];
     std::size_t found = 0;
     std::size_t length = arena->find(granules, found);
     if (length <= run) continue;
@@ -174,43 +185,55 @@ Arena* MemoryPool::map_arena() {
   arena->set(0, kArenaGranules, true);
   arena->set(0, 1, false);
   arena->set(table, kChunkTableGranules, false);
-  list(*arena);
+  ++arenas_;
+  free_granules_ += kUsableGranules;
+  available_.add(*arena);
+  with_whole_chunk_.add(*arena);
   return arena;
 }
 
-void MemoryPool::release_arena(Arena& arena) { munmap(&arena, kArenaSize); }
-
-void MemoryPool::list(Arena& arena) {
-  if (arena.position != Arena::kUnlisted) return;
-  arena.position = available_.size();
-  available_.push_back(&arena);
+void MemoryPool::release_arena(Arena& arena) {
+  available_.remove(arena);
+  with_whole_chunk_.remove(arena);
+  --arenas_;
+  free_granules_ -= kUsableGranules;
+  munmap(&arena, kArenaSize);
 }
 
-void MemoryPool::unlist(Arena& arena) {
-  Arena* last = available_.back();
-  available_[arena.position] = last;
-  last->position = arena.position;
-  available_.pop_back();
-  arena.position = Arena::kUnlisted;
+void MemoryPool::ArenaList::add(Arena& arena) {
+  if (arena.*place_ != Arena::kUnlisted) return;
+  arena.*place_ = arenas_.size();
+  arenas_.push_back(&arena);
+}
+
+void MemoryPool::ArenaList::remove(Arena& arena) {
+  if (arena.*place_ == Arena::kUnlisted) return;
+  Arena* last = arenas_.back();
+  arenas_[arena.*place_] = last;
+  last->*place_ = arena.*place_;
+  arenas_.pop_back();
+  arena.*place_ = Arena::kUnlisted;
 }
 
 void MemoryPool::take_granules(Arena& arena, std::size_t first, std::size_t count) {
   arena.set(first, count, false);
+  free_granules_ -= count;
   arena.hint = (first + count) % kArenaGranules;
-  if (arena.free_count == 0) unlist(arena);
+  if (arena.free_count == 0) available_.remove(arena);
 }
 
 void MemoryPool::free_granules(Arena& arena, std::size_t first, std::size_t count) {
   if (count == 0) return;
   arena.set(first, count, true);
+  free_granules_ += count;
   budget_.refund(count * kGranule);
-  list(arena);
+  available_.add(arena);
+  with_whole_chunk_.add(arena);
   if (spare_ == &arena || arena.free_count < kUsableGranules) return;
   if (spare_ == nullptr || spare_->free_count < kUsableGranules) {
     spare_ = &arena;
     return;
   }
-  unlist(arena);
   release_arena(arena);
 }
 
@@ -240,6 +263,49 @@ base::Ref<Chunk> MemoryPool::divide(Chunk& chunk, std::size_t offset) {
   base::Ref<Chunk> second = new_chunk(Arena::of(chunk), chunk.first_ + kept, chunk.granules_ - kept);
   chunk.granules_ = static_cast<std::uint16_t>(kept);
   return second;
+}
+
+base::Ref<Chunk> MemoryPool::take_whole_chunk() {
+  if (!budget_.try_charge(kMaxChunk)) return {};
+  if (!whole_chunks_.empty()) {
+    base::Ref<Chunk> chunk = std::move(whole_chunks_.back());
+    whole_chunks_.pop_back();
+    return chunk;
+  }
+  std::size_t first = 0;
+  Arena* arena = nullptr;
+  {
+    std::lock_guard lock(mutex_);
+    arena = arena_with_whole_chunk(first);
+    if (arena) take_granules(*arena, first, kMaxChunkGranules);
+  }
+  if (arena) return new_chunk(*arena, first, kMaxChunkGranules);
+  budget_.refund(kMaxChunk);
+  return {};
+}
+
+/// Unlike arena_with_space() it maps a new one while granules are free elsewhere, as long as they are few.
+Arena* MemoryPool::arena_with_whole_chunk(std::size_t& first) {
+  while (!with_whole_chunk_.all().empty()) {
+    Arena* arena = with_whole_chunk_.all().back();
+    if (arena->find(kMaxChunkGranules, first) == kMaxChunkGranules) return arena;
+    with_whole_chunk_.remove(*arena);
+  }
+  if (free_granules_ > arenas_ * kArenaGranules / kMostFreePart) return nullptr;
+  Arena* arena = map_arena();
+  if (arena) arena->find(kMaxChunkGranules, first);
+  return arena;
+}
+
+void MemoryPool::keep_whole_chunk(base::Ref<Chunk> chunk) {
+  if (whole_chunks_.size() == kMostSpare) return;
+  budget_.refund(kMaxChunk);
+  whole_chunks_.push_back(std::move(chunk));
+}
+
+void MemoryPool::drop_spare() {
+  budget_.charge(whole_chunks_.size() * kMaxChunk);
+  whole_chunks_.clear();
 }
 
 void MemoryPool::bury(Sliced* object) {
@@ -272,6 +338,7 @@ PoolUser::PoolUser(base::Ref<MemoryPool> pool) : pool_(std::move(pool)) {
 
 PoolUser::~PoolUser() {
   if (pool_->users_.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+  pool_->drop_spare();
   while (pool_->reclaim(SIZE_MAX)) {
   }
 }

@@ -40,6 +40,7 @@ class Chunk final : public base::RefCounted {
  public:
   std::uint8_t* data() const;
   std::size_t size() const { return granules_ * kGranule; }
+  bool belongs_to(const MemoryPool& pool) const;
 
  private:
   friend class MemoryPool;
@@ -85,6 +86,14 @@ class MemoryPool final : public base::RefCounted {
   /// Cuts a chunk in two at `offset`, a multiple of kGranule inside it; returns the second part.
   base::Ref<Chunk> divide(Chunk& chunk, std::size_t offset);
 
+  /// A chunk of kMaxChunk bytes that was kept, or a new one; null where there is no such one. Thread: this and the next
+  /// one at a time, for all stores of the pool.
+  base::Ref<Chunk> take_whole_chunk();
+  /// Keeps a chunk of kMaxChunk bytes that nobody else refers to for take_whole_chunk(), which then needs no lock. What
+  /// is kept counts as free; at most kMostSpare chunks are.
+  void keep_whole_chunk(base::Ref<Chunk> chunk);
+  static constexpr std::size_t kMostSpare = 256;
+
   /// Takes over an object nobody refers to any more; it is deleted by a later reclaim().
   void bury(Sliced* object);
   /// Deletes up to `objects` buried ones (a node with its up to 32 references: about 5 microseconds). For the
@@ -95,23 +104,39 @@ class MemoryPool final : public base::RefCounted {
   friend class Chunk;
   friend class PoolUser;
 
-  explicit MemoryPool(std::uint64_t limit_bytes) : budget_(limit_bytes) {}
+  explicit MemoryPool(std::uint64_t limit_bytes);
   ~MemoryPool() override;
 
   bool charge_granules(std::size_t& granules);
   base::Ref<Chunk> new_chunk(Arena& arena, std::size_t first, std::size_t granules);
   Arena* arena_with_space(std::size_t granules, std::size_t& first, std::size_t& run);
+  Arena* arena_with_whole_chunk(std::size_t& first);
   Arena* map_arena();
-  void list(Arena& arena);
-  void unlist(Arena& arena);
   void take_granules(Arena& arena, std::size_t first, std::size_t count);
   void free_granules(Arena& arena, std::size_t first, std::size_t count);
   void release_arena(Arena& arena);
+  void drop_spare();
 
   MemoryBudget budget_;
   std::mutex mutex_;
-  std::vector<Arena*> available_;  ///< arenas with free granules; the last is served from first
-  Arena* spare_ = nullptr;         ///< one empty arena kept, so that a store at its edge maps nothing
+  /// Arenas, each of which knows its place in a list; the last is served from first.
+  class ArenaList {
+   public:
+    explicit ArenaList(std::size_t Arena::* place) : place_(place) {}
+    const std::vector<Arena*>& all() const { return arenas_; }
+    void add(Arena& arena);
+    void remove(Arena& arena);
+
+   private:
+    std::size_t Arena::* place_;
+    std::vector<Arena*> arenas_;
+  };
+  ArenaList available_;                         ///< with free granules
+  ArenaList with_whole_chunk_;                  ///< perhaps with enough in one piece for a whole chunk
+  Arena* spare_ = nullptr;                      ///< one empty arena kept, so that a store at its edge maps nothing
+  std::size_t arenas_ = 0;                      ///< mapped
+  std::size_t free_granules_ = 0;               ///< in them
+  std::vector<base::Ref<Chunk>> whole_chunks_;  ///< kept, and not charged
   Sliced* buried_ = nullptr;
   std::atomic<bool> has_buried_{false};
   std::atomic<std::size_t> users_{0};

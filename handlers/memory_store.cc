@@ -90,6 +90,47 @@ IoResult<void> MemoryStore::write(std::uint64_t offset, base::Bytes data) {
                                              data.size() - written, pool_->budget().used(), pool_->budget().limit())});
 }
 
+bool MemoryStore::lend(ByteRange range, Loan& loan) {
+  // Between multiples of kMaxChunk, as extents are: less than a whole one is better overwritten in place.
+  const std::uint64_t border = (range.offset + kMaxChunk - 1) / kMaxChunk * kMaxChunk;
+  if (range.end() < border + kMaxChunk || range.length > kMostLent) return false;
+  if (auto left = available_bytes(); left && *left < kAmple) return false;
+  for (std::uint64_t at = range.offset; at < range.end();) {
+    const auto size = static_cast<std::size_t>(std::min(range.end() - at, kMaxChunk - at % kMaxChunk));
+    base::Ref<Chunk> chunk = size == kMaxChunk ? pool_->take_whole_chunk() : pool_->allocate(size);
+    if (!chunk || chunk->size() < size) {
+      loan.clear();
+      return false;
+    }
+    base::MutableBytes bytes(chunk->data(), size);
+    loan.push_back({bytes, std::move(chunk)});
+    at += size;
+  }
+  return true;
+}
+
+IoResult<void> MemoryStore::write_lent(std::uint64_t offset, Loan& loan) {
+  reclaim_some();
+  IoResult<void> written;
+  for (const LoanPart& part : loan) {
+    if (!take_over(offset, part)) written = write(offset, part.bytes);
+    if (!written) break;
+    offset += part.bytes.size();
+  }
+  loan.clear();
+  return written;
+}
+
+/// False where copying is better, or the memory is no chunk of this pool.
+bool MemoryStore::take_over(std::uint64_t offset, const LoanPart& part) {
+  base::Ref<Chunk> chunk(dynamic_cast<Chunk*>(part.owner.get()));
+  if (!chunk || !chunk->belongs_to(*pool_) || chunk->data() != part.bytes.data()) return false;
+  if (chunk->size() - part.bytes.size() >= kGranule) return false;
+  if (!tree_.exchange(*pool_, offset, part.bytes.size(), chunk)) return false;
+  if (chunk && chunk->unique() && chunk->size() == kMaxChunk) pool_->keep_whole_chunk(std::move(chunk));
+  return true;
+}
+
 IoResult<void> MemoryStore::write_same(ByteRange range, base::Bytes pattern) {
   if (range.length == 0) return {};
   if (all_zero(pattern)) return unmap(range);

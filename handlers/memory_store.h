@@ -22,6 +22,8 @@ class MemoryStore final : public BackingStore {
   bool may_block() const override { return false; }
   bool read_only() const override { return false; }
   IoResult<void> read(ByteRange range, base::Segments& out) override;
+  bool lend(ByteRange range, Loan& loan) override;
+  IoResult<void> write_lent(std::uint64_t offset, Loan& loan) override;
   IoResult<void> write(std::uint64_t offset, base::Bytes data) override;
   IoResult<void> write_same(ByteRange range, base::Bytes pattern) override;
   IoResult<void> unmap(ByteRange range) override;
@@ -42,8 +44,12 @@ class MemoryStore final : public BackingStore {
   /// Called by every change: takes apart a little of what earlier ones dropped.
   void reclaim_some() { pool_->reclaim(kReclaimedPerOperation); }
   IoResult<void> check_budget() const;
+  bool take_over(std::uint64_t offset, const LoanPart& part);
 
   static constexpr std::size_t kReclaimedPerOperation = 2;
+  static constexpr std::uint64_t kMostLent = 1 << 20;
+  /// What is lent is more than the store will hold. Where so little is left, nothing is.
+  static constexpr std::uint64_t kAmple = 64 << 20;
 
   PoolUser pool_;
   std::uint64_t size_;

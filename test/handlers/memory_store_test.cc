@@ -5,6 +5,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <random>
 #include <thread>
@@ -46,6 +47,113 @@ TEST_CASE("scattered small writes cost one granule each and little beside") {
   Content block = content(512, 1);
   for (std::uint64_t i = 0; i < kWrites; ++i) REQUIRE(store.write(random() % (64 * kGiB / 512) * 512, block));
   CHECK(used(pool) < kWrites * 4400);
+}
+
+namespace {
+
+/// Writes `data` in memory that the store lends. Returns how many pieces of it the store shows now.
+std::size_t write_lent(MemoryStore& store, std::uint64_t offset, const Content& data) {
+  Loan loan;
+  REQUIRE(store.lend({offset, data.size()}, loan));
+  std::vector<std::pair<std::uint64_t, const std::uint8_t*>> pieces;
+  std::size_t at = 0;
+  for (const LoanPart& part : loan) {
+    pieces.emplace_back(offset + at, part.bytes.data());
+    std::copy_n(data.begin() + static_cast<std::ptrdiff_t>(at), part.bytes.size(), part.bytes.begin());
+    at += part.bytes.size();
+  }
+  CHECK(at == data.size());
+  REQUIRE(store.write_lent(offset, loan));
+  CHECK(loan.empty());
+  return static_cast<std::size_t>(std::ranges::count_if(pieces, [&](const auto& piece) {
+    base::Segments read;
+    return store.read({piece.first, 1}, read) && read.parts().front().bytes.data() == piece.second;
+  }));
+}
+
+}  // namespace
+
+TEST_CASE("what is written in lent memory takes the place of what was there, and nothing more") {
+  auto pool = MemoryPool::create();
+  MemoryStore store(64 * kMiB, pool);
+  write_lent(store, kMiB, content(kMiB, 1));
+  CHECK(store.tree().extent_count() == kMiB / kMaxChunk + 2);
+  const std::uint64_t once = used(pool);
+  for (unsigned seed = 2; seed < 40; ++seed) {
+    const Content data = content(kMiB, seed);
+    CHECK(write_lent(store, kMiB, data) == kMiB / kMaxChunk);
+    base::Segments read;
+    REQUIRE(store.read({kMiB, kMiB}, read));
+    CHECK(read.to_vector() == data);
+  }
+  CHECK(used(pool) == once);
+  Loan loan;
+  REQUIRE(store.lend({0, kMiB}, loan));
+  CHECK(used(pool) == once + kMiB);  // what is kept for it counts when it is lent
+  loan.clear();
+  CHECK(used(pool) == once);
+}
+
+TEST_CASE("lent memory is copied where it would cut what can be overwritten") {
+  auto pool = MemoryPool::create();
+  MemoryStore store(64 * kMiB, pool);
+  write_lent(store, 0, content(kMiB, 1));
+  const std::uint64_t extents = store.tree().extent_count();
+  CHECK(write_lent(store, 4096, content(2 * kMaxChunk, 2)) == 1);  // the one in the middle
+  CHECK(store.tree().extent_count() == extents);
+  base::Segments read;
+  REQUIRE(store.read({4096, 2 * kMaxChunk}, read));
+  CHECK(read.to_vector() == content(2 * kMaxChunk, 2));
+}
+
+TEST_CASE("what a token shows is not in lent memory that was taken over since") {
+  auto pool = MemoryPool::create();
+  MemoryStore store(64 * kMiB, pool);
+  write_lent(store, 0, content(kMiB, 1));
+  SnapshotRef before = capture(store, {{0, kMiB}});
+  for (std::uint64_t at : {std::uint64_t{0}, 3 * kMaxChunk + 4096}) write_lent(store, at, content(4 * kMaxChunk, 2));
+  CHECK(read_all(*before) == content(kMiB, 1));
+}
+
+TEST_CASE("nothing is lent that is too short, too long, or where little memory is left") {
+  auto pool = MemoryPool::create(128 * kMiB);
+  MemoryStore store(kGiB, pool);
+  Loan loan;
+  CHECK_FALSE(store.lend({0, kMaxChunk - 1}, loan));
+  CHECK_FALSE(store.lend({512, kMaxChunk}, loan));
+  CHECK_FALSE(store.lend({0, kMiB + 1}, loan));
+  CHECK(store.lend({0, kMaxChunk}, loan));
+  CHECK(loan.size() == 1);
+  loan.clear();
+  REQUIRE(store.write(0, content(70 * kMiB, 1)));
+  CHECK_FALSE(store.lend({0, kMaxChunk}, loan));
+  CHECK(loan.empty());
+}
+
+TEST_CASE("lent memory of another pool is copied, and a store that fails leaves nothing of a loan") {
+  auto pool = MemoryPool::create();
+  MemoryStore lender(kMiB, MemoryPool::create());
+  MemoryStore store(kMiB, pool);
+  Loan loan;
+  REQUIRE(lender.lend({0, kMaxChunk}, loan));
+  std::ranges::fill(loan.front().bytes, std::uint8_t{7});
+  REQUIRE(store.write_lent(0, loan));
+  CHECK(loan.empty());
+  CHECK(read_all(store) == [] {
+    Content all(kMiB);
+    std::fill_n(all.begin(), kMaxChunk, 7);
+    return all;
+  }());
+}
+
+TEST_CASE("large writes replace what small ones left, wherever an arena ended") {
+  auto pool = MemoryPool::create();
+  MemoryStore store(64 * kMiB, pool);
+  for (std::uint64_t at = 0; at < 16 * kMiB; at += 24 * kKiB) REQUIRE(store.write(at, content(24 * kKiB, 1)));
+  // All but what is in two leaves of the tree.
+  std::size_t taken = 0;
+  for (std::uint64_t at = 0; at < 16 * kMiB; at += kMiB) taken += write_lent(store, at, content(kMiB, 2));
+  CHECK(taken >= 16 * kMiB / kMaxChunk - 16);
 }
 
 TEST_CASE("small writes in address order end up in few extents") {

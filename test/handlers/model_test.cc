@@ -30,8 +30,8 @@ class World {
     Pair& at = stores_[op[1] % stores_.size()];
     ByteRange range = pick(op[2], op[3], size_);
     switch (op[0] % 7) {
-      case 0:
-      case 1: write(at, range, op[5]); break;
+      case 0: write(at, range, op[5]); break;
+      case 1: write_lent(at, range, op[4], op[5]); break;
       case 2: write_same(at, range, op[5]); break;
       case 3: unmap(at, range); break;
       case 4: take(at, range, pick(op[4], op[5], size_), op[5]); break;
@@ -102,6 +102,26 @@ class World {
   void write(Pair& at, ByteRange range, unsigned seed) {
     Content data = content(static_cast<std::size_t>(range.length), seed);
     must(at.store->write(range.offset, data));
+    std::copy(data.begin(), data.end(), begin_of(at.model, range));
+  }
+
+  /// The data in chunks of a pool, its own or not, of up to as many granules as `cut` says.
+  void write_lent(Pair& at, ByteRange range, std::uint32_t cut, unsigned seed) {
+    const std::uint64_t most = (cut % kMaxChunkGranules + 1) * kGranule;
+    Content data = content(static_cast<std::size_t>(range.length), seed);
+    for (std::uint64_t done = 0; done < range.length;) {
+      Loan loan;
+      const std::uint64_t offset = range.offset + done;
+      while (done < range.length && loan.size() < kMostLoanParts) {
+        base::Ref<Chunk> chunk = pool_->allocate(static_cast<std::size_t>(std::min(most, range.length - done)));
+        base::MutableBytes bytes(chunk->data(), std::min<std::size_t>(chunk->size(), range.length - done));
+        std::copy_n(data.begin() + static_cast<std::ptrdiff_t>(done), bytes.size(), bytes.begin());
+        loan.push_back({bytes, std::move(chunk)});
+        done += bytes.size();
+      }
+      must(at.store->write_lent(offset, loan));
+      if (!loan.empty()) throw std::runtime_error("a loan was not taken");
+    }
     std::copy(data.begin(), data.end(), begin_of(at.model, range));
   }
 
