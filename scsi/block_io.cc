@@ -31,13 +31,14 @@ Outcome flush(BackingStore& store) { return io_outcome(store.flush()); }
 /// The bytes of data-out that are written: whole blocks, as many as came.
 std::expected<std::uint64_t, Sense> written_bytes(const CommandContext& context, const BlockCdb& cdb) {
   std::uint64_t wanted = byte_range(*context.lu, cdb).length;
-  std::uint64_t length = std::min<std::uint64_t>(wanted, context.task.data_out.size());
+  std::uint64_t length = std::min<std::uint64_t>(wanted, context.task.data_out_size());
   if (length % context.lu->block_length() != 0) [[unlikely]]
     return std::unexpected(wrong_data_out_length(length, wanted));
   return length;
 }
 
 Outcome write_range(const Task& task, ByteRange range) {
+  if (task.loan) return io_outcome(store_of(task).write_lent(range.offset, *task.loan));
   return io_outcome(store_of(task).write(range.offset, task.data_out.first(range.length)));
 }
 
@@ -50,7 +51,7 @@ Outcome read_range(Task& task, ByteRange range) {
 }
 
 bool write_range_at_once(Task& task, ByteRange range) {
-  return store_of(task).write_at_once(range.offset, task.data_out.first(range.length));
+  return !task.loan && store_of(task).write_at_once(range.offset, task.data_out.first(range.length));
 }
 
 bool read_range_at_once(Task& task, ByteRange range) { return store_of(task).read_at_once(range, task.data_in); }

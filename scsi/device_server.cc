@@ -9,6 +9,8 @@
 #include <stdexcept>
 
 #include "base/log.h"
+#include "scsi/block_cdb.h"
+#include "scsi/block_io.h"
 #include "scsi/block_layouts.h"
 #include "scsi/command_counts.h"
 #include "scsi/command_events.h"
@@ -355,6 +357,17 @@ std::optional<std::expected<void, Sense>> DeviceServer::meet_rules(Task& task) {
   return good ? std::nullopt : std::optional(std::move(good));
 }
 
+bool DeviceServer::lend(NexusId nexus, Lun lun, base::Bytes cdb, std::uint64_t length, handlers::Loan& loan) {
+  const CommandDescriptor* row = find_command(cdb).row;
+  if (!row || row->body != write_blocks || impl_->rules.concern(cdb[0])) return false;
+  LogicalUnit* lu = find(nexus, lun);
+  if (!lu) return false;
+  const BlockCdb block = parse_block_cdb(cdb);
+  if (!check_blocks(*lu, block)) return false;
+  const handlers::ByteRange range = byte_range(*lu, block);
+  return range.length == length && lu->store().lend(range, loan);
+}
+
 void DeviceServer::execute(Task& task) {
   assert(task.state == Task::State::admitted);
   if (task.logical_unit && !task.logical_unit->tasks().may_begin(task)) {
@@ -407,7 +420,7 @@ void DeviceServer::finish(Task& task, std::expected<void, Sense> outcome) {
     task.status = Status::good;
     task.data_in.truncate(task.data_in_length);
     if (const Counted counted = task.descriptor->counted; counted != Counted::nothing)
-      lu->statistics().of(counted).bytes += task.data_in.size() + task.data_out.size();
+      lu->statistics().of(counted).bytes += task.data_in.size() + task.data_out_size();
     else
       tell_copy(task);
   } else {

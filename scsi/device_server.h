@@ -112,6 +112,10 @@ class DeviceServer {
   /// A task without data-out is executed at once.
   void admit(Task& task);
 
+  /// Memory of the logical unit's store for all data-out of a command with this CDB, admitted or not yet; false: none,
+  /// as where that is not `length` bytes. Only a WRITE that no rule is for may be given it, as Task::loan.
+  bool lend(NexusId nexus, Lun lun, base::Bytes cdb, std::uint64_t length, handlers::Loan& loan);
+
   /// Runs an admitted task whose data_out is set. data_out shorter than data_out_length (the initiator's
   /// expected transfer length was smaller) is served for as many whole blocks as there are only by commands
   /// that can; parameter lists too short are 05/1A/00.

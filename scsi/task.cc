@@ -21,6 +21,8 @@ void Task::reset() {
   data_in_length = 0;
   data_out = {};
   data_out_owner = {};
+  loan = nullptr;
+  loan_length = 0;
   status = Status::good;
   if (sense.key != SenseKey::no_sense) sense = {};
   data_in.clear();

@@ -16,6 +16,7 @@
 
 #include "base/bytes.h"
 #include "base/segments.h"
+#include "handlers/backing_store.h"
 #include "scsi/sense.h"
 #include "scsi/status.h"
 
@@ -91,6 +92,10 @@ class Task {
   // only until execute() returns: the device server then copies what it has to keep.
   base::Bytes data_out{};
   base::Ref<const base::RefCounted> data_out_owner{};
+  /// In place of data_out, all of it in memory that the store lent (DeviceServer::lend()). The front end keeps it until
+  /// completion; the body leaves it empty.
+  handlers::Loan* loan = nullptr;
+  std::uint64_t loan_length = 0;  ///< bytes
 
   // The outcome.
   Status status = Status::good;
@@ -113,6 +118,8 @@ class Task {
   std::unique_ptr<TaskFaults, ForgetFaults> faults{};
 
   bool has_data_out() const { return data_out_length > 0; }
+  /// Bytes of data-out that came.
+  std::uint64_t data_out_size() const { return loan ? loan_length : data_out.size(); }
 
   /// Gives it its own copy of data-out that was only lent.
   void keep_data_out();

@@ -45,6 +45,7 @@ class RamStore final : public handlers::BackingStore {
 
   bool blocking = false;
   bool write_protected = false;
+  unsigned lent = 0;           ///< loans
   bool out_of_memory = false;  ///< reading throws
   std::optional<handlers::IoError> read_error{};
   std::optional<handlers::IoError> write_error{};
@@ -68,6 +69,19 @@ class RamStore final : public handlers::BackingStore {
     auto from = at(range.offset);
     out.append(std::vector<std::uint8_t>(from, from + static_cast<std::ptrdiff_t>(range.length)));
     return {};
+  }
+  /// Two to three pieces.
+  bool lend(handlers::ByteRange range, handlers::Loan& loan) override {
+    const std::uint64_t length = range.length;
+    if (blocking || length < 2) return false;
+    for (std::uint64_t left = length; left > 0;) {
+      auto piece = base::make_ref<base::Buffer>(static_cast<std::size_t>(std::min(left, length / 3 + 1)));
+      left -= piece->bytes().size();
+      base::MutableBytes bytes = piece->bytes();
+      loan.push_back({bytes, std::move(piece)});
+    }
+    ++lent;
+    return true;
   }
   handlers::IoResult<void> write(std::uint64_t offset, base::Bytes data) override {
     if (write_error) return std::unexpected(*write_error);
