@@ -6,6 +6,7 @@
 #include <array>
 #include <cerrno>
 #include <climits>
+#include <span>
 
 #include "base/log.h"
 #include "target/event_loop.h"
@@ -18,6 +19,15 @@ constexpr int kReceivesPerTurn = 4;
 constexpr int kSendsPerTurn = 4;
 // How long the last output may take to reach a peer, and the peer to close.
 constexpr std::chrono::seconds kFarewell{5};
+
+/// Into one place by the call that costs less.
+ssize_t receive_into(int fd, std::span<const iovec> places) {
+  if (places.size() == 1) return ::recv(fd, places[0].iov_base, places[0].iov_len, MSG_DONTWAIT);
+  msghdr message{};
+  message.msg_iov = const_cast<iovec*>(places.data());
+  message.msg_iovlen = places.size();
+  return ::recvmsg(fd, &message, MSG_DONTWAIT);
+}
 
 }  // namespace
 
@@ -124,20 +134,23 @@ void TcpConnection::wait_writable() {
 
 void TcpConnection::receive() {
   base::TimePoint now = loop_.clock().now();
+  std::array<iovec, iscsi::Connection::kMostReceiveBuffers> buffers;
   for (int i = 0; i < kReceivesPerTurn && state_ == State::open && !peer_gone_; ++i) {
-    base::MutableBytes buffer = connection_->receive_buffer();
-    if (buffer.empty()) return;
+    const std::span<const iovec> places = std::span(buffers).first(connection_->receive_buffers(buffers));
+    if (places.empty()) return;
+    std::size_t room = 0;
+    for (const iovec& place : places) room += place.iov_len;
     ssize_t count = 0;
     int error = 0;
     loop_.outside_turn([&] {
-      count = ::recv(socket_.native_handle(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+      count = receive_into(socket_.native_handle(), places);
       error = errno;
     });
     if (state_ != State::open) return;  // another loop's turn has ended it
     if (count < 0 && (error == EAGAIN || error == EINTR)) return;
     if (count <= 0) return peer_gone();
     connection_->received(static_cast<std::size_t>(count), now);
-    if (static_cast<std::size_t>(count) < buffer.size()) return;
+    if (static_cast<std::size_t>(count) < room) return;
   }
 }
 

@@ -12,7 +12,7 @@ void Command::recycle() {
   immediate = read = write = in_call = unsolicited_open = false;
   expected_length = wanted = unsolicited = unsolicited_data_sn = solicited = next_offset = r2t_sn = 0;
   r2ts.clear();
-  buffer = {};
+  memory.clear();
   in_flight = 0;
   reading = 0;
   charged = 0;

@@ -7,8 +7,8 @@
 #include <memory>
 #include <vector>
 
-#include "base/data_buffer.h"
 #include "scsi/task.h"
+#include "target/iscsi/data_out_memory.h"
 #include "target/iscsi/pdu.h"
 
 namespace iscsi {
@@ -49,7 +49,7 @@ struct Command : scsi::Task {
   std::uint32_t next_offset = 0;  ///< where the next R2T starts
   std::uint32_t r2t_sn = 0;
   std::vector<OutstandingR2t> r2ts{};
-  base::Ref<base::DataBuffer> buffer{};
+  DataOutMemory memory{};
   std::uint64_t in_flight = 0;  ///< bytes counted against Limits::max_data_in_flight
   std::uint64_t reading = 0;    ///< bytes counted against Limits::max_session_data_in
   std::uint64_t charged = 0;    ///< bytes counted against Limits::max_session_data_out

@@ -167,9 +167,8 @@ void Connection::Impl::serve(Pdu& received, PduDecoder::Result result) {
   switch (result) {
     case PduDecoder::Result::need_more: return;
     case PduDecoder::Result::large_data: {
-      Session::Destination to = session ? session->destination(*this, received) : Session::Destination{};
-      if (to.bytes.empty()) return decoder.gather();
-      return decoder.place(to.bytes, std::move(to.owner));
+      Places to = session ? session->destination(*this, received) : Places{};
+      return to.empty() ? decoder.gather() : decoder.place(std::move(to));
     }
     case PduDecoder::Result::pdu:
       if (!session) return serve_login(received);
@@ -266,6 +265,10 @@ Connection::Connection(const ConnectionContext& context, ConnectionInfo info, Co
     : impl_(std::make_unique<Impl>(*this, context, std::move(info), observer, now)) {}
 
 Connection::~Connection() = default;
+
+std::size_t Connection::receive_buffers(std::span<iovec> out) {
+  return impl_->reads() ? impl_->decoder.receive_buffers(out) : 0;
+}
 
 base::MutableBytes Connection::receive_buffer() {
   if (!impl_->reads()) return {};

@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/entropy.h"
 #include "target/iscsi/node.h"
+#include "target/iscsi/pdu_decoder.h"
 
 namespace iscsi {
 
@@ -52,11 +53,14 @@ class Connection {
   Connection(const ConnectionContext& context, ConnectionInfo info, ConnectionObserver& observer, base::TimePoint now);
   ~Connection();
 
-  /// Where the next received bytes go: never empty while the connection reads. Empty while it does not want more: its
-  /// output is over a limit, its login waits for another session to end, or it is over. Ask again after sent() and
-  /// output_ready().
+  /// Where the next received bytes go, one after another: fills the front of `out` and returns how many it filled.
+  /// None while the connection does not want more: its output is over a limit, its login waits for another session to
+  /// end, or it is over. Ask again after sent() and output_ready().
+  std::size_t receive_buffers(std::span<iovec> out);
+  static constexpr std::size_t kMostReceiveBuffers = PduDecoder::kMostBuffers;
+  /// The first of them; empty where there is none.
   base::MutableBytes receive_buffer();
-  /// `count` bytes were put at the start of receive_buffer(). Parses and serves all whole PDUs.
+  /// `count` bytes were put there. Parses and serves all whole PDUs.
   void received(std::size_t count, base::TimePoint now);
 
   /// The peer closed, or the socket failed.

@@ -8,7 +8,7 @@
 #include <optional>
 #include <string>
 
-#include "base/data_buffer.h"
+#include "target/iscsi/data_out_memory.h"
 #include "target/iscsi/negotiation.h"
 #include "target/iscsi/node.h"
 #include "target/iscsi/pdu.h"
@@ -43,7 +43,7 @@ class Link {
   PortalAddress local{};     ///< the address it reached, for SendTargets
   std::optional<Negotiation> negotiation{};
   TextExchange text{};
-  base::Ref<base::DataBuffer> arriving{};          ///< where the immediate data of the command now being received goes
+  DataOutMemory arriving{};                        ///< where the immediate data of the command now being received goes
   bool closing = false;                            ///< its logout is under way
   std::optional<std::uint32_t> logout_task_tag{};  ///< of the logout it gets a response to when it is over
 

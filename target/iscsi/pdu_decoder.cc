@@ -21,23 +21,60 @@ static_assert(PduDecoder::kBufferSize > 2 * (kBhsLength + kMaxAhsLength + 2 * kD
 
 PduDecoder::PduDecoder() : buffer_(std::make_unique_for_overwrite<std::uint8_t[]>(kBufferSize)) {}
 
-base::MutableBytes PduDecoder::receive_buffer() {
-  if (stage_ == Stage::data && placed_count_ < placed_.size()) return placed_.subspan(placed_count_);
+std::size_t Pdu::data_length() const {
+  std::size_t length = 0;
+  for_each_run([&](base::Bytes run) { length += run.size(); });
+  return length;
+}
+
+std::vector<std::uint8_t> Pdu::data_copy() const {
+  std::vector<std::uint8_t> copy;
+  copy.reserve(data_length());
+  for_each_run([&](base::Bytes run) { copy.insert(copy.end(), run.begin(), run.end()); });
+  return copy;
+}
+
+/// Room behind what is in the buffer.
+base::MutableBytes PduDecoder::buffer_room() {
   if (begin_ == end_) begin_ = end_ = 0;
   if (begin_ > 0 && kBufferSize - end_ < kBufferSize / 4) {
     std::memmove(buffer_.get(), buffer_.get() + begin_, available());
     end_ -= begin_;
     begin_ = 0;
   }
-  std::size_t room = kBufferSize - end_;
-  return {buffer_.get() + end_, std::min(room, at_once_)};
+  return {buffer_.get() + end_, std::min(kBufferSize - end_, at_once_)};
+}
+
+std::size_t PduDecoder::receive_buffers(std::span<iovec> out) {
+  std::size_t count = 0;
+  auto add = [&](base::MutableBytes bytes) {
+    if (!bytes.empty() && count < out.size()) out[count++] = {bytes.data(), bytes.size()};
+  };
+  if (placing()) {
+    std::size_t begin = 0;
+    for (const Place& place : places_) {
+      add(place.bytes.subspan(std::min(placed_count_ - std::min(placed_count_, begin), place.bytes.size())));
+      begin += place.bytes.size();
+    }
+    // Of the next PDU its header, or a few short ones.
+    if (receive_limit_ >= kHeaderReceive) add(buffer_room().first(kHeaderReceive));
+    return count;
+  }
+  add(buffer_room());
+  return count;
+}
+
+base::MutableBytes PduDecoder::receive_buffer() {
+  iovec first{};
+  receive_buffers({&first, 1});
+  return {static_cast<std::uint8_t*>(first.iov_base), first.iov_len};
 }
 
 void PduDecoder::received(std::size_t count) {
-  if (stage_ == Stage::data && placed_count_ < placed_.size()) {
-    assert(count <= placed_.size() - placed_count_);
-    placed_count_ += count;
-    return;
+  if (placing()) {
+    std::size_t here = std::min(count, bhs_.data_segment_length - placed_count_);
+    placed_count_ += here;
+    count -= here;
   }
   assert(count <= kBufferSize - end_);
   end_ += count;
@@ -48,7 +85,7 @@ PduDecoder::Result PduDecoder::next(Pdu& pdu) {
     case Stage::headers: return headers(pdu);
     case Stage::data_destination: assert(!"place() or gather() comes first"); return Result::need_more;
     case Stage::data:
-      if (placed_count_ < placed_.size()) return Result::need_more;
+      if (placing()) return Result::need_more;
       stage_ = Stage::trailer;
       [[fallthrough]];
     case Stage::trailer: return trailer(pdu);
@@ -57,11 +94,12 @@ PduDecoder::Result PduDecoder::next(Pdu& pdu) {
 }
 
 PduDecoder::Result PduDecoder::headers(Pdu& pdu) {
+  pdu.data = {};
+  pdu.placed = {};
+  places_.clear();
   if (available() < kBhsLength) return Result::need_more;
   pdu.bhs = base::load<Bhs>(front(kBhsLength));
   pdu.ahs = {};
-  pdu.data = {};
-  pdu.placed_in = {};
   // Known without waiting for the rest; with digests nothing is believed before they are checked.
   bool too_long = pdu.bhs.data_segment_length > max_data_segment_length_;
   if (too_long && !header_digest_) return Result::data_too_long;
@@ -100,38 +138,44 @@ PduDecoder::Result PduDecoder::small_data(Pdu& pdu, std::size_t headers_length) 
   return Result::large_data;
 }
 
-void PduDecoder::place(base::MutableBytes to, base::Ref<const base::RefCounted> owner) {
-  assert(stage_ == Stage::data_destination && to.size() == bhs_.data_segment_length);
-  placed_ = to;
-  placed_owner_ = std::move(owner);
-  placed_count_ = std::min(available(), to.size());
-  std::memcpy(to.data(), buffer_.get() + begin_, placed_count_);
-  begin_ += placed_count_;
+void PduDecoder::place(Places places) {
+  assert(stage_ == Stage::data_destination);
+  places_ = std::move(places);
+  placed_count_ = 0;
+  for (const Place& place : places_) {
+    std::size_t count = std::min(available(), place.bytes.size());
+    std::memcpy(place.bytes.data(), buffer_.get() + begin_, count);
+    begin_ += count;
+    placed_count_ += count;
+  }
   stage_ = Stage::data;
 }
 
 void PduDecoder::gather() {
   gathered_.resize(bhs_.data_segment_length);
-  place(gathered_, {});
+  place({{gathered_, {}}});
 }
 
 PduDecoder::Result PduDecoder::trailer(Pdu& pdu) {
-  std::size_t pad = padding(placed_.size());
+  std::size_t length = bhs_.data_segment_length;
+  std::size_t pad = padding(length);
   std::size_t total = pad + (data_digest_ ? kDigestLength : 0);
   if (available() < total) return Result::need_more;
   pdu.bhs = bhs_;
   pdu.ahs = ahs_;
-  pdu.data = placed_;
-  pdu.placed_in = std::move(placed_owner_);
+  pdu.data = places_.size() == 1 ? base::Bytes(places_.front().bytes) : base::Bytes();
+  pdu.placed = places_;
   base::Bytes rest = front(total);
   begin_ += total;
-  at_once_ = placed_.size() > kBufferSize / 2 ? kHeaderReceive : receive_limit_;
-  placed_ = {};
+  at_once_ = length >= kLongSegment ? std::min(kHeaderReceive, receive_limit_) : receive_limit_;
   stage_ = Stage::headers;
   if (!data_digest_) return Result::pdu;
-  base::be32 wanted = digest_bytes(digest_add(digest_add(kDigestStart, pdu.data), rest.first(pad)));
+  auto digest = kDigestStart;
+  pdu.for_each_run([&](base::Bytes run) { digest = digest_add(digest, run); });
+  base::be32 wanted = digest_bytes(digest_add(digest, rest.first(pad)));
   if (std::ranges::equal(base::bytes_of(wanted), rest.subspan(pad))) return Result::pdu;
   pdu.data = {};
+  pdu.placed = {};
   return Result::data_digest_error;
 }
 

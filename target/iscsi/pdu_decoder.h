@@ -5,9 +5,13 @@
 // Thread: the loop's.
 #pragma once
 
+#include <sys/uio.h>
+
+#include <boost/container/static_vector.hpp>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "base/bytes.h"
@@ -16,13 +20,34 @@
 
 namespace iscsi {
 
+/// Memory for a part of a data segment.
+struct Place {
+  base::MutableBytes bytes{};
+  base::Ref<const base::RefCounted> owner{};  ///< what keeps it alive
+};
+
+/// As many as memory is lent in (target/iscsi/data_out_memory.h).
+inline constexpr std::size_t kMostPlaces = 17;
+using Places = boost::container::static_vector<Place, kMostPlaces>;
+
 /// A received PDU. The spans are valid until the decoder is touched again.
 struct Pdu {
   Bhs bhs{};
   base::Bytes ahs{};
+  /// The data segment; none where it lies in several places.
   base::Bytes data{};
-  /// Set when `data` lies where PduDecoder::place() said: what keeps it alive.
-  base::Ref<const base::RefCounted> placed_in{};
+  /// Where it lies when PduDecoder::place() said so.
+  std::span<const Place> placed{};
+
+  /// Bytes of the data segment; none after a digest error.
+  std::size_t data_length() const;
+  /// Calls `each` with the runs of bytes it is made of, in order.
+  template <typename Each>
+  void for_each_run(Each each) const {
+    if (placed.empty()) return each(data);
+    for (const Place& place : placed) each(base::Bytes(place.bytes));
+  }
+  std::vector<std::uint8_t> data_copy() const;
 };
 
 class PduDecoder {
@@ -39,15 +64,16 @@ class PduDecoder {
   /// A data segment this long (bytes), of which some is still to come, is worth receiving in place.
   static constexpr std::size_t kLargeData = 8192;
   static constexpr std::size_t kBufferSize = 128 * 1024;
-  /// After a segment too long for the buffer, received at most at once: the next is likely as long, and what of it
-  /// comes with its header has to be copied.
-  static constexpr std::size_t kHeaderReceive = 4096;
+  /// After a segment this long, the next is likely as long,
+  static constexpr std::size_t kLongSegment = 32 * 1024;
+  /// and what of it comes with its header has to be copied: no more than this is received behind one that is placed.
+  static constexpr std::size_t kHeaderReceive = 512;
 
   PduDecoder();
 
   /// Longest data segment accepted, in bytes, without padding (RFC 7143, 13.12).
   void set_max_data_segment_length(std::uint32_t bytes) { max_data_segment_length_ = bytes; }
-  /// Longest run of bytes asked for at once; a data segment that is received in place is not bounded.
+  /// Longest run of bytes asked for at once; data segments that are received in place are not bounded.
   void set_receive_limit(std::size_t bytes) { at_once_ = receive_limit_ = bytes; }
   /// From the next PDU on.
   void set_digests(bool header, bool data) {
@@ -55,7 +81,11 @@ class PduDecoder {
     data_digest_ = data;
   }
 
-  /// Where the next bytes go; never empty.
+  /// Where the next bytes go, in order: fills the front of `out` (at least one) and returns how many it filled. Never
+  /// without room. What follows a segment that is received in place goes to the buffer by the same call.
+  static constexpr std::size_t kMostBuffers = kMostPlaces + 1;
+  std::size_t receive_buffers(std::span<iovec> out);
+  /// The first of them.
   base::MutableBytes receive_buffer();
   /// `count` bytes were put there.
   void received(std::size_t count);
@@ -64,8 +94,8 @@ class PduDecoder {
   /// header_digest_error's included.
   Result next(Pdu& pdu);
 
-  /// After large_data: the segment is to be received in `to` (of exactly its length), which `owner` keeps alive.
-  void place(base::MutableBytes to, base::Ref<const base::RefCounted> owner);
+  /// After large_data: the segment is to be received in `places`, together of exactly its length.
+  void place(Places places);
   /// After large_data: the segment is to be received in memory of the decoder's own.
   void gather();
 
@@ -77,6 +107,8 @@ class PduDecoder {
   Result headers(Pdu& pdu);
   Result small_data(Pdu& pdu, std::size_t headers_length);
   Result trailer(Pdu& pdu);
+  bool placing() const { return stage_ == Stage::data && placed_count_ < bhs_.data_segment_length; }
+  base::MutableBytes buffer_room();
 
   std::unique_ptr<std::uint8_t[]> buffer_;
   std::size_t begin_ = 0;
@@ -91,9 +123,8 @@ class PduDecoder {
   Stage stage_ = Stage::headers;
   Bhs bhs_{};                      // of the PDU whose data is being placed
   std::vector<std::uint8_t> ahs_;  // likewise
-  base::MutableBytes placed_{};    // where its data goes
+  Places places_{};                // where its data goes; kept until the next PDU
   std::size_t placed_count_ = 0;   // bytes there so far
-  base::Ref<const base::RefCounted> placed_owner_{};
   std::vector<std::uint8_t> gathered_;
 };
 

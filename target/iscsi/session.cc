@@ -94,7 +94,7 @@ void Session::sequence(Link& link, Pdu& pdu) {
 void Session::serve(Link& link, Pdu& pdu) {
   bool numbered = !pdu.bhs.immediate();
   if (numbered && !overtaken_.empty() && was_overtaken(pdu.bhs)) [[unlikely]] {
-    link.arriving = {};
+    link.arriving.clear();
     return window_.done();
   }
   switch (pdu.bhs.code()) {
@@ -127,8 +127,7 @@ std::uint64_t Session::Held::size() const {
 void Session::hold(Link& link, const Pdu& pdu, CmdSn cmd_sn) {
   // The same number twice: the second is a duplicate, to be ignored (RFC 7143, 4.2.2.1).
   if (std::ranges::any_of(held_, [&](const Held& each) { return each.cmd_sn == cmd_sn; })) return;
-  held_.push_back(
-      {cmd_sn, &link, false, pdu.bhs, {pdu.ahs.begin(), pdu.ahs.end()}, {pdu.data.begin(), pdu.data.end()}, {}});
+  held_.push_back({cmd_sn, &link, false, pdu.bhs, {pdu.ahs.begin(), pdu.ahs.end()}, pdu.data_copy(), {}});
   held_more(held_.back().size());
 }
 

@@ -68,11 +68,7 @@ class Session final : public scsi::TaskObserver, public std::enable_shared_from_
   /// A PDU came whose data digest is wrong (RFC 7143, 7.8).
   void data_digest_failed(Link& link, const Pdu& pdu);
   /// Where the large data segment of `pdu` is to be received; empty for the decoder's own memory.
-  struct Destination {
-    base::MutableBytes bytes{};
-    base::Ref<const base::RefCounted> owner{};
-  };
-  Destination destination(Link& link, const Pdu& pdu);
+  Places destination(Link& link, const Pdu& pdu);
 
   /// A NOP-In that asks for an answer (RFC 7143, 11.19).
   void ping(Link& link);
@@ -185,14 +181,16 @@ class Session final : public scsi::TaskObserver, public std::enable_shared_from_
   void gather(Command& command, const Pdu& pdu);
   bool fits(const Command& command) const;
   void charge(Command& command);
+  void take_memory(const Command& command, DataOutMemory& memory);
   bool reserve(Command& command);
   void run(Command& command, base::Bytes data_out, base::Ref<const base::RefCounted> owner);
+  void run_gathered(Command& command);
   void proceed(Command& command);
   void send_r2ts(Command& command);
   void data_out(Link& link, const Pdu& pdu);
   void unsolicited_data(Command& command, const Pdu& pdu);
   void solicited_data(Command& command, const Pdu& pdu);
-  void keep(Command& command, std::uint32_t offset, base::Bytes data);
+  static void keep(const Command& command, std::size_t offset, const Pdu& pdu);
   void discard(Command& command, const DataOutBhs& bhs);
   void retry_deferred();
 

@@ -25,8 +25,6 @@ scsi::Sense aborted(scsi::AdditionalSense code, std::string rule) {
 
 void Session::scsi_command(Link& link, Pdu& pdu) {
   auto bhs = header_as<ScsiCommandBhs>(pdu.bhs);
-  // Where its data was received, if that is what `arriving` was for.
-  if (link.arriving && link.arriving.get() != pdu.placed_in.get()) link.arriving = {};
   Command& command = commands_.take(bhs.initiator_task_tag);
   command.link = &link;
   command.immediate = pdu.bhs.immediate();
@@ -36,7 +34,7 @@ void Session::scsi_command(Link& link, Pdu& pdu) {
   command.unsolicited_open = command.write && !(bhs.flags & kFinal);
   command.lun_field = bhs.lun;
   command.expected_length = bhs.expected_data_transfer_length;
-  command.unsolicited = static_cast<std::uint32_t>(pdu.data.size());
+  command.unsolicited = static_cast<std::uint32_t>(pdu.data_length());
   command.nexus = nexus_;
   command.attribute = attribute_of(bhs.flags);
   command.cdb = bhs.cdb;
@@ -45,7 +43,7 @@ void Session::scsi_command(Link& link, Pdu& pdu) {
   if (auto sense = refuse_command(pdu, command)) return fail(command, std::move(*sense));
   command.lun = *scsi::decode_lun(bhs.lun);
   admit(command, pdu);
-  link.arriving = {};
+  link.arriving.clear();
 }
 
 /// What is wrong with a command before its CDB is looked at.
@@ -58,13 +56,13 @@ std::optional<scsi::Sense> Session::refuse_command(const Pdu& pdu, const Command
     return scsi::Sense::illegal_request(AdditionalSense::invalid_command_operation_code,
                                         "additional header segments or both directions");
   }
-  if (pdu.data.empty() && !command.unsolicited_open) return std::nullopt;
+  if (command.unsolicited == 0 && !command.unsolicited_open) return std::nullopt;
   const Parameters& agreed = command.link->parameters();
-  if (!pdu.data.empty() && (!command.write || !agreed.yes(Key::immediate_data)))
+  if (command.unsolicited > 0 && (!command.write || !agreed.yes(Key::immediate_data)))
     return aborted(AdditionalSense::unexpected_unsolicited_data, "immediate data was not agreed on");
   if (command.unsolicited_open && agreed.yes(Key::initial_r2t))
     return aborted(AdditionalSense::unexpected_unsolicited_data, "unsolicited data was not agreed on");
-  if (pdu.data.size() > std::min(agreed.number(Key::first_burst_length), command.expected_length))
+  if (command.unsolicited > std::min(agreed.number(Key::first_burst_length), command.expected_length))
     return aborted(AdditionalSense::unexpected_unsolicited_data, "more immediate data than FirstBurstLength or EDTL");
   return std::nullopt;
 }

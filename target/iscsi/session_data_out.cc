@@ -22,20 +22,23 @@ scsi::Sense data_phase_error(std::string rule) {
 
 }  // namespace
 
-Session::Destination Session::destination(Link& link, const Pdu& pdu) {
+Places Session::destination(Link& link, const Pdu& pdu) {
   std::size_t length = pdu.bhs.data_segment_length;
   if (!server_) return {};
   if (pdu.bhs.code() == Opcode::scsi_command) {
     auto bhs = header_as<ScsiCommandBhs>(pdu.bhs);
     if (!(bhs.flags & kCommandWrite) || length > link.parameters().number(Key::first_burst_length)) return {};
     std::size_t announced = bhs.expected_data_transfer_length;
-    link.arriving = buffers_->take(std::max(length, std::min(announced, kTrustedLength)));
-    return {link.arriving->bytes().first(length), link.arriving};
+    auto lun = scsi::decode_lun(bhs.lun);
+    link.arriving.clear();
+    if (!lun || announced < length || !server_->lend(nexus_, *lun, bhs.cdb, announced, link.arriving.loan))
+      link.arriving.buffer = buffers_->take(std::max(length, std::min(announced, kTrustedLength)));
+    return link.arriving.places(0, length);
   }
   if (pdu.bhs.code() != Opcode::data_out) return {};
   auto bhs = header_as<DataOutBhs>(pdu.bhs);
   Command* command = commands_.find(bhs.initiator_task_tag);
-  if (!command || command->link != &link || command->phase != Command::Phase::gathering || !command->buffer) return {};
+  if (!command || command->link != &link || command->phase != Command::Phase::gathering) return {};
   // What nobody asked for is not to lie over what has come.
   std::uint64_t offset = command->unsolicited;
   if (bhs.target_transfer_tag != kReservedTag) {
@@ -44,8 +47,8 @@ Session::Destination Session::destination(Link& link, const Pdu& pdu) {
     offset = r2t->offset + r2t->received;
   }
   if (bhs.buffer_offset != offset) return {};
-  if (offset + length > std::min<std::uint64_t>(command->wanted, command->buffer->capacity())) return {};
-  return {command->buffer->bytes().subspan(offset, length), command->buffer};
+  if (offset + length > std::min<std::uint64_t>(command->wanted, command->memory.capacity())) return {};
+  return command->memory.places(offset, length);
 }
 
 /// Starts gathering for a command just admitted, or runs it when all its data is here.
@@ -53,23 +56,30 @@ void Session::gather(Command& command, const Pdu& pdu) {
   command.phase = Command::Phase::gathering;
   command.wanted = static_cast<std::uint32_t>(
       command.write ? std::min<std::uint64_t>(command.expected_length, command.data_out_length) : 0);
-  base::Ref<base::DataBuffer> arrived = std::exchange(command.link->arriving, {});
+  DataOutMemory& arrived = command.link->arriving;
+  const bool in_place = arrived.begins_with(pdu) && arrived.capacity() >= command.wanted;
   if (!command.unsolicited_open && command.unsolicited >= command.wanted) {
+    if (in_place) {
+      std::swap(command.memory, arrived);
+      return run_gathered(command);
+    }
     // The usual small write: the data stays where it was received.
-    return run(command, pdu.data.first(command.wanted), pdu.placed_in);
+    if (pdu.placed.empty()) return run(command, pdu.data.first(command.wanted), {});
   }
   if (command.unsolicited > 0 || command.unsolicited_open) {
-    bool in_place = arrived && arrived.get() == pdu.placed_in.get() && arrived->capacity() >= command.wanted;
-    if (fits(command)) {
-      charge(command);
-      command.buffer = in_place ? std::move(arrived) : buffers_->take(command.wanted);
-    } else {
+    if (!fits(command)) {
       // Unsolicited data has to be taken, whatever is being gathered already: FirstBurstLength and the command window
       // bound it. Room for the rest comes with reserve().
-      command.buffer =
+      command.memory.buffer =
           buffers_->take(std::min(command.wanted, command.link->parameters().number(Key::first_burst_length)));
+    } else {
+      charge(command);
+      if (in_place)
+        std::swap(command.memory, arrived);
+      else
+        take_memory(command, command.memory);
     }
-    keep(command, 0, pdu.data);
+    keep(command, 0, pdu);
   }
   command.next_offset = std::min(command.unsolicited, command.wanted);
   proceed(command);
@@ -84,16 +94,22 @@ void Session::charge(Command& command) {
   gathered_bytes_ += command.charged;
 }
 
+/// Memory for all data of a command.
+void Session::take_memory(const Command& command, DataOutMemory& memory) {
+  if (!server_->lend(nexus_, command.lun, command.cdb, command.wanted, memory.loan))
+    memory.buffer = buffers_->take(command.wanted);
+}
+
 /// Makes room for all data of a write; false when the session gathers enough already. A write longer than the limit is
 /// gathered when no other is.
 bool Session::reserve(Command& command) {
   if (command.charged > 0) return true;
   if (gathered_bytes_ > 0 && !fits(command)) return false;
   charge(command);
-  if (command.buffer && command.buffer->capacity() >= command.wanted) return true;
-  base::Ref<base::DataBuffer> whole = buffers_->take(command.wanted);
-  if (command.buffer) std::ranges::copy(command.buffer->bytes().first(command.unsolicited), whole->bytes().begin());
-  command.buffer = std::move(whole);
+  if (command.memory.capacity() >= command.wanted) return true;
+  const base::Ref<base::DataBuffer> unsolicited = std::exchange(command.memory.buffer, {});
+  take_memory(command, command.memory);
+  if (unsolicited) command.memory.put(0, unsolicited->bytes().first(command.unsolicited));
   return true;
 }
 
@@ -107,13 +123,31 @@ void Session::run(Command& command, base::Bytes data_out, base::Ref<const base::
   if (command.state == scsi::Task::State::completed) settle(command);
 }
 
+/// run() with what was gathered. What rules may look at or alter is brought into one piece first.
+void Session::run_gathered(Command& command) {
+  DataOutMemory& memory = command.memory;
+  memory.cut(command.wanted);
+  if (!memory.loan.empty() && command.faults) [[unlikely]] {
+    DataOutMemory whole{buffers_->take(command.wanted), {}};
+    std::size_t offset = 0;
+    for (const handlers::LoanPart& part : std::exchange(memory.loan, {})) {
+      whole.put(offset, part.bytes);
+      offset += part.bytes.size();
+    }
+    memory = std::move(whole);
+  }
+  if (memory.loan.empty()) return run(command, memory.buffer->bytes().first(command.wanted), memory.buffer);
+  command.loan = &memory.loan;
+  command.loan_length = command.wanted;
+  run(command, {}, {});
+}
+
 /// After data came: runs the command, or asks for what is missing.
 /// DEVIATION: an unsolicited burst that ends before FirstBurstLength (RFC 7143, 11.7.1) is no error: the rest is asked
 /// for.
 void Session::proceed(Command& command) {
   if (command.unsolicited_open) return;
-  if (std::min(command.unsolicited, command.wanted) + command.solicited == command.wanted)
-    return run(command, command.buffer->bytes().first(command.wanted), command.buffer);
+  if (std::min(command.unsolicited, command.wanted) + command.solicited == command.wanted) return run_gathered(command);
   if (command.next_offset == command.wanted) return;
   if (reserve(command)) return send_r2ts(command);
   if (std::ranges::find(deferred_, command.tag) == deferred_.end()) deferred_.push_back(command.tag);
@@ -178,8 +212,8 @@ void Session::data_out(Link& link, const Pdu& pdu) {
       held_, [&](const Held& each) { return each.bhs.initiator_task_tag == bhs.initiator_task_tag && !each.plug; });
   if (held != held_.end()) {
     if (held->link != &link) return reject(link, pdu.bhs, RejectReason::protocol_error);
-    held->data_outs.push_back({pdu.bhs, {pdu.data.begin(), pdu.data.end()}});
-    return held_more(sizeof(Held::DataOut) + pdu.data.size());
+    held->data_outs.push_back({pdu.bhs, pdu.data_copy()});
+    return held_more(sizeof(Held::DataOut) + held->data_outs.back().data.size());
   }
   // Data of a task that was aborted, or refused for its CmdSN: nobody wants it any more.
   base::log::debug("{}: Data-Out for task tag {:08X}h, which is not waiting for data", link.peer(),
@@ -198,7 +232,7 @@ void Session::unsolicited_data(Command& command, const Pdu& pdu) {
   bool final = (bhs.flags & kFinal) != 0;
   if (final) command.unsolicited_open = false;
   std::uint32_t limit = std::min(command.link->parameters().number(Key::first_burst_length), command.expected_length);
-  auto length = static_cast<std::uint32_t>(pdu.data.size());
+  auto length = static_cast<std::uint32_t>(pdu.data_length());
   if (bhs.data_sn != command.unsolicited_data_sn || bhs.buffer_offset != command.unsolicited ||
       length > limit - command.unsolicited) {
     return fail(command, data_phase_error(fmt::format(
@@ -206,7 +240,7 @@ void Session::unsolicited_data(Command& command, const Pdu& pdu) {
                              bhs.data_sn.value(), bhs.buffer_offset.value(), length, command.unsolicited_data_sn,
                              command.unsolicited)));
   }
-  keep(command, command.unsolicited, pdu.data);
+  keep(command, command.unsolicited, pdu);
   ++command.unsolicited_data_sn;
   command.unsolicited += length;
   command.next_offset = std::min(command.unsolicited, command.wanted);
@@ -220,7 +254,7 @@ void Session::solicited_data(Command& command, const Pdu& pdu) {
     base::log::info("{}: Data-Out for task tag {:08X}h answers no R2T", command.link->peer(), command.tag);
     return;
   }
-  auto length = static_cast<std::uint32_t>(pdu.data.size());
+  auto length = static_cast<std::uint32_t>(pdu.data_length());
   bool final = (bhs.flags & kFinal) != 0;
   bool right = bhs.data_sn == r2t->data_sn && bhs.buffer_offset == r2t->offset + r2t->received &&
                length <= r2t->length - r2t->received;
@@ -231,7 +265,7 @@ void Session::solicited_data(Command& command, const Pdu& pdu) {
     if (final) command.r2ts.erase(r2t);
     return fail(command, data_phase_error(std::move(rule)));
   }
-  keep(command, bhs.buffer_offset, pdu.data);
+  keep(command, bhs.buffer_offset, pdu);
   ++r2t->data_sn;
   r2t->received += length;
   command.solicited += length;
@@ -249,13 +283,11 @@ void Session::solicited_data(Command& command, const Pdu& pdu) {
 }
 
 /// Puts data in its place, as far as the command wants it and unless it was received there.
-void Session::keep(Command& command, std::uint32_t offset, base::Bytes data) {
-  if (offset >= command.wanted) return;
-  std::size_t room = std::min<std::size_t>(command.wanted, command.buffer->capacity());
-  base::MutableBytes to = command.buffer->bytes().first(room).subspan(offset);
-  if (data.data() == to.data()) return;
-  data = data.first(std::min(data.size(), to.size()));
-  std::copy(data.begin(), data.end(), to.begin());
+void Session::keep(const Command& command, std::size_t offset, const Pdu& pdu) {
+  pdu.for_each_run([&](base::Bytes run) {
+    if (offset < command.wanted) command.memory.put(offset, run.first(std::min(run.size(), command.wanted - offset)));
+    offset += run.size();
+  });
 }
 
 /// Data of a command whose outcome is known already.
@@ -271,7 +303,7 @@ void Session::discard(Command& command, const DataOutBhs& bhs) {
 }
 
 void Session::data_digest_failed(Link& link, const Pdu& pdu) {
-  link.arriving = {};
+  link.arriving.clear();
   reject(link, pdu.bhs, RejectReason::data_digest_error);
   // A command with bad immediate data was not received: its CmdSN stays open (RFC 7143, 11.17.1).
   if (!server_ || pdu.bhs.code() != Opcode::data_out) return;

@@ -115,6 +115,12 @@ ssize_t recv(int fd, void* buffer, std::size_t size, int flags) {
   return real(fd, buffer, size, flags);
 }
 
+ssize_t recvmsg(int fd, msghdr* message, int flags) {
+  static auto* const real = next<ssize_t(int, msghdr*, int)>("recvmsg");
+  count(&bench::Costs::receives);
+  return real(fd, message, flags);
+}
+
 ssize_t sendmsg(int fd, const msghdr* message, int flags) {
   static auto* const real = next<ssize_t(int, const msghdr*, int)>("sendmsg");
   count(&bench::Costs::sends);

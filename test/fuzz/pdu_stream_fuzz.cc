@@ -1,8 +1,10 @@
 // A byte stream cut into PDUs. Whatever the bytes, and however they are split between receives, the decoder gives the
 // same PDUs.
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <cstring>
+#include <span>
 #include <vector>
 
 #include "base/segments.h"
@@ -26,12 +28,17 @@ std::vector<Seen> decode(base::Bytes stream, std::size_t piece, bool digests, bo
   decoder.set_digests(digests, digests);
   std::vector<Seen> seen;
   while (!stream.empty()) {
-    base::MutableBytes buffer = decoder.receive_buffer();
-    if (buffer.empty()) std::abort();
-    std::size_t count = std::min({piece, buffer.size(), stream.size()});
-    std::memcpy(buffer.data(), stream.data(), count);
+    std::array<iovec, iscsi::PduDecoder::kMostBuffers> buffers;
+    std::size_t used = decoder.receive_buffers(buffers);
+    if (used == 0) std::abort();
+    std::size_t count = 0;
+    for (const iovec& buffer : std::span(buffers).first(used)) {
+      std::size_t here = std::min({piece - count, buffer.iov_len, stream.size()});
+      std::memcpy(buffer.iov_base, stream.data(), here);
+      stream = stream.subspan(here);
+      count += here;
+    }
     decoder.received(count);
-    stream = stream.subspan(count);
     iscsi::Pdu pdu;
     for (Result result = decoder.next(pdu); result != Result::need_more; result = decoder.next(pdu)) {
       if (result == Result::large_data) {
@@ -39,14 +46,16 @@ std::vector<Seen> decode(base::Bytes stream, std::size_t piece, bool digests, bo
         if (length > kMaxData) std::abort();
         if (in_place) {
           auto owner = base::make_ref<base::Buffer>(length);
-          decoder.place(owner->bytes(), owner);
+          std::size_t front = length / 3;
+          decoder.place({{owner->bytes().first(front), owner}, {owner->bytes().subspan(front), owner}});
         } else {
           decoder.gather();
         }
         continue;
       }
       Seen one{result, {}};
-      for (base::Bytes part : {base::bytes_of(pdu.bhs), pdu.ahs, pdu.data}) {
+      std::vector<std::uint8_t> segment = pdu.data_copy();
+      for (base::Bytes part : {base::bytes_of(pdu.bhs), pdu.ahs, base::Bytes(segment)}) {
         one.bytes.insert(one.bytes.end(), part.begin(), part.end());
       }
       seen.push_back(std::move(one));

@@ -128,12 +128,17 @@ void Peer::send_encoded(const iscsi::Bhs& bhs, const ByteVector& data, base::Byt
 
 void Peer::deliver(base::Bytes bytes) {
   while (!bytes.empty()) {
-    base::MutableBytes buffer = connection_->receive_buffer();
-    if (buffer.empty()) return;
-    std::size_t count = std::min({bytes.size(), buffer.size(), chunk});
-    std::copy_n(bytes.begin(), count, buffer.begin());
+    std::array<iovec, iscsi::Connection::kMostReceiveBuffers> buffers{};
+    std::size_t used = connection_->receive_buffers(buffers);
+    if (used == 0) return;
+    std::size_t count = 0;
+    for (const iovec& buffer : std::span(buffers).first(used)) {
+      std::size_t here = std::min({bytes.size(), buffer.iov_len, chunk - count});
+      std::copy_n(bytes.begin(), here, static_cast<std::uint8_t*>(buffer.iov_base));
+      bytes = bytes.subspan(here);
+      count += here;
+    }
     connection_->received(count, array_.wire.now());
-    bytes = bytes.subspan(count);
   }
 }
 

@@ -3,6 +3,7 @@
 // Not tested, and why: what writes do (test/scsi).
 #include <doctest/doctest.h>
 
+#include "scsi/rules.h"
 #include "test/iscsi/conversation.h"
 
 using namespace test;
@@ -151,6 +152,42 @@ TEST_SUITE("iscsi data-out") {
         CHECK(host.stored(0, 102400) == part(all, 7, 102400));
       }
     }
+  }
+
+  TEST_CASE("A wrong digest of data in lent memory ends its command, and the next one is written") {
+    Host host(pairs("DataDigest=CRC32C"));
+    RamStore& store = *host.array.device.stores[0];
+    const ByteVector before = host.stored(0, 131072);
+    for (bool spoiled : {true, false}) {
+      const unsigned lent = store.lent;
+      std::uint32_t itt = host.peer.send_command(write10(0, 256), kWrite, 131072);
+      Answer r2t = host.peer.answer();
+      CHECK(store.lent == lent + 1);
+      host.peer.spoil_data_digest = spoiled;
+      host.peer.send_data_out(itt, ttt_of(r2t), 0, 0, pattern(131072, 5), true);
+      host.peer.spoil_data_digest = false;
+      const Lines told = host.peer.told();
+      CHECK(told.back() == (spoiled ? "Response 02 itt=1 sense=0B/47/05" : "Response 00 itt=2"));
+      CHECK(host.stored(0, 131072) == (spoiled ? before : pattern(131072, 5)));
+    }
+  }
+
+  TEST_CASE("What a rule is for is gathered in one piece, also when the rule comes after the memory was lent") {
+    Host host(pairs("FirstBurstLength=262144", "MaxRecvDataSegmentLength=262144"));
+    RamStore& store = *host.array.device.stores[0];
+    const ByteVector command = host.peer.encode(
+        iscsi::header_as<iscsi::Bhs>(host.peer.command(write10(0, 64), kWrite, 32768)), pattern(32768, 6));
+    host.peer.feed(base::Bytes(command).first(20000));
+    CHECK(store.lent == 1);
+    host.array.device.copies.fabric().rules().add(
+        {.match = {.commands = scsi::commands_named("WRITE (10)")},
+         .action = scsi::action::WrongData{scsi::action::WrongData::How::zeros}});
+    host.peer.feed(base::Bytes(command).subspan(20000));
+    CHECK(host.peer.told() == Lines{"Response 00 itt=1"});
+    CHECK(host.stored(0, 32768) == ByteVector(32768));
+    host.peer.send_command(write10(0, 64), kWrite, 32768, pattern(32768, 7));
+    CHECK(store.lent == 1);
+    CHECK(host.stored(0, 32768) == ByteVector(32768));
   }
 
   TEST_CASE("A large immediate segment is kept while its store is slow") {

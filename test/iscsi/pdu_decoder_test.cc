@@ -55,7 +55,39 @@ struct Seen {
   bool operator==(const Seen&) const = default;
 };
 
-/// Feeds `stream` in pieces of `chunk` bytes; large segments alternate between a buffer and the decoder's memory.
+/// Memory for a segment in up to four pieces.
+iscsi::Places pieces(std::size_t length) {
+  iscsi::Places places;
+  const std::size_t most = length / 3;
+  while (length > 0) {
+    auto buffer = base::make_ref<base::Buffer>(std::min(length, most));
+    length -= buffer->bytes().size();
+    places.push_back({buffer->bytes(), buffer});
+  }
+  return places;
+}
+
+/// Puts up to `count` bytes of `stream` where `decoder` wants the next ones.
+void feed(PduDecoder& decoder, base::Bytes& stream, std::size_t count) {
+  std::array<iovec, PduDecoder::kMostBuffers> buffers;
+  std::size_t used = decoder.receive_buffers(buffers);
+  REQUIRE(used > 0);
+  base::MutableBytes first = decoder.receive_buffer();
+  CHECK(first.data() == buffers[0].iov_base);
+  CHECK(first.size() == buffers[0].iov_len);
+  std::size_t fed = 0;
+  for (const iovec& buffer : std::span(buffers).first(used)) {
+    REQUIRE(buffer.iov_len > 0);
+    std::size_t here = std::min({stream.size(), buffer.iov_len, count - fed});
+    std::copy_n(stream.begin(), here, static_cast<std::uint8_t*>(buffer.iov_base));
+    stream = stream.subspan(here);
+    fed += here;
+  }
+  decoder.received(fed);
+}
+
+/// Feeds `stream` in pieces of `chunk` bytes; large segments alternate between a buffer, memory in pieces and the
+/// decoder's own.
 std::vector<Seen> decode(base::Bytes stream, std::size_t chunk, const Options& options, std::size_t first = 0) {
   PduDecoder decoder;
   decoder.set_digests(options.header_digest, options.data_digest);
@@ -63,32 +95,28 @@ std::vector<Seen> decode(base::Bytes stream, std::size_t chunk, const Options& o
   auto pool = base::make_ref<base::DataBufferPool>(1 << 20);
   std::vector<Seen> all;
   iscsi::Pdu pdu;
-  bool place = true;
+  int where = 0;
   std::size_t next = first == 0 ? chunk : first;
   while (!stream.empty()) {
-    base::MutableBytes to = decoder.receive_buffer();
-    REQUIRE(!to.empty());
-    std::size_t count = std::min({stream.size(), to.size(), next});
+    feed(decoder, stream, next);
     next = chunk;
-    std::copy_n(stream.begin(), count, to.begin());
-    decoder.received(count);
-    stream = stream.subspan(count);
     while (true) {
       auto result = decoder.next(pdu);
       if (result == PduDecoder::Result::need_more) break;
       if (result == PduDecoder::Result::large_data) {
-        if (place) {
-          auto buffer = pool->take(pdu.bhs.data_segment_length);
-          decoder.place(buffer->bytes().first(pdu.bhs.data_segment_length), buffer);
-        } else {
-          decoder.gather();
+        const std::size_t length = pdu.bhs.data_segment_length;
+        auto buffer = pool->take(length);
+        switch (where++ % 3) {
+          case 0: decoder.place({{buffer->bytes().first(length), buffer}}); break;
+          case 1: decoder.place(pieces(length)); break;
+          default: decoder.gather();
         }
-        place = !place;
         continue;
       }
       REQUIRE(result == PduDecoder::Result::pdu);
-      all.push_back({pdu.bhs.initiator_task_tag, {pdu.ahs.begin(), pdu.ahs.end()}, {pdu.data.begin(), pdu.data.end()}});
-      pdu.placed_in = {};
+      all.push_back({pdu.bhs.initiator_task_tag, {pdu.ahs.begin(), pdu.ahs.end()}, pdu.data_copy()});
+      CHECK(pdu.data_length() == all.back().data.size());
+      CHECK((pdu.placed.size() > 1 || std::ranges::equal(pdu.data, all.back().data)));
     }
   }
   return all;
