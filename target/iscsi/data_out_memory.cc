@@ -36,7 +36,7 @@ Places DataOutMemory::places(std::size_t offset, std::size_t length) const {
 
 void DataOutMemory::put(std::size_t offset, base::Bytes data) const {
   const std::size_t room = capacity();
-  if (offset >= room) return;
+  if (offset >= room || data.empty()) return;
   data = data.first(std::min(data.size(), room - offset));
   for (const Place& place : places(offset, data.size())) {
     if (place.bytes.data() != data.data()) std::memcpy(place.bytes.data(), data.data(), place.bytes.size());
