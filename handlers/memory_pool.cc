@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cassert>
 
 namespace handlers {
 
@@ -12,6 +13,8 @@ namespace {
 constexpr std::size_t kWordBits = 64;
 /// How many arenas are searched for one run long enough before a shorter one is taken.
 constexpr std::size_t kArenasSearched = 4;
+/// The same for memory to lend, where those that have no run long enough are not searched again.
+constexpr std::size_t kArenasTried = 64;
 /// Which part of all memory may be free when more is mapped for a whole chunk.
 constexpr std::size_t kMostFreePart = 8;
 }  // namespace
@@ -95,7 +98,12 @@ void Chunk::dispose() {
   MemoryPool* pool = arena.pool;
   std::size_t first = first_;
   std::size_t granules = granules_;
+  const bool charged = charged_;
   this->~Chunk();  // before its place can be taken by another
+  if (charged)
+    pool->budget_.refund(granules * kGranule);
+  else
+    pool->uncharged_.fetch_sub(granules * kGranule, std::memory_order_relaxed);
   {
     std::lock_guard lock(pool->mutex_);
     pool->free_granules(arena, first, granules);
@@ -109,7 +117,7 @@ base::Ref<MemoryPool> MemoryPool::create(std::uint64_t limit_bytes) {
 
 MemoryPool::MemoryPool(std::uint64_t limit_bytes)
     : budget_(limit_bytes), available_(&Arena::available_at), with_whole_chunk_(&Arena::whole_at) {
-  whole_chunks_.reserve(kMostSpare);
+  kept_.reserve(kMostKept);
 }
 
 MemoryPool::~MemoryPool() {
@@ -220,15 +228,15 @@ void MemoryPool::take_granules(Arena& arena, std::size_t first, std::size_t coun
   free_granules_ -= count;
   arena.hint = (first + count) % kArenaGranules;
   if (arena.free_count == 0) available_.remove(arena);
+  if (arena.free_count < kMaxChunkGranules) with_whole_chunk_.remove(arena);
 }
 
 void MemoryPool::free_granules(Arena& arena, std::size_t first, std::size_t count) {
   if (count == 0) return;
   arena.set(first, count, true);
   free_granules_ += count;
-  budget_.refund(count * kGranule);
   available_.add(arena);
-  with_whole_chunk_.add(arena);
+  if (arena.free_count >= kMaxChunkGranules) with_whole_chunk_.add(arena);
   if (spare_ == &arena || arena.free_count < kUsableGranules) return;
   if (spare_ == nullptr || spare_->free_count < kUsableGranules) {
     spare_ = &arena;
@@ -245,7 +253,7 @@ std::size_t MemoryPool::grow(Chunk& chunk, std::size_t bytes) {
   std::size_t next = std::size_t{chunk.first_} + chunk.granules_;
   std::size_t added = arena.run_at(next, wanted);
   if (added > 0) take_granules(arena, next, added);
-  chunk.granules_ = static_cast<std::uint16_t>(chunk.granules_ + added);
+  chunk.granules_ = static_cast<std::uint8_t>(chunk.granules_ + added);
   budget_.refund((wanted - added) * kGranule);
   return added * kGranule;
 }
@@ -253,60 +261,83 @@ std::size_t MemoryPool::grow(Chunk& chunk, std::size_t bytes) {
 void MemoryPool::shrink(Chunk& chunk, std::size_t bytes) {
   std::size_t kept = (bytes + kGranule - 1) / kGranule;
   if (kept == chunk.granules_) return;
+  budget_.refund((chunk.granules_ - kept) * kGranule);
   std::lock_guard lock(mutex_);
   free_granules(Arena::of(chunk), chunk.first_ + kept, chunk.granules_ - kept);
-  chunk.granules_ = static_cast<std::uint16_t>(kept);
+  chunk.granules_ = static_cast<std::uint8_t>(kept);
 }
 
 base::Ref<Chunk> MemoryPool::divide(Chunk& chunk, std::size_t offset) {
   std::size_t kept = offset / kGranule;
   base::Ref<Chunk> second = new_chunk(Arena::of(chunk), chunk.first_ + kept, chunk.granules_ - kept);
-  chunk.granules_ = static_cast<std::uint16_t>(kept);
+  chunk.granules_ = static_cast<std::uint8_t>(kept);
   return second;
 }
 
-base::Ref<Chunk> MemoryPool::take_whole_chunk() {
-  if (!budget_.try_charge(kMaxChunk)) return {};
-  if (!whole_chunks_.empty()) {
-    base::Ref<Chunk> chunk = std::move(whole_chunks_.back());
-    whole_chunks_.pop_back();
+base::Ref<Chunk> MemoryPool::lend(std::size_t bytes) {
+  if (bytes == kMaxChunk && !kept_.empty()) {
+    base::Ref<Chunk> chunk = std::move(kept_.back());
+    kept_.pop_back();
     return chunk;
   }
+  if (uncharged_.load(std::memory_order_relaxed) + bytes > kMostUncharged) return {};
+  if (bytes == kMaxChunk) return new_whole_chunk();
+  base::Ref<Chunk> chunk = allocate(bytes);
+  if (!chunk || chunk->size() < bytes) return {};
+  uncharge(*chunk);
+  return chunk;
+}
+
+base::Ref<Chunk> MemoryPool::new_whole_chunk() {
   std::size_t first = 0;
   Arena* arena = nullptr;
   {
     std::lock_guard lock(mutex_);
     arena = arena_with_whole_chunk(first);
-    if (arena) take_granules(*arena, first, kMaxChunkGranules);
+    if (!arena) return {};
+    take_granules(*arena, first, kMaxChunkGranules);
   }
-  if (arena) return new_chunk(*arena, first, kMaxChunkGranules);
-  budget_.refund(kMaxChunk);
-  return {};
+  base::Ref<Chunk> chunk = new_chunk(*arena, first, kMaxChunkGranules);
+  budget_.charge(kMaxChunk);
+  uncharge(*chunk);
+  return chunk;
+}
+
+void MemoryPool::uncharge(Chunk& chunk) {
+  budget_.refund(chunk.size());
+  chunk.charged_ = false;
+  uncharged_.fetch_add(chunk.size(), std::memory_order_relaxed);
+}
+
+bool MemoryPool::charge(Chunk& chunk) {
+  assert(!chunk.charged_);
+  if (!budget_.try_charge(chunk.size())) return false;
+  chunk.charged_ = true;
+  uncharged_.fetch_sub(chunk.size(), std::memory_order_relaxed);
+  return true;
+}
+
+void MemoryPool::keep(base::Ref<Chunk> chunk) {
+  if (kept_.size() == kMostKept) return;
+  uncharge(*chunk);
+  kept_.push_back(std::move(chunk));
 }
 
 /// Unlike arena_with_space() it maps a new one while granules are free elsewhere, as long as they are few.
 Arena* MemoryPool::arena_with_whole_chunk(std::size_t& first) {
-  while (!with_whole_chunk_.all().empty()) {
+  for (std::size_t i = 0; i < kArenasTried && !with_whole_chunk_.all().empty(); ++i) {
     Arena* arena = with_whole_chunk_.all().back();
     if (arena->find(kMaxChunkGranules, first) == kMaxChunkGranules) return arena;
     with_whole_chunk_.remove(*arena);
   }
   if (free_granules_ > arenas_ * kArenaGranules / kMostFreePart) return nullptr;
+  if ((arenas_ + 1) * kArenaSize > budget_.limit()) return nullptr;
   Arena* arena = map_arena();
   if (arena) arena->find(kMaxChunkGranules, first);
   return arena;
 }
 
-void MemoryPool::keep_whole_chunk(base::Ref<Chunk> chunk) {
-  if (whole_chunks_.size() == kMostSpare) return;
-  budget_.refund(kMaxChunk);
-  whole_chunks_.push_back(std::move(chunk));
-}
-
-void MemoryPool::drop_spare() {
-  budget_.charge(whole_chunks_.size() * kMaxChunk);
-  whole_chunks_.clear();
-}
+void MemoryPool::drop_kept() { kept_.clear(); }
 
 void MemoryPool::bury(Sliced* object) {
   std::lock_guard lock(mutex_);
@@ -338,7 +369,7 @@ PoolUser::PoolUser(base::Ref<MemoryPool> pool) : pool_(std::move(pool)) {
 
 PoolUser::~PoolUser() {
   if (pool_->users_.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
-  pool_->drop_spare();
+  pool_->drop_kept();
   while (pool_->reclaim(SIZE_MAX)) {
   }
 }

@@ -6,7 +6,8 @@
 // to leave in few pieces and for a full terabyte to need few extents, and small enough to bound what one
 // surviving sliver can hold. Arenas are 2 MiB, aligned, so that the kernel can back each with one huge page. Any
 // free granule serves any request (a chunk may come out shorter than asked), so free memory is never out of
-// reach and a new arena is mapped only when all are full. The counts stand at an arena's start, in the same huge page
+// reach and a new arena is mapped only when all are full; or for memory to lend, which is wanted whole, while an eighth
+// at most is free. The counts stand at an arena's start, in the same huge page
 // as the data they are about.
 //
 // Also the graveyard: tree nodes nobody refers to wait here and are taken apart a few at a time, so that
@@ -46,11 +47,12 @@ class Chunk final : public base::RefCounted {
   friend class MemoryPool;
   friend struct Arena;
   Chunk(std::size_t first, std::size_t granules)
-      : first_(static_cast<std::uint16_t>(first)), granules_(static_cast<std::uint16_t>(granules)) {}
+      : first_(static_cast<std::uint16_t>(first)), granules_(static_cast<std::uint8_t>(granules)) {}
   void dispose() override;
 
   std::uint16_t first_;  ///< granule in the arena; the chunk object itself stands in the arena, too
-  std::uint16_t granules_;
+  std::uint8_t granules_;
+  bool charged_ = true;  ///< counted against the budget; not while it is lent, or kept to be
 };
 
 constexpr std::size_t kArenaGranules = 512;
@@ -86,13 +88,18 @@ class MemoryPool final : public base::RefCounted {
   /// Cuts a chunk in two at `offset`, a multiple of kGranule inside it; returns the second part.
   base::Ref<Chunk> divide(Chunk& chunk, std::size_t offset);
 
-  /// A chunk of kMaxChunk bytes that was kept, or a new one; null where there is no such one. Thread: this and the next
-  /// one at a time, for all stores of the pool.
-  base::Ref<Chunk> take_whole_chunk();
-  /// Keeps a chunk of kMaxChunk bytes that nobody else refers to for take_whole_chunk(), which then needs no lock. What
-  /// is kept counts as free; at most kMostSpare chunks are.
-  void keep_whole_chunk(base::Ref<Chunk> chunk);
-  static constexpr std::size_t kMostSpare = 256;
+  /// A chunk of at least `bytes` (at most kMaxChunk) that is to be filled and will perhaps be part of a store. It is
+  /// not charged. Null where there is none in one piece, or so many are lent that the machine would notice. Thread:
+  /// this and the next three one at a time, for all stores of the pool.
+  base::Ref<Chunk> lend(std::size_t bytes);
+  /// A chunk that was lent becomes part of a store. False: the limit is reached.
+  bool charge(Chunk& chunk);
+  /// It does not, or no longer.
+  void uncharge(Chunk& chunk);
+  /// Keeps a chunk of kMaxChunk bytes that nobody else refers to, to be lent without a lock.
+  void keep(base::Ref<Chunk> chunk);
+  static constexpr std::size_t kMostKept = 256;
+  static constexpr std::uint64_t kMostUncharged = 64 << 20;  ///< bytes, lent and kept
 
   /// Takes over an object nobody refers to any more; it is deleted by a later reclaim().
   void bury(Sliced* object);
@@ -108,6 +115,7 @@ class MemoryPool final : public base::RefCounted {
   ~MemoryPool() override;
 
   bool charge_granules(std::size_t& granules);
+  base::Ref<Chunk> new_whole_chunk();
   base::Ref<Chunk> new_chunk(Arena& arena, std::size_t first, std::size_t granules);
   Arena* arena_with_space(std::size_t granules, std::size_t& first, std::size_t& run);
   Arena* arena_with_whole_chunk(std::size_t& first);
@@ -115,7 +123,7 @@ class MemoryPool final : public base::RefCounted {
   void take_granules(Arena& arena, std::size_t first, std::size_t count);
   void free_granules(Arena& arena, std::size_t first, std::size_t count);
   void release_arena(Arena& arena);
-  void drop_spare();
+  void drop_kept();
 
   MemoryBudget budget_;
   std::mutex mutex_;
@@ -131,12 +139,13 @@ class MemoryPool final : public base::RefCounted {
     std::size_t Arena::* place_;
     std::vector<Arena*> arenas_;
   };
-  ArenaList available_;                         ///< with free granules
-  ArenaList with_whole_chunk_;                  ///< perhaps with enough in one piece for a whole chunk
-  Arena* spare_ = nullptr;                      ///< one empty arena kept, so that a store at its edge maps nothing
-  std::size_t arenas_ = 0;                      ///< mapped
-  std::size_t free_granules_ = 0;               ///< in them
-  std::vector<base::Ref<Chunk>> whole_chunks_;  ///< kept, and not charged
+  ArenaList available_;                 ///< with free granules
+  ArenaList with_whole_chunk_;          ///< perhaps with enough in one piece for a whole chunk
+  Arena* spare_ = nullptr;              ///< one empty arena kept, so that a store at its edge maps nothing
+  std::size_t arenas_ = 0;              ///< mapped
+  std::size_t free_granules_ = 0;       ///< in them
+  std::vector<base::Ref<Chunk>> kept_;  ///< whole chunks
+  std::atomic<std::uint64_t> uncharged_{0};
   Sliced* buried_ = nullptr;
   std::atomic<bool> has_buried_{false};
   std::atomic<std::size_t> users_{0};

@@ -94,11 +94,10 @@ bool MemoryStore::lend(ByteRange range, Loan& loan) {
   // Between multiples of kMaxChunk, as extents are: less than a whole one is better overwritten in place.
   const std::uint64_t border = (range.offset + kMaxChunk - 1) / kMaxChunk * kMaxChunk;
   if (range.end() < border + kMaxChunk || range.length > kMostLent) return false;
-  if (auto left = available_bytes(); left && *left < kAmple) return false;
   for (std::uint64_t at = range.offset; at < range.end();) {
     const auto size = static_cast<std::size_t>(std::min(range.end() - at, kMaxChunk - at % kMaxChunk));
-    base::Ref<Chunk> chunk = size == kMaxChunk ? pool_->take_whole_chunk() : pool_->allocate(size);
-    if (!chunk || chunk->size() < size) {
+    base::Ref<Chunk> chunk = pool_->lend(size);
+    if (!chunk) {
       loan.clear();
       return false;
     }
@@ -126,8 +125,12 @@ bool MemoryStore::take_over(std::uint64_t offset, const LoanPart& part) {
   base::Ref<Chunk> chunk(dynamic_cast<Chunk*>(part.owner.get()));
   if (!chunk || !chunk->belongs_to(*pool_) || chunk->data() != part.bytes.data()) return false;
   if (chunk->size() - part.bytes.size() >= kGranule) return false;
-  if (!tree_.exchange(*pool_, offset, part.bytes.size(), chunk)) return false;
-  if (chunk && chunk->unique() && chunk->size() == kMaxChunk) pool_->keep_whole_chunk(std::move(chunk));
+  if (!pool_->charge(*chunk)) return false;
+  if (!tree_.exchange(*pool_, offset, part.bytes.size(), chunk)) {
+    pool_->uncharge(*chunk);
+    return false;
+  }
+  if (chunk && chunk->unique() && chunk->size() == kMaxChunk) pool_->keep(std::move(chunk));
   return true;
 }
 

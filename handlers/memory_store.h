@@ -47,9 +47,7 @@ class MemoryStore final : public BackingStore {
   bool take_over(std::uint64_t offset, const LoanPart& part);
 
   static constexpr std::size_t kReclaimedPerOperation = 2;
-  static constexpr std::uint64_t kMostLent = 1 << 20;
-  /// What is lent is more than the store will hold. Where so little is left, nothing is.
-  static constexpr std::uint64_t kAmple = 64 << 20;
+  static constexpr std::uint64_t kMostLent = (kMostLoanParts - 1) * kMaxChunk;
 
   PoolUser pool_;
   std::uint64_t size_;

@@ -98,7 +98,8 @@ class Arrays {
   void fill_pool(bool full);
 
   base::Ref<handlers::MemoryPool> pool_;
-  std::uint64_t taken_from_pool_ = 0;  ///< bytes, by scsi::action::FillPool
+  handlers::PoolUser pool_user_{pool_};  ///< the last one goes in a turn, or after all turns
+  std::uint64_t taken_from_pool_ = 0;    ///< bytes, by scsi::action::FillPool
   scsi::CopyFabric fabric_;
   std::unique_ptr<StateFolder> state_folder_;
   std::vector<std::unique_ptr<Array>> arrays_;

@@ -113,7 +113,9 @@ class World {
       Loan loan;
       const std::uint64_t offset = range.offset + done;
       while (done < range.length && loan.size() < kMostLoanParts) {
-        base::Ref<Chunk> chunk = pool_->allocate(static_cast<std::size_t>(std::min(most, range.length - done)));
+        auto wanted = static_cast<std::size_t>(std::min(most, range.length - done));
+        base::Ref<Chunk> chunk = pool_->lend(wanted);
+        for (; !chunk; chunk = pool_->lend(wanted)) wanted = wanted / 2 + 1;  // none so long in one piece
         base::MutableBytes bytes(chunk->data(), std::min<std::size_t>(chunk->size(), range.length - done));
         std::copy_n(data.begin() + static_cast<std::ptrdiff_t>(done), bytes.size(), bytes.begin());
         loan.push_back({bytes, std::move(chunk)});

@@ -17,7 +17,7 @@ SHAPES = ((False, 4096, 32), (True, 4096, 32), (False, 65536, 16), (True, 65536,
           (True, 1 << 20, 8), (False, 4096, 1), (True, 4096, 1))
 
 
-LENT = 65536  # a write of so many bytes and more is received in memory of the store (docs/decisions/0012)
+LENT = 65536  # such a write and a larger one, up to 1 MiB, are received in memory of the store (docs/decisions/0012)
 
 
 def case_name(write, size, depth):
