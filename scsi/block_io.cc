@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cassert>
 #include <cstring>
 #include <limits>
 
@@ -38,6 +39,7 @@ std::expected<std::uint64_t, Sense> written_bytes(const CommandContext& context,
 }
 
 Outcome write_range(const Task& task, ByteRange range) {
+  assert(!task.loan || task.loan_length == range.length);
   if (task.loan) return io_outcome(store_of(task).write_lent(range.offset, *task.loan));
   return io_outcome(store_of(task).write(range.offset, task.data_out.first(range.length)));
 }

@@ -172,8 +172,9 @@ void Connection::Impl::serve(Pdu& received, PduDecoder::Result result) {
     }
     case PduDecoder::Result::pdu:
       if (!session) return serve_login(received);
-      return session->receive(*this, received);
-    case PduDecoder::Result::data_digest_error: return session->data_digest_failed(*this, received);
+      session->receive(*this, received);
+      return arriving.clear();
+    case PduDecoder::Result::data_digest_error: session->data_digest_failed(*this, received); return arriving.clear();
     case PduDecoder::Result::header_digest_error: return lose(false, "header digest error");
     case PduDecoder::Result::data_too_long:
       if (session) {

@@ -142,12 +142,15 @@ void PduDecoder::place(Places places) {
   assert(stage_ == Stage::data_destination);
   places_ = std::move(places);
   placed_count_ = 0;
+  [[maybe_unused]] std::size_t room = 0;
   for (const Place& place : places_) {
     std::size_t count = std::min(available(), place.bytes.size());
     std::memcpy(place.bytes.data(), buffer_.get() + begin_, count);
     begin_ += count;
     placed_count_ += count;
+    room += place.bytes.size();
   }
+  assert(room == bhs_.data_segment_length);
   stage_ = Stage::data;
 }
 

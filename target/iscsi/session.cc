@@ -93,10 +93,8 @@ void Session::sequence(Link& link, Pdu& pdu) {
 
 void Session::serve(Link& link, Pdu& pdu) {
   bool numbered = !pdu.bhs.immediate();
-  if (numbered && !overtaken_.empty() && was_overtaken(pdu.bhs)) [[unlikely]] {
-    link.arriving.clear();
+  if (numbered && !overtaken_.empty() && was_overtaken(pdu.bhs)) [[unlikely]]
     return window_.done();
-  }
   switch (pdu.bhs.code()) {
     case Opcode::scsi_command: return scsi_command(link, pdu);
     case Opcode::task_management_request: return task_management(link, pdu);

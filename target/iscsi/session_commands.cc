@@ -43,7 +43,6 @@ void Session::scsi_command(Link& link, Pdu& pdu) {
   if (auto sense = refuse_command(pdu, command)) return fail(command, std::move(*sense));
   command.lun = *scsi::decode_lun(bhs.lun);
   admit(command, pdu);
-  link.arriving.clear();
 }
 
 /// What is wrong with a command before its CDB is looked at.

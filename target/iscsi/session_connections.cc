@@ -53,7 +53,6 @@ std::vector<std::uint32_t> Session::disown(Link& link) {
     in_flight_.remove(held.size());
     return true;
   });
-  link.arriving.clear();
   return tags;
 }
 

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cassert>
 #include <cstring>
 
 #include "base/log.h"
@@ -96,6 +97,7 @@ void Session::charge(Command& command) {
 
 /// Memory for all data of a command.
 void Session::take_memory(const Command& command, DataOutMemory& memory) {
+  memory.clear();
   if (!server_->lend(nexus_, command.lun, command.cdb, command.wanted, memory.loan))
     memory.buffer = buffers_->take(command.wanted);
 }
@@ -105,11 +107,15 @@ void Session::take_memory(const Command& command, DataOutMemory& memory) {
 bool Session::reserve(Command& command) {
   if (command.charged > 0) return true;
   if (gathered_bytes_ > 0 && !fits(command)) return false;
+  if (command.memory.capacity() == 0) {
+    take_memory(command, command.memory);
+  } else if (command.memory.capacity() < command.wanted) {
+    DataOutMemory whole;
+    take_memory(command, whole);
+    whole.put(0, command.memory.buffer->bytes().first(command.unsolicited));
+    std::swap(command.memory, whole);
+  }
   charge(command);
-  if (command.memory.capacity() >= command.wanted) return true;
-  const base::Ref<base::DataBuffer> unsolicited = std::exchange(command.memory.buffer, {});
-  take_memory(command, command.memory);
-  if (unsolicited) command.memory.put(0, unsolicited->bytes().first(command.unsolicited));
   return true;
 }
 
@@ -126,6 +132,7 @@ void Session::run(Command& command, base::Bytes data_out, base::Ref<const base::
 /// run() with what was gathered. What rules may look at or alter is brought into one piece first.
 void Session::run_gathered(Command& command) {
   DataOutMemory& memory = command.memory;
+  assert(memory.capacity() >= command.wanted);
   memory.cut(command.wanted);
   if (!memory.loan.empty() && command.faults) [[unlikely]] {
     DataOutMemory whole{buffers_->take(command.wanted), {}};
@@ -303,7 +310,6 @@ void Session::discard(Command& command, const DataOutBhs& bhs) {
 }
 
 void Session::data_digest_failed(Link& link, const Pdu& pdu) {
-  link.arriving.clear();
   reject(link, pdu.bhs, RejectReason::data_digest_error);
   // A command with bad immediate data was not received: its CmdSN stays open (RFC 7143, 11.17.1).
   if (!server_ || pdu.bhs.code() != Opcode::data_out) return;
