@@ -117,7 +117,8 @@ void Arrays::offer(const iscsi::TargetNode& node) {
 }
 
 std::shared_ptr<iscsi::TargetNode>* Arrays::find_node(const std::string& target_name) {
-  auto found = std::ranges::find(directory_.targets, target_name, [](const auto& node) -> auto& { return node->name; });
+  auto found = std::ranges::find(
+      directory_.targets, target_name, [](const auto& node) -> auto& { return node->name; });
   return found == directory_.targets.end() ? nullptr : &*found;
 }
 
@@ -247,9 +248,15 @@ void Arrays::set_unreachable(const std::vector<UnreachablePair>& pairs) {
 }
 
 bool Arrays::reclaim() {
-  constexpr std::size_t kObjects = 2;  // some ten microseconds: a command that comes meanwhile waits for them
-  for (const auto& array : arrays_) array->collect_removed();
-  return pool_->reclaim(kObjects);
+  // Some ten microseconds of each: a command that comes meanwhile waits for them.
+  constexpr std::size_t kObjects = 2;
+  constexpr std::size_t kResults = 16;
+  bool more = false;
+  for (const auto& array : arrays_) {
+    array->collect_removed();
+    more |= array->copy_manager().operations().free_lost(kResults);
+  }
+  return pool_->reclaim(kObjects) || more;
 }
 
 std::vector<std::string> Arrays::flush() {
