@@ -22,6 +22,7 @@ struct Arena {
   std::size_t free_count = 0;
   std::size_t hint = 0;  ///< where the last allocation ended, so that neighbours in time are neighbours here
   std::size_t position = kUnlisted;                              ///< in the pool's list of arenas with free granules
+  std::size_t empty_position = kUnlisted;                        ///< in that of empty ones
   std::array<std::uint64_t, kArenaGranules / kWordBits> free{};  ///< one bit per granule
   /// Where its chunk objects are, each at the index of its first granule.
   std::uint8_t* chunks = nullptr;
@@ -82,6 +83,31 @@ static_assert(sizeof(Chunk) == 16);
 constexpr std::size_t kChunkTableGranules = kArenaGranules * sizeof(Chunk) / kGranule;
 constexpr std::size_t kUsableGranules = kArenaGranules - 1 - kChunkTableGranules;
 static_assert(sizeof(Arena) <= kGranule);
+constexpr std::size_t kKeptEmpty = 1;
+
+void release_arena(Arena& arena) { munmap(&arena, kArenaSize); }
+
+/// Not under a pool's lock: the first touch of its memory takes from half a millisecond to several.
+Arena* map_arena(MemoryPool& pool) {
+  // Twice the size is reserved to find an aligned part in it; what surrounds it is given back at once.
+  void* reserved = mmap(nullptr, 2 * kArenaSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (reserved == MAP_FAILED) return nullptr;
+  auto start = reinterpret_cast<std::uintptr_t>(reserved);
+  std::uintptr_t aligned = (start + kArenaSize - 1) / kArenaSize * kArenaSize;
+  if (aligned > start) munmap(reserved, aligned - start);
+  munmap(reinterpret_cast<void*>(aligned + kArenaSize), start + kArenaSize - aligned);
+  madvise(reinterpret_cast<void*>(aligned), kArenaSize, MADV_HUGEPAGE);
+  auto* arena = new (reinterpret_cast<void*>(aligned)) Arena;
+  arena->pool = &pool;
+  // The table stands somewhere else in every arena: at the same place in all, its lines would fight for the same few
+  // sets of the processor's caches.
+  std::size_t table = 1 + aligned / kArenaSize * kChunkTableGranules % kUsableGranules;
+  arena->chunks = reinterpret_cast<std::uint8_t*>(aligned + table * kGranule);
+  arena->set(0, kArenaGranules, true);
+  arena->set(0, 1, false);
+  arena->set(table, kChunkTableGranules, false);
+  return arena;
+}
 
 }  // namespace
 
@@ -129,8 +155,15 @@ base::Ref<Chunk> MemoryPool::allocate(std::size_t bytes) {
   std::size_t run = 0;
   Arena* arena = nullptr;
   {
-    std::lock_guard lock(mutex_);
-    arena = arena_with_space(granules, first, run);
+    std::unique_lock lock(mutex_);
+    while (!(arena = arena_with_space(granules, first, run))) {
+      lock.unlock();
+      Arena* mapped = map_arena(*this);
+      lock.lock();
+      if (!mapped) break;
+      list(*mapped);
+      list_empty(*mapped);
+    }
     if (arena) take_granules(*arena, first, run);
   }
   budget_.refund((granules - run) * kGranule);
@@ -150,35 +183,8 @@ Arena* MemoryPool::arena_with_space(std::size_t granules, std::size_t& first, st
     run = length;
     if (run == granules) break;
   }
-  if (best) return best;
-  Arena* arena = map_arena();
-  if (arena) run = arena->find(granules, first);
-  return arena;
+  return best;
 }
-
-Arena* MemoryPool::map_arena() {
-  // Twice the size is reserved to find an aligned part in it; what surrounds it is given back at once.
-  void* reserved = mmap(nullptr, 2 * kArenaSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (reserved == MAP_FAILED) return nullptr;
-  auto start = reinterpret_cast<std::uintptr_t>(reserved);
-  std::uintptr_t aligned = (start + kArenaSize - 1) / kArenaSize * kArenaSize;
-  if (aligned > start) munmap(reserved, aligned - start);
-  munmap(reinterpret_cast<void*>(aligned + kArenaSize), start + kArenaSize - aligned);
-  madvise(reinterpret_cast<void*>(aligned), kArenaSize, MADV_HUGEPAGE);
-  auto* arena = new (reinterpret_cast<void*>(aligned)) Arena;
-  arena->pool = this;
-  // The table stands somewhere else in every arena: at the same place in all, its lines would fight for the same few
-  // sets of the processor's caches.
-  std::size_t table = 1 + aligned / kArenaSize * kChunkTableGranules % kUsableGranules;
-  arena->chunks = reinterpret_cast<std::uint8_t*>(aligned + table * kGranule);
-  arena->set(0, kArenaGranules, true);
-  arena->set(0, 1, false);
-  arena->set(table, kChunkTableGranules, false);
-  list(*arena);
-  return arena;
-}
-
-void MemoryPool::release_arena(Arena& arena) { munmap(&arena, kArenaSize); }
 
 void MemoryPool::list(Arena& arena) {
   if (arena.position != Arena::kUnlisted) return;
@@ -194,7 +200,21 @@ void MemoryPool::unlist(Arena& arena) {
   arena.position = Arena::kUnlisted;
 }
 
+void MemoryPool::list_empty(Arena& arena) {
+  arena.empty_position = empty_.size();
+  empty_.push_back(&arena);
+}
+
+void MemoryPool::unlist_empty(Arena& arena) {
+  Arena* last = empty_.back();
+  empty_[arena.empty_position] = last;
+  last->empty_position = arena.empty_position;
+  empty_.pop_back();
+  arena.empty_position = Arena::kUnlisted;
+}
+
 void MemoryPool::take_granules(Arena& arena, std::size_t first, std::size_t count) {
+  if (arena.empty_position != Arena::kUnlisted) unlist_empty(arena);
   arena.set(first, count, false);
   arena.hint = (first + count) % kArenaGranules;
   if (arena.free_count == 0) unlist(arena);
@@ -205,13 +225,31 @@ void MemoryPool::free_granules(Arena& arena, std::size_t first, std::size_t coun
   arena.set(first, count, true);
   budget_.refund(count * kGranule);
   list(arena);
-  if (spare_ == &arena || arena.free_count < kUsableGranules) return;
-  if (spare_ == nullptr || spare_->free_count < kUsableGranules) {
-    spare_ = &arena;
+  if (arena.free_count < kUsableGranules) return;
+  list_empty(arena);
+  if (empty_.size() <= kKeptEmpty) return;
+  if (empty_wait_.load(std::memory_order_relaxed)) {
+    too_many_empty_.store(true, std::memory_order_relaxed);
     return;
   }
+  unlist_empty(arena);
   unlist(arena);
   release_arena(arena);
+}
+
+void MemoryPool::give_back_empty() {
+  too_many_empty_.store(false, std::memory_order_relaxed);
+  for (;;) {
+    Arena* arena = nullptr;
+    {
+      std::lock_guard lock(mutex_);
+      if (empty_.size() <= kKeptEmpty) return;
+      arena = empty_.back();
+      unlist_empty(*arena);
+      unlist(*arena);
+    }
+    release_arena(*arena);
+  }
 }
 
 std::size_t MemoryPool::grow(Chunk& chunk, std::size_t bytes) {

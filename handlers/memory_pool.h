@@ -85,6 +85,14 @@ class MemoryPool final : public base::RefCounted {
   /// Cuts a chunk in two at `offset`, a multiple of kGranule inside it; returns the second part.
   base::Ref<Chunk> divide(Chunk& chunk, std::size_t offset);
 
+  /// From now on arenas that are empty wait for give_back_empty(): giving one back takes some hundred microseconds of
+  /// whoever frees its last granule.
+  void let_empty_wait() { empty_wait_.store(true, std::memory_order_relaxed); }
+  /// Whether give_back_empty() has something to do.
+  bool has_empty() const { return too_many_empty_.load(std::memory_order_relaxed); }
+  /// Gives the system back what is empty, but for one arena.
+  void give_back_empty();
+
   /// Takes over an object nobody refers to any more; it is deleted by a later reclaim().
   void bury(Sliced* object);
   /// Deletes up to `objects` buried ones (a node with its up to 32 references: about 5 microseconds). For the
@@ -101,17 +109,19 @@ class MemoryPool final : public base::RefCounted {
   bool charge_granules(std::size_t& granules);
   base::Ref<Chunk> new_chunk(Arena& arena, std::size_t first, std::size_t granules);
   Arena* arena_with_space(std::size_t granules, std::size_t& first, std::size_t& run);
-  Arena* map_arena();
   void list(Arena& arena);
   void unlist(Arena& arena);
   void take_granules(Arena& arena, std::size_t first, std::size_t count);
   void free_granules(Arena& arena, std::size_t first, std::size_t count);
-  void release_arena(Arena& arena);
+  void list_empty(Arena& arena);
+  void unlist_empty(Arena& arena);
 
   MemoryBudget budget_;
   std::mutex mutex_;
   std::vector<Arena*> available_;  ///< arenas with free granules; the last is served from first
-  Arena* spare_ = nullptr;         ///< one empty arena kept, so that a store at its edge maps nothing
+  std::vector<Arena*> empty_;      ///< of them; one is kept, so that a store at its edge maps nothing
+  std::atomic<bool> empty_wait_{false};
+  std::atomic<bool> too_many_empty_{false};
   Sliced* buried_ = nullptr;
   std::atomic<bool> has_buried_{false};
   std::atomic<std::size_t> users_{0};

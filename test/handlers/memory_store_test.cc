@@ -241,6 +241,7 @@ TEST_CASE("a snapshot of few extents takes the memory of few") {
   auto pool = MemoryPool::create();
   MemoryStore store(kGiB, pool);
   for (std::uint64_t i = 0; i < 1000; ++i) REQUIRE(store.write(i * kMiB, content(256 * kKiB, 1)));
+  settle_all(pool);
   for (std::uint64_t length : {4 * kKiB, 64 * kKiB, 128 * kKiB}) {
     CAPTURE(length);
     std::uint64_t before = used(pool);
