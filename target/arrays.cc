@@ -117,8 +117,7 @@ void Arrays::offer(const iscsi::TargetNode& node) {
 }
 
 std::shared_ptr<iscsi::TargetNode>* Arrays::find_node(const std::string& target_name) {
-  auto found = std::ranges::find(
-      directory_.targets, target_name, [](const auto& node) -> auto& { return node->name; });
+  auto found = std::ranges::find(directory_.targets, target_name, [](const auto& node) -> auto& { return node->name; });
   return found == directory_.targets.end() ? nullptr : &*found;
 }
 

@@ -60,7 +60,9 @@ TEST_CASE("a finished operation's list identifier may be used again and its resu
 
 TEST_CASE("an operation whose command was aborted is terminated, with TASK ABORTED and no sense") {
   CopyOperations operations({});
-  { auto guard = operations.begin(kKey, CopyCommand::write_using_token); }
+  {
+    auto guard = operations.begin(kKey, CopyCommand::write_using_token);
+  }
   CHECK(operations.find(kKey)->status() == CopyStatus::terminated);
   CHECK(operations.find(kKey)->outcome().completion_status == 0x40);
   CHECK(operations.find(kKey)->outcome().sense.empty());

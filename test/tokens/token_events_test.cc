@@ -46,7 +46,9 @@ TEST_CASE("tokens are told of when they are made, used, end and are forgotten") 
   TokenFixture f;
   Heard heard(f.manager);
   RodToken token = f.create(seconds(60));
-  { auto use = f.manager.use(token); }
+  {
+    auto use = f.manager.use(token);
+  }
   f.clock.advance(seconds(60));
   f.manager.sweep();
   CHECK(heard.told == Told{"created 1", "used 1", "ended 1"});
@@ -71,7 +73,9 @@ TEST_CASE("what ended a token, when, and who named it last is remembered") {
   TokenFixture f;
   auto name = base::make_ref<const InitiatorName>("iqn.host");
   RodToken token = f.create(seconds(60));
-  { auto use = f.manager.use(token, {CopyCommand::write_using_token, name}); }
+  {
+    auto use = f.manager.use(token, {CopyCommand::write_using_token, name});
+  }
   f.clock.advance(seconds(61));
   for (bool swept : {false, true}) {
     if (swept) f.manager.sweep();
@@ -85,7 +89,9 @@ TEST_CASE("what ended a token, when, and who named it last is remembered") {
   }
   RodToken old = f.create(seconds(599));
   f.clock.advance(seconds(300));
-  { auto use = f.manager.use(old); }
+  {
+    auto use = f.manager.use(old);
+  }
   f.clock.advance(seconds(300));
   CHECK(f.manager.ending(id_of(old))->cause == TokenEnd::lifetime);
   CHECK(f.manager.ending(id_of(old))->limit == seconds(600));

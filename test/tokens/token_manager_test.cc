@@ -268,8 +268,7 @@ TEST_CASE("tokens of several sources are visited in the order of their creation,
   CHECK(seen == of_two);
   CHECK(f.manager.for_each_from("c", 100, see) == 0);
 
-  f.manager.cancel_of(
-      {2}, [](const Rod& rod) { return rod.source().name == "b"; }, TokenEnd::source_shrank);
+  f.manager.cancel_of({2}, [](const Rod& rod) { return rod.source().name == "b"; }, TokenEnd::source_shrank);
   CHECK(f.manager.for_each_of({2}, 0, see) == 4);
   f.manager.cancel_of({2}, TokenEnd::source_removed);
   CHECK(f.manager.for_each_of({2}, 0, see) == 0);
