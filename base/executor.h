@@ -13,6 +13,9 @@ class Executor {
   /// Runs `work` somewhere that may block, then `done` on the loop's thread. `done` is never called
   /// from inside post(). Order between two posts is not promised.
   virtual void post(std::move_only_function<void()> work, std::move_only_function<void()> done) = 0;
+
+  /// For work that moves much data, as copies do: where processors are short it lets all other work go first.
+  virtual Executor& long_work() { return *this; }
 };
 
 }  // namespace base

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cstring>
+#include <memory>
 
 namespace handlers {
 namespace {
@@ -14,7 +15,7 @@ struct OneOrTwo {
 };
 
 ExtentNodeRef node_of(MemoryPool& pool, unsigned height, Slot* first, Slot* last) {
-  ExtentNodeRef node(new ExtentNode(pool, height));
+  ExtentNodeRef node(ExtentNode::make(pool, height, static_cast<std::size_t>(last - first)));
   node->assign(first, last);
   return node;
 }
@@ -87,11 +88,23 @@ OneOrTwo join_nodes(MemoryPool& pool, ExtentNodeRef a, ExtentNodeRef b) {
 
 }  // namespace
 
-ExtentNode::ExtentNode(MemoryPool& pool, unsigned height) : pool_(&pool), height_(static_cast<std::uint8_t>(height)) {
-  pool_->budget().charge(kNodeCost);
+ExtentNode* ExtentNode::make(MemoryPool& pool, unsigned height, std::size_t slots) {
+  std::size_t capacity = slots <= kFewSlots ? kFewSlots : kFanout;
+  return ::new (::operator new(memory_for(capacity))) ExtentNode(pool, height, capacity);
 }
 
-ExtentNode::~ExtentNode() { pool_->budget().refund(kNodeCost); }
+ExtentNode::ExtentNode(MemoryPool& pool, unsigned height, std::size_t capacity)
+    : pool_(&pool), height_(static_cast<std::uint8_t>(height)), capacity_(static_cast<std::uint8_t>(capacity)) {
+  std::uninitialized_default_construct_n(ends(), capacity);
+  std::uninitialized_default_construct_n(targets(), capacity);
+  std::uninitialized_default_construct_n(offsets(), capacity);
+  pool_->budget().charge(cost());
+}
+
+ExtentNode::~ExtentNode() {
+  std::destroy_n(targets(), capacity_);
+  pool_->budget().refund(cost());
+}
 
 void ExtentNode::dispose() {
   if (count_ == 0) {
@@ -103,9 +116,10 @@ void ExtentNode::dispose() {
 
 std::size_t ExtentNode::find(std::uint64_t position) const {
   std::size_t first = 0;
+  const std::uint64_t* ends = this->ends();
   for (std::size_t count = count_; count > 1;) {
     std::size_t half = count / 2;
-    first = ends_[first + half - 1] <= position ? first + half : first;
+    first = ends[first + half - 1] <= position ? first + half : first;
     count -= half;
   }
   return first;
@@ -113,7 +127,7 @@ std::size_t ExtentNode::find(std::uint64_t position) const {
 
 void ExtentNode::gather(std::size_t first, std::size_t last, bool own, SlotList& out) {
   for (std::size_t i = first; i < last; ++i) {
-    Slot slot{slot_length(i), own ? std::move(targets_[i]) : targets_[i], offsets_[i]};
+    Slot slot{slot_length(i), own ? std::move(targets()[i]) : targets()[i], offsets()[i]};
     push(out, std::move(slot), leaf());
   }
   if (own && first == 0 && last == count_) count_ = 0;
@@ -124,50 +138,46 @@ void ExtentNode::assign(Slot* first, Slot* last) {
   std::uint64_t end = 0;
   for (; first != last; ++first, ++count) {
     end += first->length;
-    ends_[count] = end;
-    targets_[count] = std::move(first->target);
-    offsets_[count] = first->offset;
+    ends()[count] = end;
+    targets()[count] = std::move(first->target);
+    offsets()[count] = first->offset;
   }
-  for (std::size_t i = count; i < count_; ++i) targets_[i] = {};
+  for (std::size_t i = count; i < count_; ++i) targets()[i] = {};
   count_ = static_cast<std::uint8_t>(count);
 }
 
 base::Ref<Chunk> ExtentNode::exchange(std::size_t i, base::Ref<Chunk> chunk) {
   base::Ref<Chunk> before(this->chunk(i));
-  targets_[i] = std::move(chunk);
-  offsets_[i] = 0;
+  targets()[i] = std::move(chunk);
+  offsets()[i] = 0;
   return before;
 }
 
-Slot ExtentNode::take(std::size_t i) { return {slot_length(i), std::move(targets_[i]), offsets_[i]}; }
+Slot ExtentNode::take(std::size_t i) { return {slot_length(i), std::move(targets()[i]), offsets()[i]}; }
 
 void ExtentNode::splice(std::size_t first, std::size_t last, SlotList& slots) {
   std::size_t replaced = last + 1 - first;
   std::uint64_t end = start(first);
   std::size_t count = count_ + slots.size() - replaced;
-  auto shift = [&](auto& array) {
-    auto from = array.begin() + static_cast<std::ptrdiff_t>(last + 1);
-    auto to = array.begin() + count_;
-    if (count > count_) std::move_backward(from, to, array.begin() + static_cast<std::ptrdiff_t>(count));
-    if (count < count_) std::move(from, to, from - static_cast<std::ptrdiff_t>(count_ - count));
+  assert(count <= capacity_);
+  auto shift = [&](auto* array) {
+    if (count > count_) std::move_backward(array + last + 1, array + count_, array + count);
+    if (count < count_) std::move(array + last + 1, array + count_, array + last + 1 - (count_ - count));
   };
-  shift(ends_);
-  shift(targets_);
-  shift(offsets_);
+  shift(ends());
+  shift(targets());
+  shift(offsets());
   for (std::size_t i = 0; i < slots.size(); ++i) {
     end += slots[i].length;
-    ends_[first + i] = end;
-    targets_[first + i] = std::move(slots[i].target);
-    offsets_[first + i] = slots[i].offset;
+    ends()[first + i] = end;
+    targets()[first + i] = std::move(slots[i].target);
+    offsets()[first + i] = slots[i].offset;
   }
-  for (std::size_t i = count; i < count_; ++i) targets_[i] = {};
+  for (std::size_t i = count; i < count_; ++i) targets()[i] = {};
   count_ = static_cast<std::uint8_t>(count);
 }
 
-ExtentNode* ExtentNode::own_child(MemoryPool& pool, std::size_t i) {
-  if (!targets_[i]->unique()) targets_[i] = copy_node(pool, *child(i));
-  return child(i);
-}
+void ExtentNode::copy_child(MemoryPool& pool, std::size_t i) { targets()[i] = copy_node(pool, *child(i)); }
 
 void push(SlotList& list, Slot slot, bool leaf) {
   if (leaf && !list.empty() && mergeable(list.back(), slot)) {

@@ -2,9 +2,9 @@
 // Private to extent_node.cc and extent_tree.cc. Thread: as ExtentTree.
 #pragma once
 
-#include <array>
 #include <boost/container/static_vector.hpp>
 #include <cstdint>
+#include <new>
 #include <utility>
 
 #include "handlers/extent_tree.h"
@@ -15,6 +15,10 @@ constexpr std::size_t kFanout = 32;
 /// Fewest slots in a node that is not a root. A quarter: joins leave slack on both sides of the seam, so that
 /// alternating changes do not split and merge the same nodes over and over.
 constexpr std::size_t kMinFill = kFanout / 4;
+/// A node of so few slots has room for no more: only a root has, and most snapshots are such a root and nothing else.
+/// One that is to have more is made anew.
+constexpr std::size_t kFewSlots = 4;
+static_assert(kFewSlots < kMinFill);
 
 /// A slot that shows less than this part of a shared chunk is copied rather than left holding the chunk.
 constexpr std::size_t kSliverPart = 4;
@@ -28,25 +32,32 @@ struct Slot {
 using SlotList = boost::container::static_vector<Slot, 2 * kFanout + 2>;
 
 class ExtentNode final : public Sliced {
+  using Target = base::Ref<base::RefCounted>;
+
  public:
-  ExtentNode(MemoryPool& pool, unsigned height);
+  /// With room for `slots` and maybe some more, in memory of its own size.
+  static ExtentNode* make(MemoryPool& pool, unsigned height, std::size_t slots);
   ~ExtentNode() override;
+  static void operator delete(void* memory) { ::operator delete(memory); }
 
   bool leaf() const { return height_ == 0; }
   unsigned height() const { return height_; }
   std::size_t count() const { return count_; }
-  std::uint64_t length() const { return count_ == 0 ? 0 : ends_[count_ - 1]; }
-  std::uint64_t start(std::size_t i) const { return i == 0 ? 0 : ends_[i - 1]; }
-  std::uint64_t end(std::size_t i) const { return ends_[i]; }
+  std::size_t capacity() const { return capacity_; }
+  /// What it takes of the budget: its memory, with malloc's header.
+  std::uint64_t cost() const { return memory_for(capacity_) + 16; }
+  std::uint64_t length() const { return count_ == 0 ? 0 : ends()[count_ - 1]; }
+  std::uint64_t start(std::size_t i) const { return i == 0 ? 0 : ends()[i - 1]; }
+  std::uint64_t end(std::size_t i) const { return ends()[i]; }
   std::uint64_t slot_length(std::size_t i) const { return end(i) - start(i); }
-  std::uint32_t offset(std::size_t i) const { return offsets_[i]; }
-  Chunk* chunk(std::size_t i) const { return static_cast<Chunk*>(targets_[i].get()); }
-  ExtentNode* child(std::size_t i) const { return static_cast<ExtentNode*>(targets_[i].get()); }
+  std::uint32_t offset(std::size_t i) const { return offsets()[i]; }
+  Chunk* chunk(std::size_t i) const { return static_cast<Chunk*>(targets()[i].get()); }
+  ExtentNode* child(std::size_t i) const { return static_cast<ExtentNode*>(targets()[i].get()); }
 
   /// The slot that holds the byte at `position`, which is less than length().
   std::size_t find(std::uint64_t position) const;
   /// Whether the bytes of slot `i` may be overwritten where they are (this node itself being unshared).
-  bool writable(std::size_t i) const { return targets_[i] && targets_[i]->unique(); }
+  bool writable(std::size_t i) const { return targets()[i] && targets()[i]->unique(); }
 
   /// Appends slots [first, last) to `out`, merging runs that continue each other: moved out where this node is
   /// `own` (then it is to be assigned or dropped), else shared.
@@ -60,20 +71,31 @@ class ExtentNode final : public Sliced {
   /// Replaces slots [first, last] by those of `slots`, which together are as long.
   void splice(std::size_t first, std::size_t last, SlotList& slots);
   /// Child `i`, copied first when it is shared.
-  ExtentNode* own_child(MemoryPool& pool, std::size_t i);
+  ExtentNode* own_child(MemoryPool& pool, std::size_t i) {
+    Target& target = targets()[i];
+    if (!target->unique()) copy_child(pool, i);
+    return static_cast<ExtentNode*>(target.get());
+  }
 
  private:
+  ExtentNode(MemoryPool& pool, unsigned height, std::size_t capacity);
   void dispose() override;
+  void copy_child(MemoryPool& pool, std::size_t i);
+
+  static constexpr std::size_t memory_for(std::size_t capacity) {
+    return sizeof(ExtentNode) + capacity * (sizeof(std::uint64_t) + sizeof(Target) + sizeof(std::uint32_t));
+  }
+  // Three arrays of capacity() follow the node in its memory.
+  /// Where each slot ends, from the start of this node.
+  std::uint64_t* ends() const { return reinterpret_cast<std::uint64_t*>(const_cast<ExtentNode*>(this) + 1); }
+  Target* targets() const { return reinterpret_cast<Target*>(ends() + capacity_); }
+  std::uint32_t* offsets() const { return reinterpret_cast<std::uint32_t*>(targets() + capacity_); }
 
   MemoryPool* pool_;
   std::uint8_t height_;  ///< 0: leaf
   std::uint8_t count_ = 0;
-  std::array<std::uint64_t, kFanout> ends_;  ///< where each slot ends, from the start of this node
-  std::array<base::Ref<base::RefCounted>, kFanout> targets_;
-  std::array<std::uint32_t, kFanout> offsets_;
+  const std::uint8_t capacity_;
 };
-
-constexpr std::uint64_t kNodeCost = sizeof(ExtentNode) + 16;  ///< with malloc's header
 
 /// Appends a slot, merging it with the last one where both are holes or one continues the other in its chunk.
 void push(SlotList& list, Slot slot, bool leaf);

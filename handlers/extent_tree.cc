@@ -43,7 +43,7 @@ bool fits(const ExtentNode& leaf, const Cut& cut, bool is_root) {
   std::size_t others = leaf.count() - (cut.last - cut.first + 1);
   constexpr std::size_t kMostAdded = 3;  // what is left of the first slot, the new one, what is left of the last
   constexpr std::size_t kMostMerged = 2;
-  return others + kMostAdded <= kFanout && (is_root || others + 1 >= kMinFill + kMostMerged);
+  return others + kMostAdded <= leaf.capacity() && (is_root || others + 1 >= kMinFill + kMostMerged);
 }
 
 void rewrite_leaf(MemoryPool& pool, ExtentNode& leaf, const Cut& cut, Slot with) {
@@ -122,8 +122,18 @@ void copy_out(const ExtentNode& leaf, std::uint64_t from, base::MutableBytes out
   }
 }
 
-void read_node(const ExtentNode& node, std::uint64_t from, std::uint64_t to, base::Segments& out) {
-  for (std::size_t i = node.find(from); from < to; ++i) {
+void read_node(const ExtentNode& root, std::uint64_t from, std::uint64_t to, base::Segments& out) {
+  const ExtentNode* lowest = &root;  // that has all of it
+  std::size_t i = root.find(from);
+  while (!lowest->leaf() && to <= lowest->end(i)) {
+    std::uint64_t start = lowest->start(i);
+    from -= start;
+    to -= start;
+    lowest = lowest->child(i);
+    i = lowest->find(from);
+  }
+  const ExtentNode& node = *lowest;
+  for (; from < to; ++i) {
     std::uint64_t within = from - node.start(i);
     std::uint64_t run = std::min(to, node.end(i)) - from;
     if (!node.leaf()) {
@@ -204,7 +214,7 @@ std::uint64_t fill(const ExtentNode& leaf, const Cut& cut, const Slot& memory, s
 }
 
 std::string broken_node_rule(const ExtentNode& node, bool is_root) {
-  if (node.count() == 0 || node.count() > kFanout) return "a node has 1 to kFanout slots";
+  if (node.count() == 0 || node.count() > node.capacity()) return "a node has a slot, and no more than it has room for";
   if (!is_root && node.count() < kMinFill) return "a node below the root has at least kMinFill slots";
   if (is_root && !node.leaf() && node.count() < 2) return "an inner root has at least 2 subtrees";
   for (std::size_t i = 0; i < node.count(); ++i) {
@@ -232,7 +242,7 @@ std::uint64_t count_extents(const ExtentNode& node) {
 void count_node_memory(const ExtentNode& node, MemoryUsage& usage) {
   // What one tree alone refers to is met once in any case.
   if (!node.unique() && !usage.enter(&node)) return;
-  usage.add(kNodeCost);
+  usage.add(node.cost());
   for (std::size_t i = 0; i < node.count(); ++i) {
     if (!node.leaf()) {
       count_node_memory(*node.child(i), usage);

@@ -28,6 +28,7 @@ struct Arena {
   std::size_t hint = 0;  ///< where the last allocation ended, so that neighbours in time are neighbours here
   std::size_t available_at = kUnlisted;                          ///< in the pool's list of arenas with free granules
   std::size_t whole_at = kUnlisted;                              ///< in that of those with room for a whole chunk
+  std::size_t empty_at = kUnlisted;                              ///< in that of empty ones
   std::array<std::uint64_t, kArenaGranules / kWordBits> free{};  ///< one bit per granule
   /// Where its chunk objects are, each at the index of its first granule.
   std::uint8_t* chunks = nullptr;
@@ -88,6 +89,31 @@ static_assert(sizeof(Chunk) == 16);
 constexpr std::size_t kChunkTableGranules = kArenaGranules * sizeof(Chunk) / kGranule;
 constexpr std::size_t kUsableGranules = kArenaGranules - 1 - kChunkTableGranules;
 static_assert(sizeof(Arena) <= kGranule);
+constexpr std::size_t kKeptEmpty = 1;
+
+void release_arena(Arena& arena) { munmap(&arena, kArenaSize); }
+
+/// Not under a pool's lock: the first touch of its memory takes from half a millisecond to several.
+Arena* map_arena(MemoryPool& pool) {
+  // Twice the size is reserved to find an aligned part in it; what surrounds it is given back at once.
+  void* reserved = mmap(nullptr, 2 * kArenaSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (reserved == MAP_FAILED) return nullptr;
+  auto start = reinterpret_cast<std::uintptr_t>(reserved);
+  std::uintptr_t aligned = (start + kArenaSize - 1) / kArenaSize * kArenaSize;
+  if (aligned > start) munmap(reserved, aligned - start);
+  munmap(reinterpret_cast<void*>(aligned + kArenaSize), start + kArenaSize - aligned);
+  madvise(reinterpret_cast<void*>(aligned), kArenaSize, MADV_HUGEPAGE);
+  auto* arena = new (reinterpret_cast<void*>(aligned)) Arena;
+  arena->pool = &pool;
+  // The table stands somewhere else in every arena: at the same place in all, its lines would fight for the same few
+  // sets of the processor's caches.
+  std::size_t table = 1 + aligned / kArenaSize * kChunkTableGranules % kUsableGranules;
+  arena->chunks = reinterpret_cast<std::uint8_t*>(aligned + table * kGranule);
+  arena->set(0, kArenaGranules, true);
+  arena->set(0, 1, false);
+  arena->set(table, kChunkTableGranules, false);
+  return arena;
+}
 
 }  // namespace
 
@@ -116,12 +142,15 @@ base::Ref<MemoryPool> MemoryPool::create(std::uint64_t limit_bytes) {
 }
 
 MemoryPool::MemoryPool(std::uint64_t limit_bytes)
-    : budget_(limit_bytes), available_(&Arena::available_at), with_whole_chunk_(&Arena::whole_at) {
+    : budget_(limit_bytes),
+      available_(&Arena::available_at),
+      with_whole_chunk_(&Arena::whole_at),
+      empty_(&Arena::empty_at) {
   kept_.reserve(kMostKept);
 }
 
 MemoryPool::~MemoryPool() {
-  while (!available_.all().empty()) release_arena(*available_.all().back());
+  for (Arena* arena : available_.all()) release_arena(*arena);
 }
 
 bool MemoryPool::charge_granules(std::size_t& granules) {
@@ -147,8 +176,14 @@ base::Ref<Chunk> MemoryPool::allocate(std::size_t bytes) {
   std::size_t run = 0;
   Arena* arena = nullptr;
   {
-    std::lock_guard lock(mutex_);
-    arena = arena_with_space(granules, first, run);
+    std::unique_lock lock(mutex_);
+    while (!(arena = arena_with_space(granules, first, run))) {
+      lock.unlock();
+      Arena* mapped = map_arena(*this);
+      lock.lock();
+      if (!mapped) break;
+      enlist(*mapped);
+    }
     if (arena) take_granules(*arena, first, run);
   }
   budget_.refund((granules - run) * kGranule);
@@ -169,43 +204,24 @@ Arena* MemoryPool::arena_with_space(std::size_t granules, std::size_t& first, st
     run = length;
     if (run == granules) break;
   }
-  if (best) return best;
-  Arena* arena = map_arena();
-  if (arena) run = arena->find(granules, first);
-  return arena;
+  return best;
 }
 
-Arena* MemoryPool::map_arena() {
-  // Twice the size is reserved to find an aligned part in it; what surrounds it is given back at once.
-  void* reserved = mmap(nullptr, 2 * kArenaSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (reserved == MAP_FAILED) return nullptr;
-  auto start = reinterpret_cast<std::uintptr_t>(reserved);
-  std::uintptr_t aligned = (start + kArenaSize - 1) / kArenaSize * kArenaSize;
-  if (aligned > start) munmap(reserved, aligned - start);
-  munmap(reinterpret_cast<void*>(aligned + kArenaSize), start + kArenaSize - aligned);
-  madvise(reinterpret_cast<void*>(aligned), kArenaSize, MADV_HUGEPAGE);
-  auto* arena = new (reinterpret_cast<void*>(aligned)) Arena;
-  arena->pool = this;
-  // The table stands somewhere else in every arena: at the same place in all, its lines would fight for the same few
-  // sets of the processor's caches.
-  std::size_t table = 1 + aligned / kArenaSize * kChunkTableGranules % kUsableGranules;
-  arena->chunks = reinterpret_cast<std::uint8_t*>(aligned + table * kGranule);
-  arena->set(0, kArenaGranules, true);
-  arena->set(0, 1, false);
-  arena->set(table, kChunkTableGranules, false);
+/// A new arena, all of it free.
+void MemoryPool::enlist(Arena& arena) {
   ++arenas_;
   free_granules_ += kUsableGranules;
-  available_.add(*arena);
-  with_whole_chunk_.add(*arena);
-  return arena;
+  available_.add(arena);
+  with_whole_chunk_.add(arena);
+  empty_.add(arena);
 }
 
-void MemoryPool::release_arena(Arena& arena) {
+void MemoryPool::delist(Arena& arena) {
   available_.remove(arena);
   with_whole_chunk_.remove(arena);
+  empty_.remove(arena);
   --arenas_;
   free_granules_ -= kUsableGranules;
-  munmap(&arena, kArenaSize);
 }
 
 void MemoryPool::ArenaList::add(Arena& arena) {
@@ -224,6 +240,7 @@ void MemoryPool::ArenaList::remove(Arena& arena) {
 }
 
 void MemoryPool::take_granules(Arena& arena, std::size_t first, std::size_t count) {
+  empty_.remove(arena);
   arena.set(first, count, false);
   free_granules_ -= count;
   arena.hint = (first + count) % kArenaGranules;
@@ -237,12 +254,29 @@ void MemoryPool::free_granules(Arena& arena, std::size_t first, std::size_t coun
   free_granules_ += count;
   available_.add(arena);
   if (arena.free_count >= kMaxChunkGranules) with_whole_chunk_.add(arena);
-  if (spare_ == &arena || arena.free_count < kUsableGranules) return;
-  if (spare_ == nullptr || spare_->free_count < kUsableGranules) {
-    spare_ = &arena;
+  if (arena.free_count < kUsableGranules) return;
+  empty_.add(arena);
+  if (empty_.all().size() <= kKeptEmpty) return;
+  if (empty_wait_.load(std::memory_order_relaxed)) {
+    too_many_empty_.store(true, std::memory_order_relaxed);
     return;
   }
+  delist(arena);
   release_arena(arena);
+}
+
+void MemoryPool::give_back_empty() {
+  too_many_empty_.store(false, std::memory_order_relaxed);
+  for (;;) {
+    Arena* arena = nullptr;
+    {
+      std::lock_guard lock(mutex_);
+      if (empty_.all().size() <= kKeptEmpty) return;
+      arena = empty_.all().back();
+      delist(*arena);
+    }
+    release_arena(*arena);
+  }
 }
 
 std::size_t MemoryPool::grow(Chunk& chunk, std::size_t bytes) {
@@ -292,8 +326,15 @@ base::Ref<Chunk> MemoryPool::new_whole_chunk() {
   std::size_t first = 0;
   Arena* arena = nullptr;
   {
-    std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
     arena = arena_with_whole_chunk(first);
+    if (!arena && may_map_for_whole_chunk()) {
+      lock.unlock();
+      Arena* mapped = map_arena(*this);
+      lock.lock();
+      if (mapped) enlist(*mapped);
+      arena = arena_with_whole_chunk(first);
+    }
     if (!arena) return {};
     take_granules(*arena, first, kMaxChunkGranules);
   }
@@ -323,18 +364,18 @@ void MemoryPool::keep(base::Ref<Chunk> chunk) {
   kept_.push_back(std::move(chunk));
 }
 
-/// Unlike arena_with_space() it maps a new one while granules are free elsewhere, as long as they are few.
 Arena* MemoryPool::arena_with_whole_chunk(std::size_t& first) {
   for (std::size_t i = 0; i < kArenasTried && !with_whole_chunk_.all().empty(); ++i) {
     Arena* arena = with_whole_chunk_.all().back();
     if (arena->find(kMaxChunkGranules, first) == kMaxChunkGranules) return arena;
     with_whole_chunk_.remove(*arena);
   }
-  if (free_granules_ > arenas_ * kArenaGranules / kMostFreePart) return nullptr;
-  if ((arenas_ + 1) * kArenaSize > budget_.limit()) return nullptr;
-  Arena* arena = map_arena();
-  if (arena) arena->find(kMaxChunkGranules, first);
-  return arena;
+  return nullptr;
+}
+
+/// Though granules are free elsewhere, as long as they are few.
+bool MemoryPool::may_map_for_whole_chunk() const {
+  return free_granules_ <= arenas_ * kArenaGranules / kMostFreePart && (arenas_ + 1) * kArenaSize <= budget_.limit();
 }
 
 void MemoryPool::drop_kept() { kept_.clear(); }

@@ -101,6 +101,14 @@ class MemoryPool final : public base::RefCounted {
   static constexpr std::size_t kMostKept = 256;
   static constexpr std::uint64_t kMostUncharged = 64 << 20;  ///< bytes, lent and kept
 
+  /// From now on arenas that are empty wait for give_back_empty(): giving one back takes some hundred microseconds of
+  /// whoever frees its last granule.
+  void let_empty_wait() { empty_wait_.store(true, std::memory_order_relaxed); }
+  /// Whether give_back_empty() has something to do.
+  bool has_empty() const { return too_many_empty_.load(std::memory_order_relaxed); }
+  /// Gives the system back what is empty, but for one arena.
+  void give_back_empty();
+
   /// Takes over an object nobody refers to any more; it is deleted by a later reclaim().
   void bury(Sliced* object);
   /// Deletes up to `objects` buried ones (a node with its up to 32 references: about 5 microseconds). For the
@@ -119,10 +127,11 @@ class MemoryPool final : public base::RefCounted {
   base::Ref<Chunk> new_chunk(Arena& arena, std::size_t first, std::size_t granules);
   Arena* arena_with_space(std::size_t granules, std::size_t& first, std::size_t& run);
   Arena* arena_with_whole_chunk(std::size_t& first);
-  Arena* map_arena();
+  bool may_map_for_whole_chunk() const;
   void take_granules(Arena& arena, std::size_t first, std::size_t count);
   void free_granules(Arena& arena, std::size_t first, std::size_t count);
-  void release_arena(Arena& arena);
+  void enlist(Arena& arena);
+  void delist(Arena& arena);
   void drop_kept();
 
   MemoryBudget budget_;
@@ -139,9 +148,11 @@ class MemoryPool final : public base::RefCounted {
     std::size_t Arena::* place_;
     std::vector<Arena*> arenas_;
   };
-  ArenaList available_;                 ///< with free granules
-  ArenaList with_whole_chunk_;          ///< perhaps with enough in one piece for a whole chunk
-  Arena* spare_ = nullptr;              ///< one empty arena kept, so that a store at its edge maps nothing
+  ArenaList available_;         ///< with free granules
+  ArenaList with_whole_chunk_;  ///< perhaps with enough in one piece for a whole chunk
+  ArenaList empty_;             ///< one is kept, so that a store at its edge maps nothing
+  std::atomic<bool> empty_wait_{false};
+  std::atomic<bool> too_many_empty_{false};
   std::size_t arenas_ = 0;              ///< mapped
   std::size_t free_granules_ = 0;       ///< in them
   std::vector<base::Ref<Chunk>> kept_;  ///< whole chunks

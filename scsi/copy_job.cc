@@ -173,7 +173,7 @@ void CopyJob::abandon() {
 
 CopyJob::StoreWork CopyJob::work(LogicalUnit& lu, Access access, handlers::ByteRange range, CommandContext::Work work) {
   use(lu);
-  return {server_.executor(), lu, access, range, std::move(work)};
+  return {server_.long_work(), lu, access, range, std::move(work)};
 }
 
 bool CopyJob::StoreWork::await_ready() {
@@ -198,7 +198,7 @@ void CopyJob::Pause::await_suspend(std::coroutine_handle<> waiting) {
 }
 
 CopyJob::Elsewhere CopyJob::elsewhere(std::move_only_function<void()> work) {
-  return {server_.executor(), std::move(work)};
+  return {server_.long_work(), std::move(work)};
 }
 
 /// Memory that runs out on a worker is told to the coroutine; the process lives.

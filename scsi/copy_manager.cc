@@ -174,17 +174,16 @@ void CopyManager::logical_unit_shrunk(const LogicalUnit& lu) {
   std::uint64_t size = lu.size_bytes();
   auto lost = [&](const tokens::Rod& rod) {
     bool vulnerable = !rod.data() || ends_by_change(impl_->profile, rod.type());
-    return vulnerable && rod.source().logical_unit == lu.identity().naa &&
+    return vulnerable &&
            std::ranges::any_of(rod.source().ranges, [&](const auto& range) { return range.end() > size; });
   };
-  impl_->tokens.cancel_if(lost, tokens::TokenEnd::source_shrank);
+  impl_->tokens.cancel_of(lu.identity().naa, lost, tokens::TokenEnd::source_shrank);
 }
 
 void CopyManager::medium_lost(const LogicalUnit& lu) {
   auto nobody = std::make_shared<Rendezvous>([] {});
   for (CopyManager* manager : impl_->fabric.managers()) manager->stop_using(lu, NexusId::none, nobody);
-  impl_->tokens.cancel_if([&](const tokens::Rod& rod) { return rod.source().logical_unit == lu.identity().naa; },
-                          tokens::TokenEnd::source_lost);
+  impl_->tokens.cancel_of(lu.identity().naa, tokens::TokenEnd::source_lost);
 }
 
 void CopyManager::logical_unit_removed(LogicalUnit& lu, const std::shared_ptr<Rendezvous>& waiter) {
@@ -195,8 +194,7 @@ void CopyManager::logical_unit_removed(LogicalUnit& lu, const std::shared_ptr<Re
   // The same file behind two targets is one logical unit to hosts, and the other stays.
   auto same = [&](const LogicalUnit& other) { return other.identity().naa == lu.identity().naa; };
   if (impl_->fabric.find_if(*this, same)) return;
-  impl_->tokens.cancel_if([&](const tokens::Rod& rod) { return rod.source().logical_unit == lu.identity().naa; },
-                          tokens::TokenEnd::source_removed);
+  impl_->tokens.cancel_of(lu.identity().naa, tokens::TokenEnd::source_removed);
   impl_->operations.logical_unit_reset(lu.identity().naa);
 }
 

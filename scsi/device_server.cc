@@ -203,6 +203,7 @@ CopyManager& DeviceServer::copy_manager() const { return impl_->copy_manager; }
 const CommandCounts& DeviceServer::counts() const { return impl_->counts; }
 const base::Clock& DeviceServer::clock() const { return impl_->clock; }
 base::Executor* DeviceServer::executor() const { return impl_->executor; }
+base::Executor* DeviceServer::long_work() const { return impl_->executor ? &impl_->executor->long_work() : nullptr; }
 const std::map<Lun, std::shared_ptr<LogicalUnit>>& DeviceServer::logical_units() const { return impl_->logical_units; }
 
 const std::vector<std::shared_ptr<LogicalUnit>>& DeviceServer::leaving() const { return impl_->leaving; }

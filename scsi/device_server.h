@@ -166,6 +166,8 @@ class DeviceServer {
   const CommandCounts& counts() const;
   const base::Clock& clock() const;
   base::Executor* executor() const;
+  /// The same for work that moves much data.
+  base::Executor* long_work() const;
 
  private:
   /// Everything that is judged before data-out: logical unit, row, usage bits, gates, lengths, the row's own check.

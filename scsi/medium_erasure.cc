@@ -64,7 +64,7 @@ void MediumErasure::run() {
     }
     if (!do_piece()) return;
     // What was done at once was done on the loop's thread, which has others to serve before the next piece.
-    if (base::Executor* executor = server_.executor()) {
+    if (base::Executor* executor = server_.long_work()) {
       return executor->post([] {}, [self = shared_from_this()] { self->run(); });
     }
   }
@@ -83,11 +83,11 @@ bool MediumErasure::do_piece() {
   const ByteRange piece = next_piece();
   const Access access = piece.length == 0 ? Access::barrier : Access::exclusive;
   CommandContext::Work work = work_on(piece);
-  if (auto done = lu_.work().try_now(access, piece, server_.executor(), work)) {
+  if (auto done = lu_.work().try_now(access, piece, server_.long_work(), work)) {
     piece_done(piece, *std::move(done));
     return true;
   }
-  lu_.work().submit(access, piece, server_.executor(), std::move(work),
+  lu_.work().submit(access, piece, server_.long_work(), std::move(work),
                     [self = shared_from_this(), piece](Outcome outcome) {
                       self->piece_done(piece, std::move(outcome));
                       self->run();

@@ -11,7 +11,7 @@ namespace target {
 class EventLoop;
 
 /// Timers of the array clock in one turn: whoever else has something to do has a turn in between.
-inline constexpr std::size_t kTimersOfATurn = 4;
+inline constexpr std::size_t kTimersOfATurn = 1;
 
 /// Has the loop fire what is due on the array clock, in turns of its own, whatever the clock's mode; a clock that
 /// stands wakes nobody.

@@ -247,9 +247,15 @@ void Arrays::set_unreachable(const std::vector<UnreachablePair>& pairs) {
 }
 
 bool Arrays::reclaim() {
-  constexpr std::size_t kObjects = 2;  // some ten microseconds: a command that comes meanwhile waits for them
-  for (const auto& array : arrays_) array->collect_removed();
-  return pool_->reclaim(kObjects);
+  // Some ten microseconds of each: a command that comes meanwhile waits for them.
+  constexpr std::size_t kObjects = 2;
+  constexpr std::size_t kResults = 16;
+  bool more = false;
+  for (const auto& array : arrays_) {
+    array->collect_removed();
+    more |= array->copy_manager().operations().free_lost(kResults);
+  }
+  return pool_->reclaim(kObjects) || more;
 }
 
 std::vector<std::string> Arrays::flush() {

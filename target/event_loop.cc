@@ -24,6 +24,7 @@ namespace target {
 namespace asio = boost::asio;
 using Callback = std::move_only_function<void()>;
 
+constexpr int kNice = 10;  // of those who do long work
 constexpr base::Duration kLongestWait = std::chrono::hours(24);
 
 /// The loop that has its turn in this thread.
@@ -96,14 +97,29 @@ struct Turns {
 };
 
 struct EventLoop::Impl {
-  Impl(EventLoop& loop_in, unsigned workers) : loop(loop_in), turns_of_all(std::make_shared<Turns>()), first(this) {
+  Impl(EventLoop& loop_in, unsigned workers, unsigned long_workers)
+      : loop(loop_in), turns_of_all(std::make_shared<Turns>()), first(this) {
     loops.push_back(this);
     pool.emplace(workers);
+    long_pool.emplace(long_workers, kNice);
     wait_for_calls();
   }
   Impl(EventLoop& loop_in, Impl& the_first) : loop(loop_in), turns_of_all(the_first.turns_of_all), first(&the_first) {
     first->loops.push_back(this);
     wait_for_calls();
+  }
+
+  /// Of the first; called in a turn of any.
+  void post(WorkerPool& to, Callback work, Callback done) {
+    ++posted;
+    to.post([this, work = std::move(work), done = std::move(done)]() mutable {
+      work();
+      work = {};
+      calls.add([this, done = std::move(done)]() mutable {
+        done();
+        --posted;
+      });
+    });
   }
 
   void wait_for_calls() {
@@ -177,15 +193,22 @@ struct EventLoop::Impl {
   std::optional<asio::signal_set> signals;
   std::vector<std::unique_ptr<RepeatedSignal>> repeated_signals;
 
-  std::size_t posted = 0;          // work whose `done` has not run yet
-  std::optional<WorkerPool> pool;  // of the first
+  std::size_t posted = 0;                     // work whose `done` has not run yet
+  std::optional<WorkerPool> pool, long_pool;  // of the first
+  struct LongWork final : base::Executor {
+    explicit LongWork(Impl& its_impl) : impl(its_impl) {}
+    void post(Callback work, Callback done) override { impl.post(*impl.long_pool, std::move(work), std::move(done)); }
+    Impl& impl;
+  } long_work{*this};
 };
 
-EventLoop::EventLoop(unsigned workers) : impl_(std::make_unique<Impl>(*this, workers)) {}
+EventLoop::EventLoop(unsigned workers, unsigned long_workers)
+    : impl_(std::make_unique<Impl>(*this, workers, long_workers)) {}
 EventLoop::EventLoop(EventLoop& first) : impl_(std::make_unique<Impl>(*this, *first.impl_)) {}
 
 EventLoop::~EventLoop() {
   impl_->pool.reset();
+  impl_->long_pool.reset();
   std::erase(impl_->first->loops, impl_.get());
 }
 
@@ -207,17 +230,10 @@ base::TimerQueue& EventLoop::timers() { return impl_->timers; }
 asio::io_context& EventLoop::io() { return impl_->io; }
 
 void EventLoop::post(Callback work, Callback done) {
-  Impl* const impl = impl_->first;
-  ++impl->posted;
-  impl->pool->post([impl, work = std::move(work), done = std::move(done)]() mutable {
-    work();
-    work = {};
-    impl->calls.add([impl, done = std::move(done)]() mutable {
-      done();
-      --impl->posted;
-    });
-  });
+  impl_->first->post(*impl_->first->pool, std::move(work), std::move(done));
 }
+
+base::Executor& EventLoop::long_work() { return impl_->first->long_work; }
 
 void EventLoop::finish_posted_work() {
   impl_->io.restart();

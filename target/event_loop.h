@@ -28,7 +28,8 @@ namespace target {
 
 class EventLoop final : public base::Executor {
  public:
-  explicit EventLoop(unsigned workers);
+  /// With so many threads for post(), and for long_work().
+  explicit EventLoop(unsigned workers, unsigned long_workers = 1);
   /// A further loop: its turns and those of `first` exclude each other, and the workers of `first` are its own. Made
   /// before any of them runs; `first` outlives it.
   explicit EventLoop(EventLoop& first);
@@ -47,6 +48,8 @@ class EventLoop final : public base::Executor {
 
   /// Executor: `work` runs on a worker thread, `done` in a later turn of the first loop. Called in a turn of any.
   void post(std::move_only_function<void()> work, std::move_only_function<void()> done) override;
+  /// Its workers have a tenth of the weight of other threads.
+  base::Executor& long_work() override;
 
   /// Waits until no posted work is left and runs what it left to do; for the end of the process.
   void finish_posted_work();

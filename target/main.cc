@@ -130,10 +130,17 @@ void announce(const Arrays& arrays, const std::vector<ServedPortal>& portals, bo
 class Housekeeping {
  public:
   Housekeeping(EventLoop& loop, Arrays& arrays) {
-    loop.at_end_of_any_turn([&loop, &arrays] {
+    arrays.memory().let_empty_wait();
+    loop.at_end_of_any_turn([this, &loop, &arrays] {
       if (arrays.reclaim()) loop.again();
+      if (giving_back_ || !arrays.memory().has_empty()) return;
+      giving_back_ = true;
+      loop.long_work().post([&arrays] { arrays.memory().give_back_empty(); }, [this] { giving_back_ = false; });
     });
   }
+
+ private:
+  bool giving_back_ = false;
 };
 
 /// The journal, and its file.
@@ -207,7 +214,7 @@ ExitCode serve(const CommandLine& line) {
   const Config& config = line.config;
   // Destroyed from the last to the first: sockets, sessions, logical units, threads.
   base::SystemEntropy entropy;
-  EventLoop loop(config.peers.empty() ? kWorkers : kWorkers + kWorkersForPeers);
+  EventLoop loop(kWorkers, config.peers.empty() ? kWorkers : kWorkers + kWorkersForPeers);
   FurtherLoops further_loops(loop, config.threads.value_or(usual_threads()) - 1);
   base::ArrayClock array_clock(loop.clock(), config.clock);
   Records records(config, array_clock, loop);

@@ -37,7 +37,7 @@ ArrayReport array_report(const Array& array, handlers::MemoryUsage& usage, base:
   scsi::CopyManager& manager = array.copy_manager();
   ArrayReport report{.name = array.name(), .id = array.id(), .copies = manager.operations().in_progress()};
   report.results = manager.operations().size() - report.copies;
-  manager.tokens().for_each([&](const tokens::TokenManager::Description& token) {
+  manager.tokens().for_each(SIZE_MAX, [&](const tokens::TokenManager::Description& token) {
     std::uint64_t memory = usage.count([&] {
       if (token.rod.data()) token.rod.data()->count_memory(usage);  // access upon reference keeps none
     });

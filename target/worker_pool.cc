@@ -1,11 +1,19 @@
 #include "target/worker_pool.h"
 
+#include <unistd.h>
+
 #include <utility>
 
 namespace target {
 
-WorkerPool::WorkerPool(unsigned threads) {
-  for (unsigned i = 0; i < threads; ++i) threads_.emplace_back([this] { run(); });
+WorkerPool::WorkerPool(unsigned threads, int nice) {
+  for (unsigned i = 0; i < threads; ++i)
+    threads_.emplace_back([this, nice] {
+      // Of this thread alone on Linux. Refused by no system; if it were, the thread would work as others do.
+      if (nice > 0) [[maybe_unused]]
+        int now = ::nice(nice);
+      run();
+    });
 }
 
 WorkerPool::~WorkerPool() {

@@ -3,6 +3,9 @@
 // As few are awake as keep up: while there is work and one sleeps, one at a time is woken, and finds work or sleeps
 // again. So many short jobs that come together cost one wake-up rather than one each, and a job that waits for a device
 // holds nobody up. Thread: post() any.
+//
+// A pool may be nice: then its threads let others go first where they share a processor. What a loop does for a session
+// takes microseconds; without this it would wait for the milliseconds that the system lets a copy go on (Linux 6.18).
 #pragma once
 
 #include <condition_variable>
@@ -19,7 +22,8 @@ class WorkerPool {
  public:
   using Job = std::move_only_function<void()>;
 
-  explicit WorkerPool(unsigned threads);
+  /// `nice`: added to that of the process, 0 to 19 (nice(2)).
+  explicit WorkerPool(unsigned threads, int nice = 0);
   /// Does what was posted first.
   ~WorkerPool();
   WorkerPool(const WorkerPool&) = delete;

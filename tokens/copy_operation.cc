@@ -35,13 +35,11 @@ void CopyOperationGuard::finish(CopyOutcome outcome) {
 
 std::expected<CopyOperationGuard, CopyStartError> CopyOperations::begin(const CopyOperationKey& key,
                                                                         CopyCommand command) {
-  auto found = by_key_.find(key);
-  if (found != by_key_.end() && tokens::in_progress(found->second->status()))
-    return std::unexpected(CopyStartError::list_identifier_in_use);
+  const CopyOperation* found = look_up(key);
+  if (found && tokens::in_progress(found->status())) return std::unexpected(CopyStartError::list_identifier_in_use);
   if (in_progress_ >= limits_.operations) return std::unexpected(CopyStartError::too_many_operations);
-  if (found != by_key_.end()) unlist(found);
   auto operation = base::make_ref<CopyOperation>(key, command);
-  by_key_.emplace(key, operation);
+  list(key, operation);
   ++in_progress_;
   return CopyOperationGuard(*this, std::move(operation));
 }
@@ -56,36 +54,51 @@ std::expected<CopyOperationGuard, CopyStartError> CopyOperations::begin_unlisted
 }
 
 void CopyOperations::refused(const CopyOperationKey& key, CopyCommand command, CopyOutcome outcome) {
-  auto found = by_key_.find(key);
-  if (found != by_key_.end()) unlist(found);
   auto operation = base::make_ref<CopyOperation>(key, command);
-  by_key_.emplace(key, operation);
+  list(key, operation);
   ++in_progress_;  // for as long as finish() takes
   finish(*operation, std::move(outcome));
 }
 
-const CopyOperation* CopyOperations::find(const CopyOperationKey& key) const {
-  auto found = by_key_.find(key);
-  return found == by_key_.end() ? nullptr : found->second.get();
+const CopyOperation* CopyOperations::find(const CopyOperationKey& key) const { return look_up(key); }
+
+CopyOperation* CopyOperations::look_up(const CopyOperationKey& key) const {
+  auto nexus = by_nexus_.find(key.nexus);
+  if (nexus == by_nexus_.end()) return nullptr;
+  auto found = nexus->second.find(key);
+  return found == nexus->second.end() ? nullptr : found->second.get();
+}
+
+void CopyOperations::list(const CopyOperationKey& key, base::Ref<CopyOperation> operation) {
+  base::Ref<CopyOperation>& place = by_nexus_[key.nexus][key];
+  if (place)
+    unlisted(*place);
+  else
+    ++listed_;
+  place = std::move(operation);
 }
 
 void CopyOperations::discard(const CopyOperationKey& key, CopyResultPart part) {
-  auto found = by_key_.find(key);
-  if (found == by_key_.end() || tokens::in_progress(found->second->status())) return;
-  CopyOperation& operation = *found->second;
-  operation.discarded_ |= static_cast<std::uint8_t>(1u << static_cast<unsigned>(part));
-  drop(operation, part);
+  CopyOperation* operation = look_up(key);
+  if (!operation || tokens::in_progress(operation->status())) return;
+  operation->discarded_ |= static_cast<std::uint8_t>(1u << static_cast<unsigned>(part));
+  drop(*operation, part);
 }
 
 void CopyOperations::finish(CopyOperation& operation, CopyOutcome outcome) {
   --in_progress_;
   operation.outcome_ = std::move(outcome);
   operation.update_delay_ms_.reset();
+  if (look_up(operation.key_) != &operation) operation.listed_ = false;  // its nexus is lost
   if (!operation.listed_) return;
   operation.finished_ = ++finished_count_;
   by_age_.emplace(operation.finished_, operation.key_);
   held_bytes_ += weight(operation.outcome_);
-  if (by_age_.size() > limits_.results) unlist(by_key_.find(by_age_.begin()->second));
+  while (by_age_.size() > limits_.results)
+    if (of_lost_.empty())
+      discard_listed(by_age_.begin()->second);
+    else
+      free_lost(1);
   limit_held_data();
 }
 
@@ -98,30 +111,53 @@ void CopyOperations::drop(CopyOperation& operation, CopyResultPart part) {
 }
 
 void CopyOperations::limit_held_data() {
+  while (held_bytes_ > limits_.held_bytes && free_lost(1)) continue;
   for (auto at = by_age_.begin(); held_bytes_ > limits_.held_bytes && at != by_age_.end(); ++at) {
-    CopyOperation& operation = *by_key_.find(at->second)->second;
+    CopyOperation& operation = *look_up(at->second);
     if (!operation.outcome_.held_data.empty()) operation.outcome_.held_data_discarded = true;
     drop(operation, CopyResultPart::held_data);
     if (!operation.outcome_.tokens.empty()) discard(operation.key_, CopyResultPart::rod_token_information);
   }
 }
 
-CopyOperations::ByKey::iterator CopyOperations::unlist(ByKey::iterator at) {
-  CopyOperation& operation = *at->second;
+void CopyOperations::unlisted(CopyOperation& operation) {
   operation.listed_ = false;
   if (!tokens::in_progress(operation.status())) held_bytes_ -= weight(operation.outcome_);
   by_age_.erase(operation.finished_);
-  return by_key_.erase(at);
+}
+
+void CopyOperations::discard_listed(const CopyOperationKey& key) {
+  auto nexus = by_nexus_.find(key.nexus);
+  auto at = nexus->second.find(key);
+  unlisted(*at->second);
+  nexus->second.erase(at);
+  --listed_;
 }
 
 void CopyOperations::nexus_lost(std::uint32_t nexus) {
-  auto at = by_key_.lower_bound(CopyOperationKey{.nexus = nexus});
-  while (at != by_key_.end() && at->first.nexus == nexus) at = unlist(at);
+  auto lost = by_nexus_.extract(nexus);
+  if (lost.empty() || lost.mapped().empty()) return;
+  listed_ -= lost.mapped().size();
+  of_lost_.push_back(std::move(lost.mapped()));
+}
+
+bool CopyOperations::free_lost(std::size_t most) {
+  for (; most > 0 && !of_lost_.empty(); --most) {
+    OfNexus& first = of_lost_.front();
+    if (CopyOperation& operation = *first.begin()->second; operation.listed_) unlisted(operation);
+    first.erase(first.begin());
+    if (first.empty()) of_lost_.pop_front();
+  }
+  return !of_lost_.empty();
 }
 
 void CopyOperations::logical_unit_reset(const std::array<std::uint8_t, 16>& logical_unit) {
-  for (auto at = by_key_.begin(); at != by_key_.end();)
-    at = at->first.logical_unit == logical_unit ? unlist(at) : std::next(at);
+  for (auto& [nexus, operations] : by_nexus_)
+    listed_ -= std::erase_if(operations, [&](const auto& each) {
+      if (each.first.logical_unit != logical_unit) return false;
+      unlisted(*each.second);
+      return true;
+    });
 }
 
 }  // namespace tokens

@@ -8,6 +8,7 @@
 #include <array>
 #include <compare>
 #include <cstdint>
+#include <deque>
 #include <expected>
 #include <map>
 #include <optional>
@@ -177,29 +178,38 @@ class CopyOperations {
   /// theirs.
   void discard(const CopyOperationKey& key, CopyResultPart part);
 
-  /// I_T nexus loss: results go; what is processed goes on, and nobody can ask for it.
+  /// I_T nexus loss: results go; what is processed goes on, and nobody can ask for it. However many there were, their
+  /// memory comes back with free_lost(). No later nexus has the number of this one.
   void nexus_lost(std::uint32_t nexus);
+  /// Frees at most `most` of what nexuses left. Returns whether there is more.
+  bool free_lost(std::size_t most);
   /// Logical unit reset: results go; the commands being processed were aborted by the caller.
   void logical_unit_reset(const std::array<std::uint8_t, 16>& logical_unit);
 
   /// Operations and results that can be asked for.
-  std::size_t size() const { return by_key_.size(); }
+  std::size_t size() const { return listed_; }
   std::size_t in_progress() const { return in_progress_; }
   std::size_t held_bytes() const { return held_bytes_; }
 
  private:
   friend class CopyOperationGuard;
-  using ByKey = std::map<CopyOperationKey, base::Ref<CopyOperation>>;
+  using OfNexus = std::map<CopyOperationKey, base::Ref<CopyOperation>>;
 
+  CopyOperation* look_up(const CopyOperationKey& key) const;
+  void list(const CopyOperationKey& key, base::Ref<CopyOperation> operation);
   void finish(CopyOperation& operation, CopyOutcome outcome);
-  ByKey::iterator unlist(ByKey::iterator at);
+  void discard_listed(const CopyOperationKey& key);
+  /// What goes with one that is no longer reachable by its key.
+  void unlisted(CopyOperation& operation);
   void drop(CopyOperation& operation, CopyResultPart part);
   void limit_held_data();
 
   Limits limits_;
   std::size_t in_progress_ = 0;
   std::size_t held_bytes_ = 0;
-  ByKey by_key_;
+  std::map<std::uint32_t, OfNexus> by_nexus_;
+  std::size_t listed_ = 0;                            ///< in by_nexus_
+  std::deque<OfNexus> of_lost_;                       ///< some of which are in by_age_ still
   std::map<std::uint64_t, CopyOperationKey> by_age_;  ///< finished ones, oldest first
   std::uint64_t finished_count_ = 0;
 };

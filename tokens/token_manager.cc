@@ -8,6 +8,8 @@ namespace tokens {
 
 namespace {
 
+constexpr std::size_t kMany = 4096;
+
 TokenError error_of(TokenState state) {
   switch (state) {
     case TokenState::expired: return TokenError::expired;
@@ -86,7 +88,7 @@ bool TokenManager::created_here(const RodToken& token) const {
 
 std::expected<RodToken, TokenError> TokenManager::create(NewToken token) {
   sweep(kSweptByCall);
-  if (live_.size() >= limits_.tokens) return std::unexpected(TokenError::too_many_tokens);
+  if (live_.size() - cancelled_tokens_ >= limits_.tokens) return std::unexpected(TokenError::too_many_tokens);
 
   TokenId id{next_id_++};
   RodToken image = body(id, *token.rod, token.creator);
@@ -103,6 +105,8 @@ std::expected<RodToken, TokenError> TokenManager::create(NewToken token) {
             .last_user = std::move(token.maker)};
   live.due = live.record.expires();
   by_due_.emplace(live.due, id);
+  // Once there are many, room for all there may be: to hash a million anew takes a tenth of a second.
+  if (live_.size() == kMany) live_.reserve(limits_.tokens);
   Live& made = live_.emplace(id, std::move(live)).first->second;
   link(id, made);
   if (observer_) {
@@ -125,8 +129,8 @@ std::expected<TokenUse, TokenError> TokenManager::use(const RodToken& token, Tok
 
   TokenId id{token.copy_manager_rod_token_identifier.value()};
   auto live = live_.find(id);
-  if (live != live_.end() && state_of(live->second.record, clock_.now()) != TokenState::valid) {
-    bury(live, expiry(live->second));  // so that its end is told of before the refusal that follows from it
+  if (live != live_.end() && state_of_live(live->second) != TokenState::valid) {
+    bury(live, ending_of(live->second));  // so that its end is told of before the refusal that follows from it
     live = live_.end();
   }
   if (live == live_.end()) return std::unexpected(error_of(state(id)));
@@ -149,7 +153,7 @@ std::uint64_t TokenManager::number(TokenId id) const {
 
 TokenState TokenManager::state(TokenId id) const {
   auto live = live_.find(id);
-  if (live != live_.end()) return state_of(live->second.record, clock_.now());
+  if (live != live_.end()) return state_of_live(live->second);
   const Tombstone* found = tombstone(id);
   return found ? found->ending.state : TokenState::unknown;
 }
@@ -157,8 +161,9 @@ TokenState TokenManager::state(TokenId id) const {
 std::optional<TokenEnding> TokenManager::ending(TokenId id) const {
   auto live = live_.find(id);
   if (live != live_.end()) {
-    TokenState state = state_of(live->second.record, clock_.now());
-    return state == TokenState::expired ? std::optional(expiry(live->second)) : std::nullopt;
+    TokenState state = state_of_live(live->second);
+    bool ended = state != TokenState::valid && state != TokenState::unknown;
+    return ended ? std::optional(ending_of(live->second)) : std::nullopt;
   }
   const Tombstone* found = tombstone(id);
   return found ? std::optional(found->ending) : std::nullopt;
@@ -172,11 +177,10 @@ const TokenManager::Tombstone* TokenManager::tombstone(TokenId id) const {
 void TokenManager::end_use(TokenId id) {
   auto live = live_.find(id);
   if (live == live_.end()) return;  // ended meanwhile
+  if (state_of_live(live->second) != TokenState::valid) return bury(live, ending_of(live->second));
   TokenRecord& record = live->second.record;
-  base::TimePoint now = clock_.now();
-  if (state_of(record, now) != TokenState::valid) return bury(live, expiry(live->second));
   --record.commands_in_progress;
-  record.last_used = now;
+  record.last_used = clock_.now();
   reschedule(live);
 }
 
@@ -193,13 +197,23 @@ void TokenManager::reschedule(LiveAt token) {
 void TokenManager::end(TokenId id, TokenState state, TokenEnd cause) {
   auto live = live_.find(id);
   if (live == live_.end()) return;
-  base::TimePoint now = clock_.now();
-  if (state_of(live->second.record, now) != TokenState::valid) return bury(live, expiry(live->second));
-  bury(live, {.state = state, .cause = cause, .at = now, .last_user = live->second.last_user});
+  if (state_of_live(live->second) != TokenState::valid) return bury(live, ending_of(live->second));
+  bury(live, {.state = state, .cause = cause, .at = clock_.now(), .last_user = live->second.last_user});
 }
 
-TokenEnding TokenManager::expiry(const Live& live) {
+TokenState TokenManager::state_of_live(const Live& live) const {
+  TokenState state = state_of(live.record, clock_.now());
+  if (state == TokenState::unknown || !live.source->cancelled) return state;
+  return ending_of(live).state;
+}
+
+TokenEnding TokenManager::ending_of(const Live& live) {
   const TokenRecord& record = live.record;
+  if (const auto& cancelled = live.source->cancelled; cancelled && cancelled->first < record.expires())
+    return {.state = TokenState::cancelled,
+            .cause = cancelled->second,
+            .at = cancelled->first,
+            .last_user = live.last_user};
   bool of_age = record.expires() == record.created + record.lifetime;
   return {.state = TokenState::expired,
           .cause = of_age ? TokenEnd::lifetime : TokenEnd::inactivity,
@@ -216,7 +230,7 @@ void TokenManager::bury(LiveAt token, TokenEnding ending) {
   by_due_.erase({live.due, id});
   Tombstone tombstone{std::move(ending), live.record.forgotten()};
   by_forgotten_.emplace(tombstone.forgotten, id);
-  const Tombstone& kept = tombstones_.emplace(id, std::move(tombstone)).first->second;
+  const Tombstone& kept = tombstones_.emplace_hint(tombstones_.end(), id, std::move(tombstone))->second;
   if (observer_) {
     observer_->ended(id, *live.rod, kept.ending);
     observer_->sweep_changed();
@@ -225,24 +239,29 @@ void TokenManager::bury(LiveAt token, TokenEnding ending) {
 }
 
 void TokenManager::link(TokenId id, Live& live) {
-  OfSource& list = by_source_[live.rod->source().logical_unit];
-  live.older = list.newest;
-  if (list.count++ == 0)
-    list.oldest = id;
+  const RodSource& source = live.rod->source();
+  std::unique_ptr<OfSource>& list = by_source_[{source.logical_unit, source.name}];
+  if (!list) list = std::make_unique<OfSource>();
+  live.source = list.get();
+  live.older = list->newest;
+  if (list->count++ == 0)
+    list->oldest = id;
   else
     live_.at(live.older).newer = id;
-  list.newest = id;
+  list->newest = id;
 }
 
 void TokenManager::unlink(const Live& live) {
-  auto at = by_source_.find(live.rod->source().logical_unit);
-  OfSource& list = at->second;
-  if (--list.count == 0) {
-    by_source_.erase(at);
-    return;
+  OfSource& list = *live.source;
+  if (list.cancelled) --cancelled_tokens_;
+  if (--list.count > 0) {
+    (live.older == TokenId{} ? list.oldest : live_.at(live.older).newer) = live.newer;
+    (live.newer == TokenId{} ? list.newest : live_.at(live.newer).older) = live.older;
+  } else if (list.cancelled) {
+    cancelled_.remove_if([&](const auto& each) { return each.get() == &list; });
+  } else {
+    by_source_.erase({live.rod->source().logical_unit, live.rod->source().name});
   }
-  (live.older == TokenId{} ? list.oldest : live_.at(live.older).newer) = live.newer;
-  (live.newer == TokenId{} ? list.newest : live_.at(live.newer).older) = live.older;
 }
 
 void TokenManager::forget_first() {
@@ -255,37 +274,64 @@ void TokenManager::forget_first() {
   }
 }
 
-void TokenManager::for_each(const std::function<void(const Description&)>& visit) const {
-  base::TimePoint now = clock_.now();
-  std::vector<TokenId> ids;
-  ids.reserve(live_.size());
-  for (const auto& [id, live] : live_)
-    if (state_of(live.record, now) == TokenState::valid) ids.push_back(id);
-  std::ranges::sort(ids);
-  for (TokenId id : ids) {
-    const Live& live = live_.at(id);
-    visit(description(id, live));
-  }
+std::size_t TokenManager::for_each(std::size_t most, const Visit& visit) {
+  sweep(kSweptByCall);
+  std::vector<const OfSource*> sources;
+  for (const auto& [key, source] : by_source_) sources.push_back(source.get());
+  return visit_of(sources, most, visit);
 }
 
 std::size_t TokenManager::for_each_of(const std::array<std::uint8_t, 16>& logical_unit, std::size_t most,
-                                      const std::function<void(const Description&)>& visit) {
+                                      const Visit& visit) {
   sweep(kSweptByCall);
-  auto list = by_source_.find(logical_unit);
-  if (list == by_source_.end()) return 0;
+  return visit_of(sources_of(logical_unit), most, visit);
+}
+
+std::size_t TokenManager::for_each_from(const std::string& source, std::size_t most, const Visit& visit) {
+  sweep(kSweptByCall);
+  std::vector<const OfSource*> sources;
+  for (const auto& [key, each] : by_source_)
+    if (key.second == source) sources.push_back(each.get());
+  return visit_of(sources, most, visit);
+}
+
+std::vector<const TokenManager::OfSource*> TokenManager::sources_of(
+    const std::array<std::uint8_t, 16>& logical_unit) const {
+  std::vector<const OfSource*> sources;
+  for (auto at = by_source_.lower_bound({logical_unit, ""}); at != by_source_.end() && at->first.first == logical_unit;
+       ++at)
+    sources.push_back(at->second.get());
+  return sources;
+}
+
+std::size_t TokenManager::visit_of(const std::vector<const OfSource*>& sources, std::size_t most, const Visit& visit) {
   const base::TimePoint now = clock_.now();
-  std::size_t ended = 0, visited = 0;
-  for (TokenId id = list->second.oldest; id != TokenId{} && visited < most && ended < kMostPassedBy;) {
-    const Live& live = live_.at(id);
-    if (state_of(live.record, now) != TokenState::valid) {
-      ++ended;
-    } else {
-      visit(description(id, live));
-      ++visited;
-    }
-    id = live.newer;
+  std::size_t count = 0, ended = 0, visited = 0;
+  std::vector<TokenId> next;  // of each source
+  for (const OfSource* source : sources) {
+    count += source->count;
+    next.push_back(source->oldest);
   }
-  return list->second.count - ended;
+  // What has ended by itself and is not swept yet is due.
+  for (auto due = by_due_.begin(); due != by_due_.end() && due->first <= now && ended < kMostPassedBy; ++due)
+    if (std::ranges::find(sources, live_.at(due->second).source) != sources.end()) ++ended;
+  const std::size_t left = count - ended;
+  for (std::size_t passed_by = 0; visited < std::min(most, left) && passed_by < kMostPassedBy;) {
+    constexpr TokenId kNone{};
+    auto first = std::ranges::min_element(
+        next, [](TokenId a, TokenId b) { return b == kNone ? a != kNone : a != kNone && a < b; });
+    const TokenId id = *first;
+    if (id == kNone) break;
+    const Live& live = live_.at(id);
+    *first = live.newer;
+    if (state_of_live(live) != TokenState::valid) {
+      ++passed_by;
+      continue;
+    }
+    visit(description(id, live));
+    ++visited;
+  }
+  return left;
 }
 
 TokenManager::Description TokenManager::description(TokenId id, const Live& live) {
@@ -294,7 +340,7 @@ TokenManager::Description TokenManager::description(TokenId id, const Live& live
 
 std::optional<TokenManager::Description> TokenManager::find(TokenId id) const {
   auto live = live_.find(id);
-  if (live == live_.end() || state_of(live->second.record, clock_.now()) != TokenState::valid) return std::nullopt;
+  if (live == live_.end() || state_of_live(live->second) != TokenState::valid) return std::nullopt;
   return description(id, live->second);
 }
 
@@ -306,18 +352,42 @@ void TokenManager::forget_all() {
   by_forgotten_.clear();
   tombstones_.clear();
   by_source_.clear();
+  cancelled_.clear();
+  cancelled_tokens_ = 0;
   live_.clear();
   if (!observer_) return;
   for (TokenId id : ids) observer_->forgotten(id);
   observer_->sweep_changed();
 }
 
-void TokenManager::cancel_if(const std::function<bool(const Rod&)>& lost, TokenEnd cause) {
+void TokenManager::cancel_of(const std::array<std::uint8_t, 16>& logical_unit, TokenEnd cause) {
+  for (auto at = by_source_.lower_bound({logical_unit, ""});
+       at != by_source_.end() && at->first.first == logical_unit;) {
+    at->second->cancelled.emplace(clock_.now(), cause);
+    cancelled_tokens_ += at->second->count;
+    cancelled_.push_back(std::move(at->second));
+    at = by_source_.erase(at);
+  }
+  sweep_cancelled(kCancelledAtOnce);
+  if (observer_) observer_->sweep_changed();
+}
+
+void TokenManager::cancel_of(const std::array<std::uint8_t, 16>& logical_unit,
+                             const std::function<bool(const Rod&)>& lost, TokenEnd cause) {
   std::vector<TokenId> ids;
-  for (const auto& [id, live] : live_)
-    if (lost(*live.rod)) ids.push_back(id);
+  for (const OfSource* source : sources_of(logical_unit))
+    for (TokenId id = source->oldest; id != TokenId{}; id = live_.at(id).newer)
+      if (lost(*live_.at(id).rod)) ids.push_back(id);
   std::ranges::sort(ids);
   for (TokenId id : ids) cancel(id, cause);
+}
+
+std::size_t TokenManager::sweep_cancelled(std::size_t budget) {
+  for (; budget > 0 && !cancelled_.empty(); --budget) {
+    auto live = live_.find(cancelled_.front()->oldest);
+    bury(live, ending_of(live->second));
+  }
+  return budget;
 }
 
 RodToken TokenManager::image_of(const Description& token, const IdentificationCscdDescriptor& creator) {
@@ -326,9 +396,10 @@ RodToken TokenManager::image_of(const Description& token, const IdentificationCs
 
 void TokenManager::sweep(std::size_t budget) {
   base::TimePoint now = clock_.now();
-  for (std::size_t left = budget; left > 0 && !by_due_.empty() && by_due_.begin()->first <= now; --left) {
+  for (std::size_t left = sweep_cancelled(budget); left > 0 && !by_due_.empty() && by_due_.begin()->first <= now;
+       --left) {
     auto live = live_.find(by_due_.begin()->second);
-    bury(live, expiry(live->second));
+    bury(live, ending_of(live->second));
   }
   for (std::size_t left = budget; left > 0 && !by_forgotten_.empty() && by_forgotten_.begin()->first <= now; --left)
     forget_first();
@@ -336,6 +407,7 @@ void TokenManager::sweep(std::size_t budget) {
 
 base::TimePoint TokenManager::next_sweep() const {
   base::TimePoint next = base::TimePoint::max();
+  if (!cancelled_.empty()) next = cancelled_.front()->cancelled->first;
   if (!by_due_.empty()) next = std::min(next, by_due_.begin()->first);
   if (!by_forgotten_.empty()) next = std::min(next, by_forgotten_.begin()->first);
   return next;

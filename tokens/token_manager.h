@@ -8,10 +8,15 @@
 #include <cstdint>
 #include <expected>
 #include <functional>
+#include <list>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
+#include <string>
 #include <unordered_map>
+#include <utility>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/entropy.h"
@@ -149,18 +154,25 @@ class TokenManager {
     const TokenRecord& record;
     const TokenUser& last_user;
   };
-  /// Calls `visit` for every valid token, in the order of their creation.
-  void for_each(const std::function<void(const Description&)>& visit) const;
-  /// Calls `visit` for valid tokens of one logical unit's data, `most` at most, in the order of their creation; gives
-  /// how many there are. Passes by kMostPassedBy at most that have ended and are not swept yet: where there are more of
-  /// them, those behind count as valid, and are not visited.
-  std::size_t for_each_of(const std::array<std::uint8_t, 16>& logical_unit, std::size_t most,
-                          const std::function<void(const Description&)>& visit);
+  using Visit = std::function<void(const Description&)>;
+  /// Calls `visit` for valid tokens, `most` at most, in the order of their creation; gives how many there are. Passes
+  /// by kMostPassedBy at most that have ended and are not swept yet: where there are more of them, those behind count
+  /// as valid, and are not visited.
+  std::size_t for_each(std::size_t most, const Visit& visit);
+  /// The same for those of one logical unit's data.
+  std::size_t for_each_of(const std::array<std::uint8_t, 16>& logical_unit, std::size_t most, const Visit& visit);
+  /// The same for those of the source of this name.
+  std::size_t for_each_from(const std::string& source, std::size_t most, const Visit& visit);
   /// Nothing when it is not valid; state() says why. Until the next call that changes anything.
   std::optional<Description> find(TokenId id) const;
 
-  /// Cancels every token for whose ROD `lost` says true: its source shrank, was removed, or cannot be kept.
-  void cancel_if(const std::function<bool(const Rod&)>& lost, TokenEnd cause);
+  /// Cancels every token of a logical unit's data, which was removed or lost: at once, however many there are. The
+  /// observer hears of the first kCancelledAtOnce at once, too, and of the others as they are swept.
+  void cancel_of(const std::array<std::uint8_t, 16>& logical_unit, TokenEnd cause);
+  static constexpr std::size_t kCancelledAtOnce = 64;
+  /// Cancels those of them for whose ROD `lost` says true.
+  void cancel_of(const std::array<std::uint8_t, 16>& logical_unit, const std::function<bool(const Rod&)>& lost,
+                 TokenEnd cause);
 
   /// The body of a token as REPORT ALL ROD TOKENS lists it: its first 96 bytes (SPC-4 6.25).
   static RodToken image_of(const Description& token, const IdentificationCscdDescriptor& creator);
@@ -180,17 +192,22 @@ class TokenManager {
  private:
   friend class TokenUse;
 
+  /// The live tokens of one source, in the order of their creation.
+  struct OfSource {
+    TokenId oldest{}, newest{};
+    std::size_t count = 0;
+    /// When and why all of them were cancelled that had not expired; then they only wait to be swept.
+    std::optional<std::pair<base::TimePoint, TokenEnd>> cancelled{};
+  };
+  /// Designator and name: what is one logical unit to hosts may have several names.
+  using SourceKey = std::pair<std::array<std::uint8_t, 16>, std::string>;
   struct Live {
     TokenRecord record;
     RodRef rod;
     base::TimePoint due;  ///< its key in by_due_: when it ends by itself
     TokenUser last_user;
+    OfSource* source = nullptr;
     TokenId older{}, newer{};  ///< of the same source; 0: none
-  };
-  /// The live tokens of one logical unit's data, in the order of their creation.
-  struct OfSource {
-    TokenId oldest{}, newest{};
-    std::size_t count = 0;
   };
   struct Tombstone {
     TokenEnding ending;
@@ -200,9 +217,13 @@ class TokenManager {
   using LiveAt = std::unordered_map<TokenId, Live>::iterator;
 
   static Description description(TokenId id, const Live& live);
+  TokenState state_of_live(const Live& live) const;
+  static TokenEnding ending_of(const Live& live);  ///< of one that has ended
+  std::size_t visit_of(const std::vector<const OfSource*>& sources, std::size_t most, const Visit& visit);
+  std::vector<const OfSource*> sources_of(const std::array<std::uint8_t, 16>& logical_unit) const;
+  std::size_t sweep_cancelled(std::size_t budget);
   void end(TokenId id, TokenState state, TokenEnd cause);
   void end_use(TokenId id);
-  static TokenEnding expiry(const Live& live);
   void bury(LiveAt token, TokenEnding ending);
   void link(TokenId id, Live& live);
   void unlink(const Live& live);
@@ -219,9 +240,11 @@ class TokenManager {
   std::uint64_t next_id_ = first_id_;
   std::set<std::array<std::uint8_t, sizeof(IdentificationCscdDescriptor)>> creators_;
   std::unordered_map<TokenId, Live> live_;
-  std::map<std::array<std::uint8_t, 16>, OfSource> by_source_;
+  std::map<SourceKey, std::unique_ptr<OfSource>> by_source_;
+  std::list<std::unique_ptr<OfSource>> cancelled_;  ///< no longer in by_source_
+  std::size_t cancelled_tokens_ = 0;                ///< of these
   std::set<Due> by_due_;
-  std::unordered_map<TokenId, Tombstone> tombstones_;
+  std::map<TokenId, Tombstone> tombstones_;  // which would take long to be hashed anew when there are many
   std::set<Due> by_forgotten_;
   TokenObserver* observer_ = nullptr;
 };

@@ -95,10 +95,12 @@ Answer list_tokens(Steered& steered, const Call& call) {
   std::uint64_t total = 0;
   for (const auto& array : steered.arrays.all()) {
     if (wanted && wanted != array.get()) continue;
-    array->copy_manager().tokens().for_each([&](const TokenManager::Description& token) {
-      if (source && token.rod.source().name != std::string_view(source->get_string())) return;
-      if (++total <= most) items.push_back(token_document(steered, *array, token));
-    });
+    TokenManager& manager = array->copy_manager().tokens();
+    const std::size_t left = most - items.size();
+    const auto add = [&](const TokenManager::Description& token) {
+      items.push_back(token_document(steered, *array, token));
+    };
+    total += source ? manager.for_each_from(std::string(source->get_string()), left, add) : manager.for_each(left, add);
   }
   json::object list = list_of("tokens", std::move(items));
   list["total"] = total;

@@ -46,7 +46,7 @@ class WithoutSignals {
 
 target::EventLoop make_loop() {
   WithoutSignals guard;
-  return target::EventLoop(kWorkers);
+  return target::EventLoop(kWorkers, kWorkers);
 }
 
 std::uint64_t size_bytes(RunnerDevice* runner) {

@@ -1,7 +1,9 @@
 """A session that is measured while something goes on beside it: 4 KiB random reads, one at a time.
 
-odxd and the session share CPU 0, so that whatever odxd does shows; what disturbs has CPU 1. Each measurement beside
-something stands between two without it, so that a slow minute of the machine hits both.
+odxd has CPU 0. The session is measured on CPU 1, where whatever odxd does between two commands shows and nothing else
+does, and then on CPU 0, where it also waits for its own processor while odxd is busy. What disturbs has CPU 1, where it
+lets the session go first (nice 10). Each measurement beside something stands between two without it, so that a slow
+minute of the machine hits both.
 """
 import http.client
 import json
@@ -18,7 +20,10 @@ from pathlib import Path
 from frame import ONE_CPU, REGION, Failed
 
 OTHER_CPU = ("taskset", "-c", "1")
+# Where the session is; what is held is the first.
+PLACES = {"CPU 1": OTHER_CPU, "CPU 0, odxd's": ONE_CPU}
 READY_WITHIN_S = 120
+MOST_P99 = 2  # times undisturbed
 
 
 def memory_mib(pid):
@@ -34,8 +39,8 @@ class Disturber:
 
     def __init__(self, *command):
         self.name = " ".join(map(str, command[:2]))
-        self.process = subprocess.Popen([*OTHER_CPU, *map(str, command)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        text=True)
+        self.process = subprocess.Popen([*OTHER_CPU, "nice", *map(str, command)], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, text=True)
         if not select.select([self.process.stdout], [], [], READY_WITHIN_S)[0]:
             self.process.kill()
             raise Failed(f"{self.name} is not ready within {READY_WITHIN_S} s")
@@ -79,10 +84,10 @@ class Control:
         return json.loads(said) if said else None
 
 
-def victim(options, url, pid, begin=None):
+def victim(options, url, pid, cpu, begin=None):
     """Its figures, as io_bench gives them; `begin` is called the moment measuring begins, in a thread of its own, and
     its end is waited for."""
-    command = [*ONE_CPU, str(options.build / "test/bench/io_bench"), url, "--region", str(REGION), "--seconds",
+    command = [*cpu, str(options.build / "test/bench/io_bench"), url, "--region", str(REGION), "--seconds",
                str(options.seconds), "--server-pid", str(pid), "--tell", str(os.getpid())]
     if options.quick:
         command += ["--warmup", "0.05"]
@@ -117,21 +122,23 @@ def victim(options, url, pid, begin=None):
 
 @dataclass
 class Beside:
-    """What of the session was measured, without and with something beside it."""
+    """What of the session was measured, without and with something beside it. `place`: of PLACES."""
+    place: str
     quiet: list = field(default_factory=list)
     disturbed: list = field(default_factory=list)
 
     def measure(self, options, url, pid, begin=None, running=None):
         """Once. `begin`: as in victim(). `running`: starts what goes on all the time, and gives a function that ends
         it."""
-        self.quiet.append(victim(options, url, pid))
+        cpu = PLACES[self.place]
+        self.quiet.append(victim(options, url, pid, cpu))
         end = running() if running else None
         try:
-            self.disturbed.append(victim(options, url, pid, begin))
+            self.disturbed.append(victim(options, url, pid, cpu, begin))
         finally:
             if end:
                 end()
-        self.quiet.append(victim(options, url, pid))
+        self.quiet.append(victim(options, url, pid, cpu))
 
     def median(self, which, key):
         return statistics.median(figures[key] for figures in getattr(self, which))
@@ -140,9 +147,14 @@ class Beside:
         return self.median("disturbed", key) / self.median("quiet", key)
 
     def cells(self):
-        """p99 without and with, their ratio, and the longest of all."""
-        return (f"{self.median('quiet', 'p99_us'):.0f}", f"{self.median('disturbed', 'p99_us'):.0f}",
+        """Where the session is, p99 without and with, their ratio, and the longest of all."""
+        return (self.place, f"{self.median('quiet', 'p99_us'):.0f}", f"{self.median('disturbed', 'p99_us'):.0f}",
                 f"{self.ratio():.2f}", f"{max(figures['longest_us'] for figures in self.disturbed) / 1000:.1f}",
                 f"{self.median('disturbed', 'iops') / self.median('quiet', 'iops'):.2f}")
 
-    COLUMNS = ("p99 without, us", "p99 with, us", "ratio", "longest with, ms", "I/O per s with : without")
+    def judge(self, report, what):
+        """What is held of it; of a session that waits for its processor nothing is."""
+        if PLACES[self.place] is OTHER_CPU:
+            report.goal(f"p99 of a session {what}", self.ratio(), at_most=MOST_P99, unit="times undisturbed")
+
+    COLUMNS = ("session on", "p99 without, us", "p99 with, us", "ratio", "longest with, ms", "I/O per s with : without")

@@ -2,6 +2,7 @@
 #include "handlers/memory_pool.h"
 
 #include <doctest/doctest.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <cstring>
@@ -117,4 +118,33 @@ TEST_CASE("chunks never overlap, whatever is allocated, grown, cut and freed") {
   }
   CHECK(all_intact);
   CHECK(pool->budget().used() == sum);
+}
+
+TEST_CASE("empty arenas go back to the system when the last of them is freed, or wait for who has the time") {
+  constexpr std::size_t kChunks = 4 * kArenaSize / kMaxChunk;
+  auto mapped = [](const std::vector<void*>& granules) {
+    unsigned char resident = 0;
+    return std::ranges::count_if(granules, [&](void* granule) { return mincore(granule, kGranule, &resident) == 0; });
+  };
+  for (bool wait : {false, true}) {
+    CAPTURE(wait);
+    auto pool = MemoryPool::create();
+    if (wait) pool->let_empty_wait();
+    std::vector<base::Ref<Chunk>> chunks;
+    std::vector<void*> places;
+    for (std::size_t i = 0; i < kChunks; ++i) {
+      chunks.push_back(pool->allocate(kMaxChunk));
+      places.push_back(chunks.back()->data());
+    }
+    CHECK_FALSE(pool->has_empty());
+    chunks.clear();
+    CHECK(pool->has_empty() == wait);
+    CHECK((mapped(places) == kChunks) == wait);
+    pool->give_back_empty();
+    CHECK_FALSE(pool->has_empty());
+    CHECK(mapped(places) <= kArenaSize / kMaxChunk + 1);  // one is kept
+    CHECK(pool->budget().used() == 0);
+    auto again = pool->allocate(kMaxChunk);
+    std::memset(again->data(), 1, again->size());
+  }
 }

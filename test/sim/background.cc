@@ -59,7 +59,7 @@ void Simulation::compare_tokens() {
 
 /// Whether the captured data of every token is what it was.
 void Simulation::compare_token_data() {
-  world_.copies.tokens().for_each([&](const tokens::TokenManager::Description& description) {
+  world_.copies.tokens().for_each(SIZE_MAX, [&](const tokens::TokenManager::Description& description) {
     auto id = static_cast<std::uint64_t>(description.id);
     auto known = std::ranges::find(model_.tokens(), id, [](const TokenRef& token) { return token->identifier; });
     if (known == model_.tokens().end() || !description.rod.data()) return;

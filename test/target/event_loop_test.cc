@@ -5,6 +5,7 @@
 #include "target/event_loop.h"
 
 #include <doctest/doctest.h>
+#include <sys/resource.h>
 
 #include <array>
 #include <atomic>
@@ -34,6 +35,32 @@ TEST_CASE("posted work runs on another thread and its completion on the loop's")
   loop.run();
   CHECK(worker != std::this_thread::get_id());
   CHECK(completion == std::this_thread::get_id());
+}
+
+TEST_CASE("long work runs on threads of its own, which let others go first") {
+  EventLoop loop(1, 1);
+  std::thread::id usual, own, completion;
+  int nice_of_usual = -1, nice_of_own = -1;
+  const int here = getpriority(PRIO_PROCESS, 0);
+  loop.turn([&] {
+    loop.post(
+        [&] {
+          usual = std::this_thread::get_id();
+          nice_of_usual = getpriority(PRIO_PROCESS, 0);
+        },
+        [] {});
+    loop.long_work().post(
+        [&] {
+          own = std::this_thread::get_id();
+          nice_of_own = getpriority(PRIO_PROCESS, 0);
+        },
+        [&] { completion = std::this_thread::get_id(); });
+  });
+  loop.finish_posted_work();
+  CHECK(own != usual);
+  CHECK(completion == std::this_thread::get_id());
+  CHECK(nice_of_usual == here);
+  CHECK(nice_of_own > nice_of_usual);
 }
 
 TEST_CASE("a completion is never called from inside post()") {

@@ -101,6 +101,29 @@ TEST_CASE("an I_T nexus loss drops that nexus's results and lets operations go o
   CHECK(operations.size() == 1);
 }
 
+TEST_CASE("what a lost nexus leaves is gone at once, and its memory comes back step by step") {
+  CopyOperations operations({.results = 100, .held_bytes = 100 * sizeof(CreatedToken)});
+  for (std::uint32_t id = 0; id < 60; ++id) run(operations, key(1, 1, id), {.tokens = {CreatedToken{}}});
+  auto running = operations.begin(key(1, 1, 99), CopyCommand::populate_token);
+  run(operations, key(2, 1, 1));
+  operations.nexus_lost(1);
+  CHECK(operations.size() == 1);
+  for (std::uint32_t id = 0; id < 60; ++id) CHECK_FALSE(operations.find(key(1, 1, id)));
+  operations.logical_unit_reset({0x60, 2});  // of another
+  CHECK(operations.free_lost(20));
+  CHECK(operations.held_bytes() == 40 * sizeof(CreatedToken));
+  // What is left takes no place of others.
+  for (std::uint32_t id = 0; id < 98; ++id) run(operations, key(2, 1, id + 2), {.tokens = {CreatedToken{}}});
+  CHECK(operations.size() == 99);
+  CHECK(operations.find(key(2, 1, 1)));
+  CHECK(operations.find(key(2, 1, 2))->kept(CopyResultPart::rod_token_information));
+  running->finish({.tokens = {CreatedToken{}}});
+  CHECK(operations.size() == 99);
+  while (operations.free_lost(1)) continue;
+  CHECK(operations.held_bytes() == 98 * sizeof(CreatedToken));
+  CHECK(operations.size() == 99);
+}
+
 TEST_CASE("a logical unit reset drops the results of that logical unit for every nexus") {
   CopyOperations operations({});
   run(operations, key(1, 1, 1));

@@ -3,6 +3,7 @@
 // Not tested, and why: words (test/scsi/journal_test.cc has them).
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -97,7 +98,7 @@ TEST_CASE("what ended a token, when, and who named it last is remembered") {
 
   RodToken lost = f.create();
   CHECK_FALSE(f.manager.ending(id_of(lost)).has_value());
-  f.manager.cancel_if([](const Rod&) { return true; }, TokenEnd::source_shrank);
+  f.manager.cancel_of({}, TokenEnd::source_shrank);
   CHECK(f.manager.ending(id_of(lost))->cause == TokenEnd::source_shrank);
   CHECK(f.manager.state(id_of(lost)) == TokenState::cancelled);
   RodToken gone = f.create();
@@ -136,4 +137,48 @@ TEST_CASE("tokens are numbered from 1, and a genuine one is known by its bytes")
   CHECK(f.manager.genuine(second) == id_of(second));
   second.extended.filler[0] ^= 1;
   CHECK_FALSE(f.manager.genuine(second).has_value());
+}
+
+TEST_CASE("the tokens of a lost logical unit are cancelled at once, however many, and told of a few at a time") {
+  constexpr std::size_t kMany = 200;
+  TokenFixture f({.tokens = kMany, .lifetime = seconds(600)});
+  Heard heard(f.manager);
+  const RodToken expired = f.create(seconds(1));
+  f.clock.advance(seconds(2));
+  std::vector<RodToken> all;
+  for (std::size_t i = 1; i < kMany; ++i) all.push_back(f.create());  // sweeps the first
+  const RodToken late = f.create(seconds(1));
+  f.clock.advance(seconds(1));
+  auto use = f.manager.use(all[150]);
+  REQUIRE(use.has_value());
+  const base::TimePoint lost = f.clock.now();
+  f.manager.cancel_of({}, TokenEnd::source_removed);
+  CHECK(f.manager.tokens() == kMany - TokenManager::kCancelledAtOnce);
+  CHECK(heard.next_sweep == lost);
+
+  f.clock.advance(seconds(1));
+  CHECK(f.manager.state(id_of(expired)) == TokenState::expired);
+  CHECK(f.manager.state(id_of(late)) == TokenState::expired);
+  CHECK(f.manager.ending(id_of(late))->cause == TokenEnd::inactivity);
+  for (const RodToken& token : all) {
+    CHECK(f.manager.state(id_of(token)) == TokenState::cancelled);
+    CHECK(f.manager.ending(id_of(token))->at == lost);
+    CHECK(f.manager.ending(id_of(token))->cause == TokenEnd::source_removed);
+    CHECK_FALSE(f.manager.find(id_of(token)).has_value());
+  }
+  CHECK(f.manager.for_each(kMany, [](const auto&) { FAIL("a cancelled token is visited"); }) == 0);
+  // There is room for others, which are not cancelled.
+  const RodToken other = f.create(seconds(300));
+  CHECK(f.manager.state(id_of(other)) == TokenState::valid);
+  CHECK(f.manager.use(all[190]).error() == TokenError::cancelled);
+  use = f.manager.use(other);  // the end of the use of one that was cancelled
+
+  std::size_t sweeps = 0;
+  for (; f.manager.tokens() > 1; ++sweeps) f.manager.sweep(10);
+  CHECK(sweeps > 10);
+  CHECK(f.snapshots_alive == 1);
+  CHECK(f.manager.tombstones() == kMany + 1);
+  CHECK(std::ranges::count_if(heard.told, [](const auto& told) { return told.starts_with("ended"); }) == kMany + 1);
+  CHECK(f.manager.state(id_of(other)) == TokenState::valid);
+  CHECK(f.manager.for_each(kMany, [](const auto&) {}) == 1);
 }

@@ -50,12 +50,13 @@ struct TokenFixture {
   }
 
   std::expected<tokens::RodToken, tokens::TokenError> try_create(base::Duration inactivity,
-                                                                 std::uint64_t bytes = 1 << 20) {
+                                                                 std::uint64_t bytes = 1 << 20,
+                                                                 tokens::RodSource source = {"lun0", 512}) {
     handlers::SnapshotRef data(new SizeOnlySnapshot(bytes, &snapshots_alive));
-    tokens::NewToken token{.rod = base::make_ref<const tokens::Rod>(tokens::RodType::point_in_time_default, data,
-                                                                    tokens::RodSource{"lun0", 512}),
-                           .inactivity_timeout = inactivity,
-                           .creator = creator()};
+    tokens::NewToken token{
+        .rod = base::make_ref<const tokens::Rod>(tokens::RodType::point_in_time_default, data, std::move(source)),
+        .inactivity_timeout = inactivity,
+        .creator = creator()};
     token.block_device.logical_block_length = 512;
     token.target_device_descriptor[0] = 1;
     return manager.create(std::move(token));

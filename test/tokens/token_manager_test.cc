@@ -245,6 +245,37 @@ TEST_CASE("the tokens of a logical unit are visited oldest first, as many as are
   CHECK(look(100) == 1);
 }
 
+TEST_CASE("tokens of several sources are visited in the order of their creation, or those of one name") {
+  TokenFixture f({.tokens = 100, .lifetime = seconds(600)});
+  const RodSource sources[] = {{"a", 512, {1}}, {"b", 512, {2}}, {"b again", 512, {2}}};
+  std::vector<TokenId> all, of_two;
+  for (std::size_t i : {0, 1, 1, 2, 0, 2, 1, 0, 2, 2}) {
+    all.push_back(id_of(*f.try_create(seconds(60), 512, sources[i])));
+    if (i != 0) of_two.push_back(all.back());
+  }
+  std::vector<TokenId> seen;
+  const TokenManager::Visit see = [&](const TokenManager::Description& token) { seen.push_back(token.id); };
+  CHECK(f.manager.for_each(100, see) == 10);
+  CHECK(seen == all);
+  seen.clear();
+  CHECK(f.manager.for_each(4, see) == 10);
+  CHECK(seen == std::vector(all.begin(), all.begin() + 4));
+  seen.clear();
+  CHECK(f.manager.for_each_from("b again", 2, see) == 4);
+  CHECK(seen == std::vector{all[3], all[5]});
+  seen.clear();
+  CHECK(f.manager.for_each_of({2}, 100, see) == 7);  // one logical unit, whatever its names
+  CHECK(seen == of_two);
+  CHECK(f.manager.for_each_from("c", 100, see) == 0);
+
+  f.manager.cancel_of({2}, [](const Rod& rod) { return rod.source().name == "b"; }, TokenEnd::source_shrank);
+  CHECK(f.manager.for_each_of({2}, 0, see) == 4);
+  f.manager.cancel_of({2}, TokenEnd::source_removed);
+  CHECK(f.manager.for_each_of({2}, 0, see) == 0);
+  CHECK(f.manager.for_each(0, see) == 3);
+  CHECK(f.manager.tokens() == 3);
+}
+
 TEST_CASE("valid tokens are visited behind many that have ended and are not swept yet") {
   TokenFixture f({.tokens = 100, .lifetime = seconds(600)});
   for (int i = 0; i < 50; ++i) f.create(seconds(1));
