@@ -241,6 +241,8 @@ IoResult<void> FileStore::flush() {
   return result;
 }
 
+bool FileStore::flush_at_once() { return (read_only_ || core_->image.in_memory()) && flush(); }
+
 IoResult<ProvisioningRun> FileStore::provisioning(std::uint64_t offset) { return core_->image.run(offset); }
 
 IoResult<SnapshotRef> FileStore::capture(std::span<const ByteRange> ranges) {

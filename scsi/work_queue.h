@@ -39,10 +39,15 @@ class WorkQueue {
   std::optional<Outcome> try_now(Access access, handlers::ByteRange range, base::Executor* executor, Work& work,
                                  Durability durability = Durability::cached);
 
-  /// Whether `at_once` could do now what is asked for; not where something here is in its way, or a flush has to
-  /// follow.
-  bool try_at_once(Access access, handlers::ByteRange range, Durability durability, Task& task,
-                   CommandContext::AtOnce at_once);
+  /// Whether `at_once` could do now what is asked for; not where something here is in its way. If so, the work of `task`
+  /// is done, and flush_at_once() or submit_flush() follows.
+  bool try_at_once(Access access, handlers::ByteRange range, Task& task, CommandContext::AtOnce at_once);
+
+  /// Whether what was done at once is as durable as asked for, after a flush at once where it takes one.
+  bool flush_at_once(Access access, Durability durability);
+
+  /// Takes the rest of what was done at once: the flush. As submit().
+  void submit_flush(Task& task, Access access, handlers::ByteRange range, base::Executor& executor, Then then);
 
   /// Takes work of `task`; the task is finished through its device server when the work is done, never from inside.
   /// `then` as in CommandContext::start().
@@ -88,6 +93,7 @@ class WorkQueue {
   void announce(Access access, handlers::ByteRange range);
   void start(Entries::iterator entry);
   void worked(Entries::iterator entry);
+  void await_flush(Entries::iterator entry);
   void start_flush(base::Executor& executor);
   void flushed(base::Executor& executor);
   void done(Entries::iterator entry);
