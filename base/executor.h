@@ -13,6 +13,11 @@ class Executor {
   /// Runs `work` somewhere that may block, then `done` on the loop's thread. `done` is never called
   /// from inside post(). Order between two posts is not promised.
   virtual void post(std::move_only_function<void()> work, std::move_only_function<void()> done) = 0;
+
+  /// Runs `call` on the loop's thread, once what the loop has at hand is served. Never called from inside.
+  virtual void soon(std::move_only_function<void()> call) {
+    post([] {}, std::move(call));
+  }
 };
 
 }  // namespace base

@@ -68,7 +68,8 @@ class FileImage {
   /// Errors: no_space, medium_write.
   IoResult<void> write(std::uint64_t offset, base::Bytes data);
   /// Reads or writes without waiting for a device; false when it cannot or fails, and then any part of it may be done.
-  /// Where a file system does not promise that, as far as prompt_writes.h goes. One at a time, while others use the rest.
+  /// Where a file system does not promise that, as far as prompt_writes.h goes. One at a time, while others use the
+  /// rest.
   bool read_at_once(std::uint64_t offset, base::MutableBytes out) const;
   bool write_at_once(std::uint64_t offset, base::Bytes data);
   /// Makes `range` a hole, or zeros where the file system knows no holes. Errors as write().
@@ -108,7 +109,7 @@ class FileImage {
   std::uint64_t file_system_block_ = 1;  ///< what extents are shared in whole numbers of
   bool in_memory_ = false;               ///< on tmpfs
   bool may_write_promptly_ = false;
-  std::uint64_t page_ = 1;            ///< what is in the cache as a whole or not
+  std::uint64_t page_ = 1;             ///< what is in the cache as a whole or not
   std::atomic<unsigned> changing_{0};  ///< changes under way, one of which another may have to wait for
   PromptWrites prompt_;
   /// Until the file system says that it cannot.

@@ -1,9 +1,10 @@
 // Whether to write on the loop's thread where nothing promises that it does not wait.
 //
-// A write into the page cache of a local file system hardly ever waits: for a page that has to be read, for the journal,
-// or because more is dirty than the system allows. So it is done while none takes long, and one that did is paid for:
-// none on the loop's thread for kRest times as long, so that the loop stands still for a small part of its time at most.
-// What workers meanwhile see of such waits counts as well: nobody tries again while it goes on. (docs/decisions/0012)
+// A write into the page cache of a local file system hardly ever waits: for a page that has to be read, for the
+// journal, or because more is dirty than the system allows. So it is done while none takes long, and one that did is
+// paid for: none on the loop's thread for kRest times as long, so that the loop stands still for a small part of its
+// time at most. What workers meanwhile see of such waits counts as well: nobody tries again while it goes on.
+// (docs/decisions/0012)
 //
 // Thread: may_begin() and took() the loop's; worker_took() any.
 #pragma once

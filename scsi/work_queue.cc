@@ -148,7 +148,11 @@ void WorkQueue::worked(Entries::iterator entry) {
 
 void WorkQueue::await_flush(Entries::iterator entry) {
   unflushed_.push_back(entry);
-  if (flushing_.empty()) start_flush(*entry->executor);
+  if (flushing_.empty() && unflushed_.size() == 1) start_flush_soon(*entry->executor);
+}
+
+void WorkQueue::start_flush_soon(base::Executor& executor) {
+  executor.soon([this, &executor] { start_flush(executor); });
 }
 
 void WorkQueue::start_flush(base::Executor& executor) {
@@ -159,7 +163,7 @@ void WorkQueue::start_flush(base::Executor& executor) {
 void WorkQueue::flushed(base::Executor& executor) {
   answering_.swap(flushing_);
   const Outcome outcome = std::move(flush_outcome_);
-  if (!unflushed_.empty()) start_flush(executor);  // before the answers, which may take a while
+  if (!unflushed_.empty()) start_flush_soon(executor);
   for (Entries::iterator entry : answering_) {
     entry->outcome = outcome;
     done(entry);

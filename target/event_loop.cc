@@ -219,6 +219,17 @@ void EventLoop::post(Callback work, Callback done) {
   });
 }
 
+void EventLoop::soon(Callback call_soon) {
+  Impl* const impl = impl_->first;
+  ++impl->posted;
+  auto run = [impl, call_soon = std::move(call_soon)]() mutable {
+    call_soon();
+    --impl->posted;
+  };
+  if (!impl->loop.has_turn()) return impl->loop.call(std::move(run));
+  asio::post(impl->io, [impl, run = std::move(run)]() mutable { impl->loop.turn(run); });
+}
+
 void EventLoop::finish_posted_work() {
   impl_->io.restart();
   auto work = asio::make_work_guard(impl_->io);

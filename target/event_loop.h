@@ -47,6 +47,8 @@ class EventLoop final : public base::Executor {
 
   /// Executor: `work` runs on a worker thread, `done` in a later turn of the first loop. Called in a turn of any.
   void post(std::move_only_function<void()> work, std::move_only_function<void()> done) override;
+  /// In a turn of the first loop, behind what is ready by now.
+  void soon(std::move_only_function<void()> call) override;
 
   /// Waits until no posted work is left and runs what it left to do; for the end of the process.
   void finish_posted_work();

@@ -1,8 +1,8 @@
 // What a file store does without waiting for a device: when it says that it can, and that it leaves the rest to the
 // calls that may wait.
 //
-// Not tested, and why: that the kernel does not wait (RWF_NOWAIT is its promise); that two threads tell of waits at once
-// (one atomic); how fast (test/bench).
+// Not tested, and why: that the kernel does not wait (RWF_NOWAIT is its promise); that two threads tell of waits at
+// once (one atomic); how fast (test/bench).
 #include <doctest/doctest.h>
 #include <linux/magic.h>
 
