@@ -49,12 +49,19 @@ class Calls {
       throw std::system_error(errno, std::generic_category(), "waking an event loop");
   }
 
-  /// All of them, in order.
-  std::vector<Callback> take() {
+  /// Makes all of them, in order.
+  void make() {
     std::uint64_t count = 0;
     [[maybe_unused]] auto nothing = ::read(descriptor_.native_handle(), &count, sizeof count);
-    std::lock_guard lock(mutex_);
-    return std::exchange(waiting_, {});
+    {
+      std::lock_guard lock(mutex_);
+      taken_.swap(waiting_);
+    }
+    for (Callback& call : taken_) {
+      call();
+      call = nullptr;
+    }
+    taken_.clear();
   }
 
   /// Calls `arrived` once something waits; in a handler of the loop, outside turns.
@@ -69,6 +76,12 @@ class Calls {
   asio::posix::stream_descriptor descriptor_;
   std::mutex mutex_;
   std::vector<Callback> waiting_;
+  std::vector<Callback> taken_;  ///< empty but for a moment; keeps its memory
+};
+
+/// Work on its way to a worker and back.
+struct Posted {
+  Callback work{}, done{};
 };
 
 /// A signal that is asked for again and again.
@@ -109,9 +122,7 @@ struct EventLoop::Impl {
   void wait_for_calls() {
     calls.wait([this] {
       wait_for_calls();
-      loop.turn([this] {
-        for (Callback& call : calls.take()) call();
-      });
+      loop.turn([this] { calls.make(); });
     });
   }
 
@@ -177,7 +188,8 @@ struct EventLoop::Impl {
   std::optional<asio::signal_set> signals;
   std::vector<std::unique_ptr<RepeatedSignal>> repeated_signals;
 
-  std::size_t posted = 0;          // work whose `done` has not run yet
+  std::size_t posted = 0;  // work whose `done` has not run yet
+  std::vector<std::unique_ptr<Posted>> spare;
   std::optional<WorkerPool> pool;  // of the first
 };
 
@@ -209,11 +221,18 @@ asio::io_context& EventLoop::io() { return impl_->io; }
 void EventLoop::post(Callback work, Callback done) {
   Impl* const impl = impl_->first;
   ++impl->posted;
-  impl->pool->post([impl, work = std::move(work), done = std::move(done)]() mutable {
-    work();
-    work = {};
-    impl->calls.add([impl, done = std::move(done)]() mutable {
-      done();
+  if (impl->spare.empty()) impl->spare.push_back(std::make_unique<Posted>());
+  std::unique_ptr<Posted> posted = std::move(impl->spare.back());
+  impl->spare.pop_back();
+  posted->work = std::move(work);
+  posted->done = std::move(done);
+  impl->pool->post([impl, posted = std::move(posted)]() mutable {
+    posted->work();
+    posted->work = nullptr;
+    impl->calls.add([impl, posted = std::move(posted)]() mutable {
+      posted->done();
+      posted->done = nullptr;
+      impl->spare.push_back(std::move(posted));
       --impl->posted;
     });
   });
