@@ -13,8 +13,8 @@
 
 namespace handlers {
 
-/// Idle buffers kept for the next reads.
-constexpr std::size_t kMaxIdleBufferBytes = 16 << 20;
+/// Idle buffers kept for the next reads: as many as 32 commands of 1 MiB have on their way.
+constexpr std::size_t kMaxIdleBufferBytes = 32 << 20;
 
 /// What a store shares with its snapshots.
 class FileCore {
