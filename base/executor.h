@@ -16,6 +16,11 @@ class Executor {
 
   /// For work that moves much data, as copies do: where processors are short it lets all other work go first.
   virtual Executor& long_work() { return *this; }
+
+  /// Runs `call` on the loop's thread, once what the loop has at hand is served. Never called from inside.
+  virtual void soon(std::move_only_function<void()> call) {
+    post([] {}, std::move(call));
+  }
 };
 
 }  // namespace base

@@ -157,6 +157,9 @@ class BackingStore {
   /// Makes everything written before the call durable. Errors: medium_write, unavailable.
   virtual IoResult<void> flush() = 0;
 
+  /// flush() likewise at once: false when it would have to wait, or failed; then flush() does it or says what is wrong.
+  virtual bool flush_at_once() { return false; }
+
   /// The run at `offset`.
   virtual IoResult<ProvisioningRun> provisioning(std::uint64_t offset) = 0;
 

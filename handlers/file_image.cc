@@ -32,6 +32,18 @@ std::string text_of(int number) { return std::strerror(number); }  // NOLINT(con
 
 off_t off(std::uint64_t value) { return static_cast<off_t>(value); }
 
+/// Counts itself while it lives.
+class Counted {
+ public:
+  explicit Counted(std::atomic<unsigned>& count) : count_(count) { count_.fetch_add(1, std::memory_order_relaxed); }
+  ~Counted() { count_.fetch_sub(1, std::memory_order_relaxed); }
+  Counted(const Counted&) = delete;
+  Counted& operator=(const Counted&) = delete;
+
+ private:
+  std::atomic<unsigned>& count_;
+};
+
 }  // namespace
 
 ssize_t FileCalls::pread(int fd, void* buffer, std::size_t count, off_t offset) {
@@ -48,10 +60,11 @@ ssize_t FileCalls::pwrite_at_once(int fd, const void* buffer, std::size_t count,
   const iovec part{const_cast<void*>(buffer), count};
   return ::pwritev2(fd, &part, 1, offset, RWF_NOWAIT);
 }
-bool FileCalls::in_memory(int fd) {
+std::uint64_t FileCalls::file_system(int fd) {
   struct statfs file_system{};
-  return ::fstatfs(fd, &file_system) == 0 && file_system.f_type == TMPFS_MAGIC;
+  return ::fstatfs(fd, &file_system) == 0 ? static_cast<std::uint64_t>(file_system.f_type) : 0;
 }
+base::TimePoint FileCalls::now() { return base::SteadyClock().now(); }
 int FileCalls::fdatasync(int fd) { return ::fdatasync(fd); }
 int FileCalls::fallocate(int fd, int mode, off_t offset, off_t length) { return ::fallocate(fd, mode, offset, length); }
 int FileCalls::clone_range(int from, off_t from_offset, off_t length, int to, off_t to_offset) {
@@ -129,8 +142,13 @@ void FileImage::find_size(const FileStoreOptions& options) {
     }
     struct statvfs file_system{};
     if (::fstatvfs(fd_, &file_system) == 0 && file_system.f_bsize > 0) file_system_block_ = file_system.f_bsize;
-    in_memory_ = calls_->in_memory(fd_);
+    const std::uint64_t type = calls_->file_system(fd_);
+    in_memory_ = type == TMPFS_MAGIC;
+    may_write_promptly_ = type == EXT4_SUPER_MAGIC;  // and ext3, ext2
+  } else {
+    may_write_promptly_ = true;
   }
+  page_ = std::max(static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE)), file_system_block_);
   if (*size == 0 || *size % options.block_length != 0)
     throw OpenError(fmt::format("file '{}' has {} bytes, which is not a positive multiple of the block length {}",
                                 path_, *size, options.block_length));
@@ -196,9 +214,12 @@ IoResult<void> FileImage::read(std::uint64_t offset, base::MutableBytes out) con
 }
 
 IoResult<void> FileImage::write(std::uint64_t offset, base::Bytes data) {
+  const Counted changing(changing_);
   while (!data.empty()) {
+    const base::TimePoint began = may_write_promptly_ ? calls_->now() : base::TimePoint();
     ssize_t count = calls_->pwrite(fd_, data.data(), data.size(), off(offset));
     if (count < 0 && errno == EINTR) continue;
+    if (may_write_promptly_) prompt_.worker_took(began, calls_->now());
     // A write of nothing without an error would loop for ever; no file system says why it did that.
     if (count <= 0) return std::unexpected(write_error("pwrite", offset, count < 0 ? errno : EIO));
     data = data.subspan(static_cast<std::size_t>(count));
@@ -217,14 +238,34 @@ bool FileImage::read_at_once(std::uint64_t offset, base::MutableBytes out) const
 }
 
 bool FileImage::write_at_once(std::uint64_t offset, base::Bytes data) {
-  if (!can_write_at_once_.load(std::memory_order_relaxed)) return false;
-  ssize_t count = in_memory_ ? calls_->pwrite(fd_, data.data(), data.size(), off(offset))
-                             : calls_->pwrite_at_once(fd_, data.data(), data.size(), off(offset));
-  if (count < 0 && errno == EOPNOTSUPP) can_write_at_once_.store(false, std::memory_order_relaxed);
+  auto whole = [&](ssize_t count) { return count >= 0 && static_cast<std::size_t>(count) == data.size(); };
+  if (in_memory_) return whole(calls_->pwrite(fd_, data.data(), data.size(), off(offset)));
+  if (can_write_at_once_.load(std::memory_order_relaxed)) {
+    const ssize_t count = calls_->pwrite_at_once(fd_, data.data(), data.size(), off(offset));
+    if (count >= 0 || errno != EOPNOTSUPP) return whole(count);
+    can_write_at_once_.store(false, std::memory_order_relaxed);
+  }
+  return may_write_promptly_ && write_promptly(offset, data);
+}
+
+bool FileImage::write_promptly(std::uint64_t offset, base::Bytes data) {
+  if (changing_.load(std::memory_order_relaxed) > 0) return false;
+  const base::TimePoint began = calls_->now();
+  if (!prompt_.may_begin(began) || !edges_cached({offset, data.size()})) return false;
+  const ssize_t count = calls_->pwrite(fd_, data.data(), data.size(), off(offset));
+  prompt_.took(began, calls_->now());
   return count >= 0 && static_cast<std::size_t>(count) == data.size();
 }
 
+bool FileImage::edges_cached(ByteRange range) const {
+  // What a page keeps of its bytes would have to be read first.
+  std::uint8_t byte = 0;
+  auto cached = [&](std::uint64_t offset) { return read_at_once(offset, {&byte, 1}); };
+  return (range.offset % page_ == 0 || cached(range.offset)) && (range.end() % page_ == 0 || cached(range.end() - 1));
+}
+
 IoResult<void> FileImage::punch(ByteRange range) {
+  const Counted changing(changing_);
   while (can_punch_.load(std::memory_order_relaxed)) {
     if (range.length == 0) return {};
     int result =
@@ -254,6 +295,7 @@ IoResult<void> FileImage::sync() {
 
 bool FileImage::share_from(const FileImage& from, ByteRange range, std::uint64_t offset) {
   if (!can_share_.load(std::memory_order_relaxed)) return false;
+  const Counted changing(changing_);
   std::uint64_t block = file_system_block_;
   if (range.offset % block != offset % block) return false;
   std::uint64_t head = std::min((block - offset % block) % block, range.length);
@@ -282,6 +324,7 @@ std::uint64_t FileImage::copy_in_kernel(const FileImage& from, ByteRange range, 
 }
 
 IoResult<void> FileImage::copy_from(const FileImage& from, ByteRange range, std::uint64_t offset) {
+  const Counted changing(changing_);
   while (range.length > 0) {
     ProvisioningRun run = from.run(range.offset);
     std::uint64_t length = std::min(run.length, range.length);

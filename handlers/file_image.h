@@ -11,8 +11,10 @@
 #include <optional>
 #include <string>
 
+#include "base/clock.h"
 #include "handlers/backing_store.h"
 #include "handlers/memory_pool.h"
+#include "handlers/prompt_writes.h"
 
 namespace handlers {
 
@@ -25,8 +27,10 @@ class FileCalls {
   /// preadv2 and pwritev2 with RWF_NOWAIT.
   virtual ssize_t pread_at_once(int fd, void* buffer, std::size_t count, off_t offset);
   virtual ssize_t pwrite_at_once(int fd, const void* buffer, std::size_t count, off_t offset);
-  /// Whether the file system is tmpfs: there is no device to wait for.
-  virtual bool in_memory(int fd);
+  /// Which file system it is: f_type of fstatfs(2), 0 when that fails.
+  virtual std::uint64_t file_system(int fd);
+  /// A clock that only moves forward.
+  virtual base::TimePoint now();
   virtual int fdatasync(int fd);
   virtual int fallocate(int fd, int mode, off_t offset, off_t length);
   /// ioctl(to, FICLONERANGE).
@@ -64,12 +68,16 @@ class FileImage {
   /// Errors: no_space, medium_write.
   IoResult<void> write(std::uint64_t offset, base::Bytes data);
   /// Reads or writes without waiting for a device; false when it cannot or fails, and then any part of it may be done.
+  /// Where a file system does not promise that, as far as prompt_writes.h goes. One at a time, while others use the
+  /// rest.
   bool read_at_once(std::uint64_t offset, base::MutableBytes out) const;
   bool write_at_once(std::uint64_t offset, base::Bytes data);
   /// Makes `range` a hole, or zeros where the file system knows no holes. Errors as write().
   IoResult<void> punch(ByteRange range);
   /// Errors: medium_write.
   IoResult<void> sync();
+  /// Whether sync() has nothing to wait for: there is no device.
+  bool in_memory() const { return in_memory_; }
   /// Makes [offset, offset + range.length) share the extents of `range` of another image, or of another part of this
   /// one; only what does not fill a block of the file system at either end is copied. False when the file system cannot
   /// (then any of it may have changed): copy_from() can, or says what is wrong.
@@ -87,6 +95,8 @@ class FileImage {
   void find_size(const FileStoreOptions& options);
   IoError error(IoError::Kind kind, const char* call, std::uint64_t offset, int number) const;
   IoError write_error(const char* call, std::uint64_t offset, int number) const;
+  bool write_promptly(std::uint64_t offset, base::Bytes data);
+  bool edges_cached(ByteRange range) const;
   IoResult<void> copy_data(const FileImage& from, ByteRange range, std::uint64_t offset);
   std::uint64_t copy_in_kernel(const FileImage& from, ByteRange range, std::uint64_t offset);
 
@@ -97,7 +107,11 @@ class FileImage {
   bool device_ = false;
   std::atomic<std::uint64_t> size_{0};
   std::uint64_t file_system_block_ = 1;  ///< what extents are shared in whole numbers of
-  bool in_memory_ = false;
+  bool in_memory_ = false;               ///< on tmpfs
+  bool may_write_promptly_ = false;
+  std::uint64_t page_ = 1;             ///< what is in the cache as a whole or not
+  std::atomic<unsigned> changing_{0};  ///< changes under way, one of which another may have to wait for
+  PromptWrites prompt_;
   /// Until the file system says that it cannot.
   mutable std::atomic<bool> can_read_at_once_{true};
   std::atomic<bool> can_write_at_once_{true};

@@ -13,8 +13,8 @@
 
 namespace handlers {
 
-/// Idle buffers kept for the next reads.
-constexpr std::size_t kMaxIdleBufferBytes = 16 << 20;
+/// Idle buffers kept for the next reads: as many as 32 commands of 1 MiB have on their way.
+constexpr std::size_t kMaxIdleBufferBytes = 32 << 20;
 
 /// What a store shares with its snapshots.
 class FileCore {
@@ -240,6 +240,8 @@ IoResult<void> FileStore::flush() {
   if (!result) flush_failed_.store(true, std::memory_order_relaxed);
   return result;
 }
+
+bool FileStore::flush_at_once() { return (read_only_ || core_->image.in_memory()) && flush(); }
 
 IoResult<ProvisioningRun> FileStore::provisioning(std::uint64_t offset) { return core_->image.run(offset); }
 

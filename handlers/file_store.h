@@ -36,6 +36,7 @@ class FileStore final : public BackingStore {
   /// After one failure every later flush and change fails too: the kernel has dropped what it could not write
   /// and would report success the next time (fsync(2), EIO).
   IoResult<void> flush() override;
+  bool flush_at_once() override;
   IoResult<ProvisioningRun> provisioning(std::uint64_t offset) override;
   IoResult<SnapshotRef> capture(std::span<const ByteRange> ranges) override;
   IoResult<void> clone(const Snapshot& snapshot, ByteRange range, std::uint64_t offset, std::uint64_t* copied) override;

@@ -136,17 +136,10 @@ Outcome read_blocks(CommandContext& context) {
   if (cdb.count.value == 0) return {};
   const ByteRange range = byte_range(*context.lu, cdb);
   Task* task = &context.task;
-  // What a FUA read returns is on the medium (SBC-3, caches).
-  if (cdb.fua()) {
-    context.start(Access::shared, range, [task, range]() -> Outcome {
-      if (auto flushed = flush(store_of(*task)); !flushed) return flushed;
-      return read_range(*task, range);
-    });
-  } else {
-    context.start(
-        Access::shared, range, [task, range] { return read_range(*task, range); }, {}, Durability::cached,
-        read_range_at_once);
-  }
+  // What a FUA read returns is on the medium (SBC-3, caches): what was read cannot change before the flush.
+  context.start(
+      Access::shared, range, [task, range] { return read_range(*task, range); }, {}, durability_of(cdb),
+      read_range_at_once);
   return {};
 }
 
@@ -408,7 +401,8 @@ Outcome synchronize_cache(CommandContext& context) {
   ByteRange range = byte_range(*context.lu, cdb);
   if (cdb.count.value == 0) range.length = context.lu->capacity().value * context.lu->block_length() - range.offset;
   // Sharing the range is enough: earlier writes to it come first, and reads go on.
-  context.start(Access::shared, range, [] { return Outcome{}; }, {}, Durability::flushed);
+  context.start(
+      Access::shared, range, [] { return Outcome{}; }, {}, Durability::flushed, [](Task&, ByteRange) { return true; });
   return {};
 }
 

@@ -106,7 +106,8 @@ struct CommandContext {
   using Then = std::move_only_function<std::expected<void, Sense>(std::expected<void, Sense>)>;
   ///
   /// `at_once` is asked first where the store may block and nothing is in the way: whether it could do on the spot what
-  /// `work` does. Where it could not, it has left nothing behind that `work` does not do again.
+  /// `work` does. Where it could not, it has left nothing behind that `work` does not do again. A flush that is asked
+  /// for follows either.
   using AtOnce = bool (*)(Task& task, handlers::ByteRange range);
   void start(Access access, handlers::ByteRange range, Work work, Then then = {},
              Durability durability = Durability::cached, AtOnce at_once = nullptr);

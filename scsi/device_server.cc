@@ -504,12 +504,15 @@ void CommandContext::start(Access access, handlers::ByteRange range, Work work, 
     started = Started::finished;
     return;
   }
-  if (at_once && lu->work().try_at_once(access, range, durability, task, at_once)) {
+  const bool done = at_once && lu->work().try_at_once(access, range, task, at_once);
+  if (done && lu->work().flush_at_once(access, durability)) {
     if (then) outcome = then({});
     started = Started::finished;
     return;
   }
   started = Started::pending;
+  // What was lent may be gone from now on, and is not looked at any more.
+  if (done) return lu->work().submit_flush(task, access, range, *server.executor(), std::move(then));
   task.keep_data_out();
   lu->work().submit(task, access, range, server.executor(), std::move(work), std::move(then), durability);
 }

@@ -71,15 +71,18 @@ std::optional<WorkQueue::Outcome> WorkQueue::try_now(Access access, handlers::By
   return outcome;
 }
 
-bool WorkQueue::try_at_once(Access access, handlers::ByteRange range, Durability durability, Task& task,
-                            CommandContext::AtOnce at_once) {
-  if (durability_of(access, durability) == Durability::flushed || conflicts(access, range)) return false;
+bool WorkQueue::try_at_once(Access access, handlers::ByteRange range, Task& task, CommandContext::AtOnce at_once) {
+  if (conflicts(access, range)) return false;
   announce(access, range);
   try {
     return at_once(task, range);
   } catch (const std::bad_alloc&) {
     return false;  // the work will say so
   }
+}
+
+bool WorkQueue::flush_at_once(Access access, Durability durability) {
+  return durability_of(access, durability) == Durability::cached || lu_.store().flush_at_once();
 }
 
 WorkQueue::Entry& WorkQueue::add(Access access, handlers::ByteRange range, base::Executor* executor, Work work,
@@ -109,6 +112,16 @@ void WorkQueue::submit(Task& task, Access access, handlers::ByteRange range, bas
   if (entry.blockers == 0) start(std::prev(entries_.end()));
 }
 
+void WorkQueue::submit_flush(Task& task, Access access, handlers::ByteRange range, base::Executor& executor,
+                             Then then) {
+  Entry& entry = add(access, range, &executor, {}, Durability::flushed);
+  entry.task = &task;
+  entry.then = std::move(then);
+  entry.running = true;
+  task.state = Task::State::running;
+  await_flush(std::prev(entries_.end()));
+}
+
 void WorkQueue::submit(Access access, handlers::ByteRange range, base::Executor* executor, Work work, Done done) {
   Entry& entry = add(access, range, executor, std::move(work), Durability::cached);
   entry.done = std::move(done);
@@ -130,8 +143,16 @@ void WorkQueue::start(Entries::iterator entry) {
 
 void WorkQueue::worked(Entries::iterator entry) {
   if (!entry->outcome || entry->durability == Durability::cached) return done(entry);
+  await_flush(entry);
+}
+
+void WorkQueue::await_flush(Entries::iterator entry) {
   unflushed_.push_back(entry);
-  if (flushing_.empty()) start_flush(*entry->executor);
+  if (flushing_.empty() && unflushed_.size() == 1) start_flush_soon(*entry->executor);
+}
+
+void WorkQueue::start_flush_soon(base::Executor& executor) {
+  executor.soon([this, &executor] { start_flush(executor); });
 }
 
 void WorkQueue::start_flush(base::Executor& executor) {
@@ -142,7 +163,7 @@ void WorkQueue::start_flush(base::Executor& executor) {
 void WorkQueue::flushed(base::Executor& executor) {
   answering_.swap(flushing_);
   const Outcome outcome = std::move(flush_outcome_);
-  if (!unflushed_.empty()) start_flush(executor);  // before the answers, which may take a while
+  if (!unflushed_.empty()) start_flush_soon(executor);
   for (Entries::iterator entry : answering_) {
     entry->outcome = outcome;
     done(entry);

@@ -2,9 +2,9 @@
 //
 // Work on overlapping byte ranges is done in arrival order, unless both only read; a barrier is alone. Work that
 // conflicts with nothing and whose store does not block is done on the spot. Work that is to be durable waits, when it
-// is done, for a flush that begins after it; one flush at a time is under way, and the next one is for all who wait by
-// then. Whoever watches the logical unit's data is told of each change before it begins. Thread: the loop's; the work
-// itself, and a flush, run where the executor runs them.
+// is done, for a flush that begins after it; one flush at a time is under way, and the next one is for all who wait
+// when the loop has served what it has at hand. Whoever watches the logical unit's data is told of each change before
+// it begins. Thread: the loop's; the work itself, and a flush, run where the executor runs them.
 #pragma once
 
 #include <cstddef>
@@ -39,10 +39,15 @@ class WorkQueue {
   std::optional<Outcome> try_now(Access access, handlers::ByteRange range, base::Executor* executor, Work& work,
                                  Durability durability = Durability::cached);
 
-  /// Whether `at_once` could do now what is asked for; not where something here is in its way, or a flush has to
-  /// follow.
-  bool try_at_once(Access access, handlers::ByteRange range, Durability durability, Task& task,
-                   CommandContext::AtOnce at_once);
+  /// Whether `at_once` could do now what is asked for; not where something here is in its way. If so, the work of
+  /// `task` is done, and flush_at_once() or submit_flush() follows.
+  bool try_at_once(Access access, handlers::ByteRange range, Task& task, CommandContext::AtOnce at_once);
+
+  /// Whether what was done at once is as durable as asked for, after a flush at once where it takes one.
+  bool flush_at_once(Access access, Durability durability);
+
+  /// Takes the rest of what was done at once: the flush. As submit().
+  void submit_flush(Task& task, Access access, handlers::ByteRange range, base::Executor& executor, Then then);
 
   /// Takes work of `task`; the task is finished through its device server when the work is done, never from inside.
   /// `then` as in CommandContext::start().
@@ -88,6 +93,8 @@ class WorkQueue {
   void announce(Access access, handlers::ByteRange range);
   void start(Entries::iterator entry);
   void worked(Entries::iterator entry);
+  void await_flush(Entries::iterator entry);
+  void start_flush_soon(base::Executor& executor);
   void start_flush(base::Executor& executor);
   void flushed(base::Executor& executor);
   void done(Entries::iterator entry);

@@ -50,12 +50,19 @@ class Calls {
       throw std::system_error(errno, std::generic_category(), "waking an event loop");
   }
 
-  /// All of them, in order.
-  std::vector<Callback> take() {
+  /// Makes all of them, in order.
+  void make() {
     std::uint64_t count = 0;
     [[maybe_unused]] auto nothing = ::read(descriptor_.native_handle(), &count, sizeof count);
-    std::lock_guard lock(mutex_);
-    return std::exchange(waiting_, {});
+    {
+      std::lock_guard lock(mutex_);
+      taken_.swap(waiting_);
+    }
+    for (Callback& call : taken_) {
+      call();
+      call = nullptr;
+    }
+    taken_.clear();
   }
 
   /// Calls `arrived` once something waits; in a handler of the loop, outside turns.
@@ -70,6 +77,12 @@ class Calls {
   asio::posix::stream_descriptor descriptor_;
   std::mutex mutex_;
   std::vector<Callback> waiting_;
+  std::vector<Callback> taken_;  ///< empty but for a moment; keeps its memory
+};
+
+/// Work on its way to a worker and back.
+struct Posted {
+  Callback work{}, done{};
 };
 
 /// A signal that is asked for again and again.
@@ -112,11 +125,18 @@ struct EventLoop::Impl {
   /// Of the first; called in a turn of any.
   void post(WorkerPool& to, Callback work, Callback done) {
     ++posted;
-    to.post([this, work = std::move(work), done = std::move(done)]() mutable {
-      work();
-      work = {};
-      calls.add([this, done = std::move(done)]() mutable {
-        done();
+    if (spare.empty()) spare.push_back(std::make_unique<Posted>());
+    std::unique_ptr<Posted> both = std::move(spare.back());
+    spare.pop_back();
+    both->work = std::move(work);
+    both->done = std::move(done);
+    to.post([this, both = std::move(both)]() mutable {
+      both->work();
+      both->work = nullptr;
+      calls.add([this, both = std::move(both)]() mutable {
+        both->done();
+        both->done = nullptr;
+        spare.push_back(std::move(both));
         --posted;
       });
     });
@@ -125,9 +145,7 @@ struct EventLoop::Impl {
   void wait_for_calls() {
     calls.wait([this] {
       wait_for_calls();
-      loop.turn([this] {
-        for (Callback& call : calls.take()) call();
-      });
+      loop.turn([this] { calls.make(); });
     });
   }
 
@@ -193,7 +211,8 @@ struct EventLoop::Impl {
   std::optional<asio::signal_set> signals;
   std::vector<std::unique_ptr<RepeatedSignal>> repeated_signals;
 
-  std::size_t posted = 0;                     // work whose `done` has not run yet
+  std::size_t posted = 0;  // work whose `done` has not run yet
+  std::vector<std::unique_ptr<Posted>> spare;
   std::optional<WorkerPool> pool, long_pool;  // of the first
   struct LongWork final : base::Executor {
     explicit LongWork(Impl& its_impl) : impl(its_impl) {}
@@ -234,6 +253,17 @@ void EventLoop::post(Callback work, Callback done) {
 }
 
 base::Executor& EventLoop::long_work() { return impl_->first->long_work; }
+
+void EventLoop::soon(Callback call_soon) {
+  Impl* const impl = impl_->first;
+  ++impl->posted;
+  auto run = [impl, call_soon = std::move(call_soon)]() mutable {
+    call_soon();
+    --impl->posted;
+  };
+  if (!impl->loop.has_turn()) return impl->loop.call(std::move(run));
+  asio::post(impl->io, [impl, run = std::move(run)]() mutable { impl->loop.turn(run); });
+}
 
 void EventLoop::finish_posted_work() {
   impl_->io.restart();

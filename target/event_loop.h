@@ -50,6 +50,8 @@ class EventLoop final : public base::Executor {
   void post(std::move_only_function<void()> work, std::move_only_function<void()> done) override;
   /// Its workers have a tenth of the weight of other threads.
   base::Executor& long_work() override;
+  /// In a turn of the first loop, behind what is ready by now.
+  void soon(std::move_only_function<void()> call) override;
 
   /// Waits until no posted work is left and runs what it left to do; for the end of the process.
   void finish_posted_work();

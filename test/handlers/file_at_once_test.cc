@@ -1,10 +1,14 @@
 // What a file store does without waiting for a device: when it says that it can, and that it leaves the rest to the
 // calls that may wait.
 //
-// Not tested, and why: that the kernel does not wait (RWF_NOWAIT is its promise); how fast (test/bench).
+// Not tested, and why: that the kernel does not wait (RWF_NOWAIT is its promise); that two threads tell of waits at
+// once (one atomic); how fast (test/bench).
 #include <doctest/doctest.h>
+#include <linux/magic.h>
 
 #include <cerrno>
+#include <functional>
+#include <utility>
 
 #include "store_kinds.h"
 
@@ -18,18 +22,30 @@ constexpr ByteRange kBlocks{8192, 4096};
 /// A file system that can do what it is told it can.
 class Calls final : public FileCalls {
  public:
-  bool memory = false;
+  std::uint64_t type = 0;               ///< of the file system
+  base::Duration write_takes{1};        ///< of a pwrite
+  std::function<void()> while_writing;  ///< in the next pwrite
+  int flush_error = 0;
+  unsigned flushes = 0;
+  base::VirtualClock clock;
   int read_error = 0, write_error = 0;  ///< of transfers at once
   std::size_t most_bytes = SIZE_MAX;    ///< of transfers at once
   unsigned reads = 0, writes = 0, reads_at_once = 0, writes_at_once = 0;
 
-  bool in_memory(int) override { return memory; }
+  std::uint64_t file_system(int) override { return type; }
+  base::TimePoint now() override { return clock.now(); }
+  int fdatasync(int) override {
+    ++flushes;
+    return flush_error == 0 ? 0 : (errno = flush_error, -1);
+  }
   ssize_t pread(int fd, void* buffer, std::size_t count, off_t offset) override {
     ++reads;
     return FileCalls::pread(fd, buffer, count, offset);
   }
   ssize_t pwrite(int fd, const void* buffer, std::size_t count, off_t offset) override {
     ++writes;
+    if (auto act = std::exchange(while_writing, {})) act();
+    clock.advance(write_takes);
     return FileCalls::pwrite(fd, buffer, count, offset);
   }
   ssize_t pread_at_once(int fd, void* buffer, std::size_t count, off_t offset) override {
@@ -45,8 +61,8 @@ class Calls final : public FileCalls {
 };
 
 struct Fixture {
-  explicit Fixture(bool memory = false) {
-    calls->memory = memory;
+  explicit Fixture(std::uint64_t type = 0) {
+    calls->type = type;
     options.path = folder.file("image");
     options.create_size = kMiB;
     options.calls = calls;
@@ -55,6 +71,7 @@ struct Fixture {
     calls->writes = 0;
   }
   bool read() { return store->read_at_once(kBlocks, out); }
+  bool write() { return store->write_at_once(kBlocks.offset, after); }
 
   TemporaryFolder folder{};
   std::shared_ptr<Calls> calls = std::make_shared<Calls>();
@@ -110,7 +127,7 @@ TEST_CASE("a file system that knows no such transfers is not asked again") {
 }
 
 TEST_CASE("in memory plain transfers are at once") {
-  Fixture file(true);
+  Fixture file(TMPFS_MAGIC);
   file.calls->reads = 0;
   REQUIRE(file.read());
   CHECK(file.out.to_vector() == file.before);
@@ -150,4 +167,101 @@ TEST_CASE("an image that is open read-only is not written at once") {
   CHECK(file.read());
   CHECK_FALSE(file.store->write_at_once(kBlocks.offset, file.after));
   CHECK(file.calls->writes_at_once == 0);
+}
+
+TEST_CASE("ext4, which promises nothing, is written at once until a write takes long, and then not for a while") {
+  Fixture file(EXT4_SUPER_MAGIC);
+  file.calls->write_error = EOPNOTSUPP;
+  CHECK(file.write());
+  CHECK(read_all(*file.store, kBlocks) == file.after);
+  file.calls->write_takes = PromptWrites::kLong - base::Duration(1);
+  CHECK(file.write());
+  CHECK(file.write());
+  file.calls->write_takes = PromptWrites::kLong;
+  CHECK(file.write());
+  CHECK(file.calls->writes == 4);
+  file.calls->write_takes = base::Duration(1);
+  file.calls->clock.advance(PromptWrites::kShortestRest - base::Duration(1));
+  CHECK_FALSE(file.write());
+  file.calls->clock.advance(base::Duration(1));
+  CHECK(file.write());
+  CHECK(file.calls->writes == 5);
+  // The longer it took the longer the while.
+  file.calls->write_takes = PromptWrites::kShortestRest;
+  CHECK(file.write());
+  file.calls->clock.advance(PromptWrites::kRest * PromptWrites::kShortestRest - base::Duration(1));
+  CHECK_FALSE(file.write());
+  file.calls->clock.advance(base::Duration(1));
+  CHECK(file.write());
+  CHECK(file.calls->writes_at_once == 1);
+}
+
+TEST_CASE("waits that a worker meets keep writes from the loop's thread, too") {
+  Fixture file(EXT4_SUPER_MAGIC);
+  file.calls->write_error = EOPNOTSUPP;
+  file.calls->write_takes = PromptWrites::kLongOnWorker - base::Duration(1);
+  REQUIRE(file.store->write(kBlocks.offset, file.before));
+  file.calls->write_takes = base::Duration(1);
+  CHECK(file.write());
+  file.calls->write_takes = PromptWrites::kLongOnWorker;
+  REQUIRE(file.store->write(kBlocks.offset, file.before));
+  CHECK_FALSE(file.write());
+  // One that was shorter takes nothing back.
+  file.calls->write_takes = base::Duration(1);
+  file.calls->clock.advance(base::Duration(1000));
+  REQUIRE(file.store->write(kBlocks.offset, file.before));
+  CHECK_FALSE(file.write());
+  file.calls->clock.advance(PromptWrites::kRest * PromptWrites::kLongOnWorker);
+  CHECK(file.write());
+}
+
+TEST_CASE("a write of ext4 that another change may be in the way of is left to a worker") {
+  Fixture file(EXT4_SUPER_MAGIC);
+  file.calls->write_error = EOPNOTSUPP;
+  bool written = true;
+  file.calls->while_writing = [&] { written = file.store->write_at_once(0, file.after); };
+  REQUIRE(file.store->write(kBlocks.offset, file.after));
+  CHECK_FALSE(written);
+  CHECK(file.store->write_at_once(0, file.after));
+}
+
+TEST_CASE("a write of ext4 to a part of a page is left to a worker when the page would have to be read") {
+  Fixture file(EXT4_SUPER_MAGIC);
+  file.calls->write_error = EOPNOTSUPP;
+  const Content part = content(512, 3);
+  CHECK(file.store->write_at_once(kBlocks.offset + 512, part));
+  file.calls->read_error = EAGAIN;
+  CHECK_FALSE(file.store->write_at_once(kBlocks.offset, part));
+  CHECK_FALSE(file.store->write_at_once(kBlocks.offset + 512, part));
+  CHECK_FALSE(file.store->write_at_once(kBlocks.end() - 512, part));
+  CHECK(file.calls->writes == 1);
+  CHECK(file.write());
+}
+
+TEST_CASE("a file system that nothing is known of is not written at once when it does not promise") {
+  Fixture file(NFS_SUPER_MAGIC);
+  file.calls->write_error = EOPNOTSUPP;
+  CHECK_FALSE(file.write());
+  CHECK(file.calls->writes == 0);
+}
+
+TEST_CASE("only what has no device is flushed at once") {
+  for (std::uint64_t type : {std::uint64_t{0}, std::uint64_t{EXT4_SUPER_MAGIC}}) {
+    Fixture file(type);
+    CHECK_FALSE(file.store->flush_at_once());
+    CHECK(file.calls->flushes == 0);
+  }
+  Fixture file(TMPFS_MAGIC);
+  CHECK(file.store->flush_at_once());
+  CHECK(file.calls->flushes == 1);
+}
+
+TEST_CASE("a flush at once that fails is found out by the flush that follows, and by every other") {
+  Fixture file(TMPFS_MAGIC);
+  file.calls->flush_error = EIO;
+  CHECK_FALSE(file.store->flush_at_once());
+  file.calls->flush_error = 0;
+  CHECK(file.store->flush().error().kind == IoError::Kind::medium_write);
+  CHECK_FALSE(file.store->flush_at_once());
+  CHECK_FALSE(file.write());
 }

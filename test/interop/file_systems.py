@@ -35,15 +35,15 @@ def enter_namespace():
 
 
 class FileSystem:
-    """A new file system of one kind, mounted at self.mount until close()."""
+    """A new file system of one kind, mounted at self.mount until close(). Its image lies in a folder of `where`."""
 
-    def __init__(self, kind, size=SMALLEST):
+    def __init__(self, kind, size=SMALLEST, where=None):
         if IN_NAMESPACE not in os.environ:
             raise NoMount("no mount namespace: not permitted")
         mkfs = shutil.which(MKFS[kind][0], path=os.environ["PATH"] + ":/usr/sbin:/sbin")
         if not mkfs:
             raise NoMkfs(f"{MKFS[kind][0]} is not installed (scripts/setup interop)")
-        self.folder = Path(tempfile.mkdtemp(prefix="odx-file-system-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="odx-file-system-", dir=where))
         self.mount = self.folder / "mount"
         self.mount.mkdir()
         image = self.folder / "image"

@@ -8,6 +8,7 @@
 #include <new>
 
 #include "handlers/memory_store.h"
+#include "scsi/io_error_sense.h"
 #include "scsi/logical_unit.h"
 #include "scsi/work_queue.h"
 #include "test/scsi/block_cdbs.h"
@@ -25,8 +26,11 @@ class CachedStore final : public handlers::BackingStore {
  public:
   bool cached = true;
   bool out_of_memory = false;
+  bool flushes_at_once = false;
+  std::optional<handlers::IoError> flush_error;  ///< of flush()
   unsigned at_once = 0;
   unsigned flushes = 0;
+  unsigned flushed_at_once = 0;
 
   std::uint64_t size_bytes() const override { return store_.size_bytes(); }
   bool may_block() const override { return true; }
@@ -44,8 +48,10 @@ class CachedStore final : public handlers::BackingStore {
   IoResult<void> unmap(ByteRange range) override { return store_.unmap(range); }
   IoResult<void> flush() override {
     ++flushes;
+    if (flush_error) return std::unexpected(*flush_error);
     return {};
   }
+  bool flush_at_once() override { return flushes_at_once && ++flushed_at_once > 0; }
   IoResult<handlers::ProvisioningRun> provisioning(std::uint64_t offset) override {
     return store_.provisioning(offset);
   }
@@ -124,17 +130,75 @@ TEST_CASE("nothing at once passes what came before it and is in its way") {
   CHECK(device.read(5).data() == block_of(0x22));
 }
 
-TEST_CASE("what is to be on the medium is written by a worker, which flushes") {
+TEST_CASE("what is to be on the medium is done at once, and answered after a flush that a worker does") {
   CachedDevice device;
   Command& fua = device.write(5, 0x11, BlockFlags::kFua);
   CHECK_FALSE(fua.done());
+  CHECK(device.store->at_once == 1);
+  CHECK(device.executor.held() == 1);
+  // Nothing passes it meanwhile.
+  Command& rewrite = device.write(5, 0x22);
+  CHECK_FALSE(rewrite.done());
   device.executor.run_all();
   CHECK(fua.good());
+  CHECK(rewrite.good());
   CHECK(device.store->flushes == 1);
-  CHECK_FALSE(device.read(5, BlockFlags::kFua).done());
+  Command& read = device.read(5, BlockFlags::kFua);
+  CHECK_FALSE(read.done());
   device.executor.run_all();
+  CHECK(read.data() == block_of(0x22));
   CHECK(device.store->flushes == 2);
-  CHECK(device.store->at_once == 0);
+}
+
+TEST_CASE("what is done at once in one turn shares a flush") {
+  CachedDevice device;
+  std::vector<Command*> commands;
+  for (std::uint8_t lba = 0; lba < 8; ++lba) commands.push_back(&device.write(lba, lba, BlockFlags::kFua));
+  commands.push_back(&device.read(20, BlockFlags::kFua));
+  commands.push_back(&device.send({0x35, 0, 0, 0, 0, 30, 0, 0, 1, 0}, {}, kLun));
+  CHECK(device.executor.held() == 1);
+  device.executor.run_all();
+  for (Command* command : commands) CHECK(command->good());
+  CHECK(device.store->flushes == 1);
+}
+
+TEST_CASE("a flush that fails fails what was done at once, and no data goes out") {
+  CachedDevice device;
+  device.store->flush_error = handlers::IoError{handlers::IoError::Kind::medium_write, "told to fail"};
+  Command& write = device.write(5, 0x11, BlockFlags::kFua);
+  Command& read = device.read(6, BlockFlags::kFua);
+  device.executor.run_all();
+  CHECK(write.sense() == io_error_sense(*device.store->flush_error));
+  CHECK(read.sense() == io_error_sense(*device.store->flush_error));
+  CHECK(read.data().empty());
+}
+
+TEST_CASE("a flush that needs no device is done at once, too") {
+  CachedDevice device;
+  device.store->flushes_at_once = true;
+  CHECK(device.write(5, 0x11, BlockFlags::kFua).good());
+  CHECK(device.read(5, BlockFlags::kFua).data() == block_of(0x11));
+  CHECK(device.send({0x35, 0, 0, 0, 0, 0, 0, 0, 0, 0}, {}, kLun).good());
+  CHECK(device.write(5, 0x22).good());
+  CHECK(device.store->flushed_at_once == 3);
+  CHECK(device.store->flushes == 0);
+  CHECK(device.executor.held() == 0);
+}
+
+TEST_CASE("without a write cache each change at once is flushed") {
+  CachedDevice device;
+  std::vector<std::uint8_t> caching(4 + 20);  // the header, and the Caching page with WCE 0
+  caching[4] = 0x08;
+  caching[5] = 0x12;
+  REQUIRE(device.run({0x15, 0x10, 0, 0, static_cast<std::uint8_t>(caching.size()), 0}, caching, kLun).good());
+  Command& write = device.write(5, 0x11);
+  CHECK_FALSE(write.done());
+  CHECK(device.store->at_once == 1);
+  device.executor.run_all();
+  CHECK(write.good());
+  CHECK(device.store->flushes == 1);
+  CHECK(device.read(5).good());
+  CHECK(device.store->flushes == 1);
 }
 
 TEST_CASE("SYNCHRONIZE CACHE flushes what was written at once") {

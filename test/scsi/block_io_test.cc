@@ -328,8 +328,8 @@ TEST_CASE("commands that wait for the medium share a flush that began after thei
   std::vector<Command*> commands;
   for (std::uint32_t lba = 0; lba < 8; ++lba)
     commands.push_back(&device.send(write_10(lba, 1, BlockFlags::kFua), pattern(512, 1)));
-  commands.push_back(&device.send(cdb_10(0x35, 100, 1)));
   device.executor.run();  // the first one's work: a flush is begun for it
+  commands.push_back(&device.send(cdb_10(0x35, 100, 1)));
   Command& late = device.send(write_10(50, 1, BlockFlags::kFua), pattern(512, 1));
   while (device.stores[0]->flushes == 0) device.executor.run();
   CHECK(commands[0]->good());

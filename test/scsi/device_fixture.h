@@ -33,24 +33,35 @@ class HeldExecutor final : public base::Executor {
   void post(std::move_only_function<void()> work, std::move_only_function<void()> done) override {
     jobs_.push_back({std::move(work), std::move(done)});
   }
-  std::size_t held() const { return jobs_.size(); }
+  void soon(std::move_only_function<void()> call) override { soon_.push_back(std::move(call)); }
+  std::size_t held() {
+    end_turn();
+    return jobs_.size();
+  }
   /// Runs the job posted `index` places after the oldest.
   void run(std::size_t index = 0) {
+    end_turn();
     Job job = std::move(jobs_.at(index));
     jobs_.erase(jobs_.begin() + static_cast<std::ptrdiff_t>(index));
     job.work();
     job.done();
+    end_turn();
   }
   void run_all() {
-    while (!jobs_.empty()) run();
+    while (held() > 0) run();
   }
 
  private:
+  void end_turn() {
+    for (auto& call : std::exchange(soon_, {})) call();
+  }
+
   struct Job {
     std::move_only_function<void()> work;
     std::move_only_function<void()> done;
   };
   std::deque<Job> jobs_;
+  std::vector<std::move_only_function<void()>> soon_;
 };
 
 /// Where a logical unit's state is kept, in the test's memory.

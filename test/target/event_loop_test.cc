@@ -86,6 +86,18 @@ TEST_CASE("work that completions post is finished too") {
   CHECK(finished == kPosts);
 }
 
+TEST_CASE("what is to be done soon is done in a turn behind what is ready, and before the loop is finished with") {
+  EventLoop loop(1);
+  std::vector<int> done;
+  loop.turn([&] {
+    loop.soon([&] { done.push_back(2); });
+    done.push_back(1);
+  });
+  CHECK(done == std::vector{1});
+  loop.finish_posted_work();
+  CHECK(done == std::vector{1, 2});
+}
+
 TEST_CASE("timers fire in order of time, also those that timers add") {
   EventLoop loop(1);
   std::vector<int> fired;

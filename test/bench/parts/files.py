@@ -1,7 +1,7 @@
 """File logical units: the store beside fio on the same file, odxd beside tgtd over iSCSI, and flushes that are shared.
 
-All of it in the page cache, on tmpfs and on the disk that has the build folder: what is compared is the way to a file,
-not the disk.
+All of it in memory, on tmpfs and on loop mounts there of other file systems (which need root, and are left out
+without): what is compared is the way to a file, not the disk.
 """
 import json
 import os
@@ -12,9 +12,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from file_systems import MKFS, FileSystem, NoMkfs, NoMount
 from frame import BENCH, MEBIBYTE, ONE_CPU, REGION, Failed, Server, client, fill, in_turn, io_bench, tool
 
 HELD = 0.85
+TMPFS = "/dev/shm"
+PLACES = ("tmpfs", "ext4", "xfs", "btrfs")
+BY_ISCSI = ("tmpfs", "ext4")
+QUICK_PLACES = ("tmpfs", "ext4")
 FLUSH_US = 1000
 SHARED = 5  # times what one flush for each command would give
 BESIDE_FIO = """\
@@ -33,15 +38,17 @@ def named(size):
 
 
 @contextmanager
-def places(options):
-    """{name: folder}, gone with what is in them."""
-    folders = {"tmpfs": tempfile.mkdtemp(prefix="odx-files-", dir="/dev/shm"),
-               "disk": tempfile.mkdtemp(prefix="odx-files-", dir=options.build)}
+def place(kind, size):
+    """A folder on a file system of that kind, gone with what is in it. Raises NoMount."""
+    if kind in MKFS:
+        with FileSystem(kind, size, TMPFS) as system:
+            yield system.mount
+        return
+    folder = tempfile.mkdtemp(prefix="odx-files-", dir=TMPFS)
     try:
-        yield {name: Path(folder) for name, folder in folders.items()}
+        yield Path(folder)
     finally:
-        for folder in folders.values():
-            shutil.rmtree(folder)
+        shutil.rmtree(folder)
 
 
 def new_image(path, size):
@@ -84,10 +91,11 @@ def file_bench(options, image, region, case, prefix):
 def fio(options, image, region, case, engine, prefix):
     """Figures as file_bench has them."""
     many = ["--thread", f"--numjobs={case.depth}"] if engine == "psync" else [f"--iodepth={case.depth}"]
-    warmup = 0 if options.quick else WARMUP_S
+    # In milliseconds: fio takes half a second for none, and then writes the whole file.
+    runtime, warmup = (f"{seconds * 1000:.0f}ms" for seconds in (options.seconds / 2, 0 if options.quick else WARMUP_S))
     command = [*prefix, tool("fio"), "--name=bench", f"--filename={image}", f"--size={region}", f"--bs={case.size}",
                f"--rw={'randwrite' if case.write else 'randread'}", f"--ioengine={engine}", *many, "--group_reporting",
-               "--time_based", f"--runtime={options.seconds / 2:g}s", f"--ramp_time={warmup}s", "--norandommap",
+               "--time_based", f"--runtime={runtime}", f"--ramp_time={warmup}", "--norandommap",
                "--gtod_reduce=1", "--invalidate=0", "--fallocate=none", *(["--fdatasync=1"] if case.fua else []),
                "--output-format=json"]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
@@ -184,14 +192,24 @@ def shared_flushes(options, report, folder):
 
 
 def run(options, report):
-    with places(options) as folders:
-        for place, folder in list(folders.items())[:1 if options.quick else None]:
-            image = new_image(folder / "image", REGION // 8 if options.quick else REGION)
-            beside_fio(options, report, place, image, "unpinned", ())
-            if not options.quick:
-                beside_fio(options, report, place, image, "all on one CPU", ONE_CPU)
-                image.unlink()
-                over_iscsi(options, report, place, folder)
-        if options.quick:
-            over_iscsi(options, report, "tmpfs", folders["tmpfs"])
-        shared_flushes(options, report, folders["tmpfs"])
+    size = REGION // 8 if options.quick else REGION
+    for kind in QUICK_PLACES if options.quick else PLACES:
+        try:
+            with place(kind, 8 * REGION) as folder:
+                measure(options, report, kind, folder, size)
+        except NoMount as reason:
+            print(f"\nNo file on {kind}: {reason}.")
+        except NoMkfs as reason:
+            raise Failed(str(reason)) from reason
+
+
+def measure(options, report, kind, folder, size):
+    image = new_image(folder / "image", size)
+    beside_fio(options, report, kind, image, "unpinned", ())
+    if not options.quick:
+        beside_fio(options, report, kind, image, "all on one CPU", ONE_CPU)
+    image.unlink()
+    if kind in (QUICK_PLACES[:1] if options.quick else BY_ISCSI):
+        over_iscsi(options, report, kind, folder)
+    if kind == "tmpfs":
+        shared_flushes(options, report, folder)
