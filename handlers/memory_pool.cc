@@ -238,18 +238,17 @@ void MemoryPool::free_granules(Arena& arena, std::size_t first, std::size_t coun
 }
 
 void MemoryPool::give_back_empty() {
-  too_many_empty_.store(false, std::memory_order_relaxed);
-  for (;;) {
-    Arena* arena = nullptr;
-    {
-      std::lock_guard lock(mutex_);
-      if (empty_.size() <= kKeptEmpty) return;
+  Arena* arena = nullptr;
+  {
+    std::lock_guard lock(mutex_);
+    if (empty_.size() > kKeptEmpty) {
       arena = empty_.back();
       unlist_empty(*arena);
       unlist(*arena);
     }
-    release_arena(*arena);
+    too_many_empty_.store(empty_.size() > kKeptEmpty, std::memory_order_relaxed);
   }
+  if (arena) release_arena(*arena);
 }
 
 std::size_t MemoryPool::grow(Chunk& chunk, std::size_t bytes) {
