@@ -266,17 +266,16 @@ void MemoryPool::free_granules(Arena& arena, std::size_t first, std::size_t coun
 }
 
 void MemoryPool::give_back_empty() {
-  too_many_empty_.store(false, std::memory_order_relaxed);
-  for (;;) {
-    Arena* arena = nullptr;
-    {
-      std::lock_guard lock(mutex_);
-      if (empty_.all().size() <= kKeptEmpty) return;
+  Arena* arena = nullptr;
+  {
+    std::lock_guard lock(mutex_);
+    if (empty_.all().size() > kKeptEmpty) {
       arena = empty_.all().back();
       delist(*arena);
     }
-    release_arena(*arena);
+    too_many_empty_.store(empty_.all().size() > kKeptEmpty, std::memory_order_relaxed);
   }
+  if (arena) release_arena(*arena);
 }
 
 std::size_t MemoryPool::grow(Chunk& chunk, std::size_t bytes) {

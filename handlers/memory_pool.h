@@ -106,7 +106,7 @@ class MemoryPool final : public base::RefCounted {
   void let_empty_wait() { empty_wait_.store(true, std::memory_order_relaxed); }
   /// Whether give_back_empty() has something to do.
   bool has_empty() const { return too_many_empty_.load(std::memory_order_relaxed); }
-  /// Gives the system back what is empty, but for one arena.
+  /// Gives the system back an arena that is empty, unless it is the only one.
   void give_back_empty();
 
   /// Takes over an object nobody refers to any more; it is deleted by a later reclaim().

@@ -140,8 +140,9 @@ TEST_CASE("empty arenas go back to the system when the last of them is freed, or
     chunks.clear();
     CHECK(pool->has_empty() == wait);
     CHECK((mapped(places) == kChunks) == wait);
-    pool->give_back_empty();
-    CHECK_FALSE(pool->has_empty());
+    std::size_t given_back = 0;
+    for (; pool->has_empty(); ++given_back) pool->give_back_empty();
+    CHECK((given_back >= 3) == wait);
     CHECK(mapped(places) <= kArenaSize / kMaxChunk + 1);  // one is kept
     CHECK(pool->budget().used() == 0);
     auto again = pool->allocate(kMaxChunk);
