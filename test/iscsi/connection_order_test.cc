@@ -78,7 +78,7 @@ class Interleaving {
     queues_[at].push_back(peers_[at].encode(iscsi::header_as<iscsi::Bhs>(bhs), data));
   }
 
-  bool over() const {
+  bool over() {
     bool sent = std::ranges::all_of(queues_, [](const auto& each) { return each.empty(); });
     return sent && asked_.empty() && array_.device.executor.held() == 0;
   }
