@@ -283,9 +283,10 @@ class Builder {
     made.resident = NAttrNonResident(data.get()) == 0;
     made.valid_data_length = static_cast<std::uint64_t>(data->initialized_size);
     auto content = ntfs_content(image_.seed, file);
-    std::fill(
-        content.begin() + static_cast<std::ptrdiff_t>(std::min<std::size_t>(made.valid_data_length, content.size())),
-        content.end(), std::uint8_t{0});
+    // A file that was resident at first may have zeros as valid data behind what was written.
+    const std::uint64_t written = std::min<std::uint64_t>(
+        {made.valid_data_length, file.valid_data_length.value_or(content.size()), content.size()});
+    std::fill(content.begin() + static_cast<std::ptrdiff_t>(written), content.end(), std::uint8_t{0});
     made.sha256 = sha256_hex(content);
     if (made.resident) return made;
     require(ntfs_attr_map_whole_runlist(data.get()) == 0, "map runs again");
