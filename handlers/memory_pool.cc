@@ -377,8 +377,6 @@ bool MemoryPool::may_map_for_whole_chunk() const {
   return free_granules_ <= arenas_ * kArenaGranules / kMostFreePart && (arenas_ + 1) * kArenaSize <= budget_.limit();
 }
 
-void MemoryPool::drop_kept() { kept_.clear(); }
-
 void MemoryPool::bury(Sliced* object) {
   std::lock_guard lock(mutex_);
   object->next_buried_ = buried_;
@@ -409,7 +407,7 @@ PoolUser::PoolUser(base::Ref<MemoryPool> pool) : pool_(std::move(pool)) {
 
 PoolUser::~PoolUser() {
   if (pool_->users_.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
-  pool_->drop_kept();
+  pool_->kept_.clear();  // each of them holds the pool
   while (pool_->reclaim(SIZE_MAX)) {
   }
 }

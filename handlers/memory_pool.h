@@ -7,13 +7,12 @@
 // surviving sliver can hold. Arenas are 2 MiB, aligned, so that the kernel can back each with one huge page. Any
 // free granule serves any request (a chunk may come out shorter than asked), so free memory is never out of
 // reach and a new arena is mapped only when all are full; or for memory to lend, which is wanted whole, while an eighth
-// at most is free. The counts stand at an arena's start, in the same huge page
-// as the data they are about.
+// at most is free. The counts stand at an arena's start, in the same huge page as the data they are about.
 //
 // Also the graveyard: tree nodes nobody refers to wait here and are taken apart a few at a time, so that
 // dropping a terabyte stalls nothing.
 //
-// Does not know what a chunk's bytes mean or who shares them. Thread: any.
+// Does not know what a chunk's bytes mean or who shares them. Thread: any, but for what is lent.
 #pragma once
 
 #include <array>
@@ -132,7 +131,6 @@ class MemoryPool final : public base::RefCounted {
   void free_granules(Arena& arena, std::size_t first, std::size_t count);
   void enlist(Arena& arena);
   void delist(Arena& arena);
-  void drop_kept();
 
   MemoryBudget budget_;
   std::mutex mutex_;

@@ -8,6 +8,7 @@ namespace tokens {
 
 namespace {
 
+/// When there are so many, the table gets room for all there may be: a million are not hashed anew in one turn.
 constexpr std::size_t kMany = 4096;
 
 TokenError error_of(TokenState state) {

@@ -51,10 +51,11 @@ std::size_t PduDecoder::receive_buffers(std::span<iovec> out) {
     if (!bytes.empty() && count < out.size()) out[count++] = {bytes.data(), bytes.size()};
   };
   if (placing()) {
-    std::size_t begin = 0;
+    std::size_t there = placed_count_;
     for (const Place& place : places_) {
-      add(place.bytes.subspan(std::min(placed_count_ - std::min(placed_count_, begin), place.bytes.size())));
-      begin += place.bytes.size();
+      std::size_t of_this = std::min(there, place.bytes.size());
+      add(place.bytes.subspan(of_this));
+      there -= of_this;
     }
     // Of the next PDU its header, or a few short ones.
     if (receive_limit_ >= kHeaderReceive) add(buffer_room().first(kHeaderReceive));
