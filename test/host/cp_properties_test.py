@@ -30,11 +30,13 @@ def random_size(chance):
     return size if chance.random() < 0.5 else chance.randrange(4 * MIB)
 
 
-def random_file(chance, name, cluster):
+def random_file(chance, name, cluster, main=""):
+    """Words of ntfs_image for a file, or for a stream of the file that `main` has the words of."""
     words = [name]
     size = random_size(chance)
     words.append(f"size={size}")
-    if size > KIB and chance.random() < 0.4:  # what is resident has no valid data length of its own
+    # What is resident or compressed, as the streams of a compressed file are, has no valid data length of its own.
+    if size > KIB and "compressed" not in main and chance.random() < 0.4:
         words.append(f"vdl={chance.choice((0, size, chance.randrange(size + 1)))}")
     elif size >= 4096 and ":" not in name and chance.random() < 0.25:
         words.append("kind=" + chance.choice(("sparse", "compressed") if cluster <= 4096 else ("sparse",)))
@@ -69,8 +71,9 @@ class RandomVolumesTest(CopyTest):
     def round(self, chance, number):
         words, cluster = random_image_words(chance)
         names = [f"d/{i}" if i % 2 else f"d/e/{i}" for i in range(chance.randrange(2, 7))]
-        names += [f"{names[0]}:s{i}" for i in range(chance.randrange(3))]
-        source = self.image(f"source{number}", *words, files=[random_file(chance, name, cluster) for name in names])
+        files = [random_file(chance, name, cluster) for name in names]
+        files += [random_file(chance, f"{names[0]}:s{i}", cluster, files[0]) for i in range(chance.randrange(3))]
+        source = self.image(f"source{number}", *words, files=files)
         words, cluster = random_image_words(chance)
         # What is there makes the free space fragmented.
         other = self.image(f"other{number}", *words, files=[f"x,size={4 * MIB},runs=100"])

@@ -104,8 +104,8 @@ def build(path, programs, handler):
     image = Image()
     root = packages.unpacked()
     for name in PROGRAMS:
-        image.program(packages.find_program(name))
-    image.program(packages.find_program("busybox"))
+        image.program(packages.find_program(name), f"usr/bin/{name}")
+    image.program(packages.find_program("busybox"), "usr/bin/busybox")
     image.link("usr/bin/sh", "busybox")
     image.link("usr/sbin/modprobe", "../bin/kmod")
     image.link("usr/lib/udev/scsi_id", "/usr/bin/scsi_id")

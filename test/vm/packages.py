@@ -74,12 +74,20 @@ def unpacked():
     return UNPACKED
 
 
+def behind_links(path, folder):
+    """The file that a link of a package leads to; an absolute one starts at the folder the package was unpacked in."""
+    while path.is_symlink():
+        path = folder / os.path.join("/", path.relative_to(folder).parent, path.readlink()).lstrip("/")
+    return path
+
+
 def find_program(name):
     """Where a program is: in the packages, else on this machine."""
     for folder in (UNPACKED, Path("/")):
         for place in ("usr/bin", "usr/sbin", "bin", "sbin", "lib/systemd", "usr/lib/udev", "lib/udev"):
-            if (folder / place / name).exists():
-                return folder / place / name
+            path = behind_links(folder / place / name, folder)
+            if path.is_file():
+                return path
     raise PackageError(f"no program {name} in the packages or on this machine")
 
 
