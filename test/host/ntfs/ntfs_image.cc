@@ -217,7 +217,8 @@ class Builder {
   void fill(const NtfsFile& file, ntfs_attr* data) {
     const auto content = ntfs_content(image_.seed, file);
     const std::size_t valid = std::min<std::size_t>(file.valid_data_length.value_or(content.size()), content.size());
-    const bool compressed = (data->ni->flags & FILE_ATTR_COMPRESSED) != 0;  // a stream is what its file is, as NTFS has it
+    // A stream is what its file is, as NTFS has it.
+    const bool compressed = (data->ni->flags & FILE_ATTR_COMPRESSED) != 0;
     require(!file.valid_data_length || !(compressed || file.kind == NtfsFile::Kind::sparse),
             "a valid data length for compressed or sparse " + file.path);
     if (compressed) {
