@@ -7,6 +7,7 @@
 #include <linux/magic.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/statvfs.h>
@@ -24,7 +25,7 @@
 namespace handlers {
 namespace {
 
-constexpr std::size_t kCopyBuffer = 256 * 1024;
+constexpr std::size_t kCopyBuffer = FileImage::kLongestCall;
 constexpr std::array<std::uint8_t, 256 * 1024> kZeros{};
 constexpr std::uint64_t kStatBlock = 512;  // the unit of st_blocks, stat(3type)
 
@@ -65,6 +66,11 @@ std::uint64_t FileCalls::file_system(int fd) {
   return ::fstatfs(fd, &file_system) == 0 ? static_cast<std::uint64_t>(file_system.f_type) : 0;
 }
 base::TimePoint FileCalls::now() { return base::SteadyClock().now(); }
+std::uint64_t FileCalls::waits() {
+  struct rusage usage{};
+  ::getrusage(RUSAGE_THREAD, &usage);
+  return static_cast<std::uint64_t>(usage.ru_nvcsw);
+}
 int FileCalls::fdatasync(int fd) { return ::fdatasync(fd); }
 int FileCalls::fallocate(int fd, int mode, off_t offset, off_t length) { return ::fallocate(fd, mode, offset, length); }
 int FileCalls::clone_range(int from, off_t from_offset, off_t length, int to, off_t to_offset) {
@@ -199,7 +205,7 @@ IoError FileImage::write_error(const char* call, std::uint64_t offset, int numbe
 
 IoResult<void> FileImage::read(std::uint64_t offset, base::MutableBytes out) const {
   while (!out.empty()) {
-    ssize_t count = calls_->pread(fd_, out.data(), out.size(), off(offset));
+    ssize_t count = calls_->pread(fd_, out.data(), std::min(out.size(), kLongestCall), off(offset));
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) return std::unexpected(error(IoError::Kind::medium_read, "pread", offset, errno));
     if (count == 0) {
@@ -216,16 +222,27 @@ IoResult<void> FileImage::read(std::uint64_t offset, base::MutableBytes out) con
 IoResult<void> FileImage::write(std::uint64_t offset, base::Bytes data) {
   const Counted changing(changing_);
   while (!data.empty()) {
-    const base::TimePoint began = may_write_promptly_ ? calls_->now() : base::TimePoint();
-    ssize_t count = calls_->pwrite(fd_, data.data(), data.size(), off(offset));
+    const base::Bytes piece = data.first(std::min(data.size(), kLongestCall));
+    ssize_t count = may_write_promptly_ ? write_and_tell(offset, piece)
+                                        : calls_->pwrite(fd_, piece.data(), piece.size(), off(offset));
     if (count < 0 && errno == EINTR) continue;
-    if (may_write_promptly_) prompt_.worker_took(began, calls_->now());
     // A write of nothing without an error would loop for ever; no file system says why it did that.
     if (count <= 0) return std::unexpected(write_error("pwrite", offset, count < 0 ? errno : EIO));
     data = data.subspan(static_cast<std::size_t>(count));
     offset += static_cast<std::uint64_t>(count);
   }
   return {};
+}
+
+ssize_t FileImage::write_and_tell(std::uint64_t offset, base::Bytes data) {
+  const base::TimePoint began = calls_->now();
+  const std::uint64_t waits = calls_->waits();
+  const ssize_t count = calls_->pwrite(fd_, data.data(), data.size(), off(offset));
+  const int number = errno;
+  const base::TimePoint ended = calls_->now();
+  if (PromptWrites::long_for_worker(ended - began) && calls_->waits() != waits) prompt_.worker_took_long(began, ended);
+  errno = number;
+  return count;
 }
 
 bool FileImage::read_at_once(std::uint64_t offset, base::MutableBytes out) const {
@@ -252,8 +269,13 @@ bool FileImage::write_promptly(std::uint64_t offset, base::Bytes data) {
   if (changing_.load(std::memory_order_relaxed) > 0) return false;
   const base::TimePoint began = calls_->now();
   if (!prompt_.may_begin(began) || !edges_cached({offset, data.size()})) return false;
+  const bool watched = prompt_.watched(began);
+  const std::uint64_t waits = watched ? calls_->waits() : 0;
   const ssize_t count = calls_->pwrite(fd_, data.data(), data.size(), off(offset));
-  prompt_.took(began, calls_->now());
+  if (const base::TimePoint ended = calls_->now(); PromptWrites::long_for_loop(ended - began)) [[unlikely]] {
+    using enum PromptWrites::Why;
+    prompt_.took_long(began, ended, !watched ? unknown : calls_->waits() != waits ? waited : preempted);
+  }
   return count >= 0 && static_cast<std::size_t>(count) == data.size();
 }
 

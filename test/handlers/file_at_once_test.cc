@@ -5,6 +5,7 @@
 // once (one atomic); how fast (test/bench).
 #include <doctest/doctest.h>
 #include <linux/magic.h>
+#include <poll.h>
 
 #include <cerrno>
 #include <functional>
@@ -22,8 +23,11 @@ constexpr ByteRange kBlocks{8192, 4096};
 /// A file system that can do what it is told it can.
 class Calls final : public FileCalls {
  public:
-  std::uint64_t type = 0;               ///< of the file system
-  base::Duration write_takes{1};        ///< of a pwrite
+  std::uint64_t type = 0;         ///< of the file system
+  base::Duration write_takes{1};  ///< of a pwrite
+  bool write_waits = false;       ///< so that it takes as long
+  std::uint64_t waited = 0;
+  unsigned asked_for_waits = 0;
   std::function<void()> while_writing;  ///< in the next pwrite
   int flush_error = 0;
   unsigned flushes = 0;
@@ -31,21 +35,29 @@ class Calls final : public FileCalls {
   int read_error = 0, write_error = 0;  ///< of transfers at once
   std::size_t most_bytes = SIZE_MAX;    ///< of transfers at once
   unsigned reads = 0, writes = 0, reads_at_once = 0, writes_at_once = 0;
+  std::size_t longest = 0;  ///< of all that may wait
 
   std::uint64_t file_system(int) override { return type; }
   base::TimePoint now() override { return clock.now(); }
+  std::uint64_t waits() override {
+    ++asked_for_waits;
+    return waited;
+  }
   int fdatasync(int) override {
     ++flushes;
     return flush_error == 0 ? 0 : (errno = flush_error, -1);
   }
   ssize_t pread(int fd, void* buffer, std::size_t count, off_t offset) override {
     ++reads;
+    longest = std::max(longest, count);
     return FileCalls::pread(fd, buffer, count, offset);
   }
   ssize_t pwrite(int fd, const void* buffer, std::size_t count, off_t offset) override {
     ++writes;
+    longest = std::max(longest, count);
     if (auto act = std::exchange(while_writing, {})) act();
     clock.advance(write_takes);
+    waited += write_waits ? 1 : 0;
     return FileCalls::pwrite(fd, buffer, count, offset);
   }
   ssize_t pread_at_once(int fd, void* buffer, std::size_t count, off_t offset) override {
@@ -68,10 +80,14 @@ struct Fixture {
     options.calls = calls;
     store = std::make_unique<FileStore>(options);
     REQUIRE(store->write(kBlocks.offset, before));
-    calls->writes = 0;
+    calls->writes = calls->asked_for_waits = 0;
   }
   bool read() { return store->read_at_once(kBlocks, out); }
   bool write() { return store->write_at_once(kBlocks.offset, after); }
+  void write_takes(base::Duration time, bool waiting) const {
+    calls->write_takes = time;
+    calls->write_waits = waiting;
+  }
 
   TemporaryFolder folder{};
   std::shared_ptr<Calls> calls = std::make_shared<Calls>();
@@ -144,6 +160,18 @@ TEST_CASE("long transfers are left to workers") {
   CHECK(file.calls->reads_at_once + file.calls->writes_at_once == 0);
 }
 
+TEST_CASE("no call that may wait moves so much that others wait long for the processor it has") {
+  for (std::uint64_t type : {std::uint64_t{0}, std::uint64_t{EXT4_SUPER_MAGIC}}) {
+    Fixture file(type);
+    const Content whole = content(kMiB, 3);
+    REQUIRE(file.store->write(0, whole));
+    CHECK(file.calls->longest == FileImage::kLongestCall);
+    file.calls->longest = 0;
+    CHECK(read_all(*file.store, {0, kMiB}) == whole);
+    CHECK(file.calls->longest == FileImage::kLongestCall);
+  }
+}
+
 TEST_CASE("nothing is written at once while a snapshot may need what is there") {
   Fixture file;
   {
@@ -169,26 +197,29 @@ TEST_CASE("an image that is open read-only is not written at once") {
   CHECK(file.calls->writes_at_once == 0);
 }
 
-TEST_CASE("ext4, which promises nothing, is written at once until a write takes long, and then not for a while") {
+TEST_CASE("ext4, which promises nothing, is written at once until a write has to wait, and then not for a while") {
   Fixture file(EXT4_SUPER_MAGIC);
   file.calls->write_error = EOPNOTSUPP;
   CHECK(file.write());
   CHECK(read_all(*file.store, kBlocks) == file.after);
-  file.calls->write_takes = PromptWrites::kLong - base::Duration(1);
+  file.write_takes(PromptWrites::kLong - base::Duration(1), true);
   CHECK(file.write());
   CHECK(file.write());
-  file.calls->write_takes = PromptWrites::kLong;
+  CHECK(file.calls->asked_for_waits == 0);
+  file.write_takes(PromptWrites::kLong, true);
+  CHECK(file.write());  // nobody looked why, but will from now on
   CHECK(file.write());
-  CHECK(file.calls->writes == 4);
-  file.calls->write_takes = base::Duration(1);
+  CHECK(file.calls->writes == 5);
+  file.write_takes(base::Duration(1), false);
   file.calls->clock.advance(PromptWrites::kShortestRest - base::Duration(1));
   CHECK_FALSE(file.write());
   file.calls->clock.advance(base::Duration(1));
   CHECK(file.write());
-  CHECK(file.calls->writes == 5);
-  // The longer it took the longer the while.
-  file.calls->write_takes = PromptWrites::kShortestRest;
+  CHECK(file.calls->writes == 6);
+  // The longer it took the longer the while; and what follows a while is still looked at.
+  file.write_takes(PromptWrites::kShortestRest, true);
   CHECK(file.write());
+  file.write_takes(base::Duration(1), false);
   file.calls->clock.advance(PromptWrites::kRest * PromptWrites::kShortestRest - base::Duration(1));
   CHECK_FALSE(file.write());
   file.calls->clock.advance(base::Duration(1));
@@ -196,18 +227,42 @@ TEST_CASE("ext4, which promises nothing, is written at once until a write takes 
   CHECK(file.calls->writes_at_once == 1);
 }
 
+TEST_CASE("a write of ext4 that took long because others had the processor is no wait") {
+  Fixture file(EXT4_SUPER_MAGIC);
+  file.calls->write_error = EOPNOTSUPP;
+  file.write_takes(PromptWrites::kShortestRest, false);
+  for (int time = 0; time < 3; ++time) CHECK(file.write());
+  CHECK(file.calls->asked_for_waits == 4);  // around the second and the third
+  // Whoever was not preempted for long is not looked at for long.
+  file.write_takes(base::Duration(1), false);
+  file.calls->clock.advance(PromptWrites::kRest * PromptWrites::kShortestRest - base::Duration(1));
+  CHECK(file.write());
+  CHECK(file.calls->asked_for_waits == 5);
+  CHECK(file.write());
+  CHECK(file.calls->asked_for_waits == 5);
+}
+
+TEST_CASE("the system tells when a thread waited") {
+  FileCalls calls;
+  const std::uint64_t before = calls.waits();
+  ::poll(nullptr, 0, 1);
+  CHECK(calls.waits() > before);
+}
+
 TEST_CASE("waits that a worker meets keep writes from the loop's thread, too") {
   Fixture file(EXT4_SUPER_MAGIC);
   file.calls->write_error = EOPNOTSUPP;
-  file.calls->write_takes = PromptWrites::kLongOnWorker - base::Duration(1);
-  REQUIRE(file.store->write(kBlocks.offset, file.before));
-  file.calls->write_takes = base::Duration(1);
-  CHECK(file.write());
-  file.calls->write_takes = PromptWrites::kLongOnWorker;
+  for (bool waited : {false, true}) {  // one that took long and did not wait; one that waited, and not long
+    file.write_takes(PromptWrites::kLongOnWorker - base::Duration(waited ? 1 : 0), waited);
+    REQUIRE(file.store->write(kBlocks.offset, file.before));
+    file.write_takes(base::Duration(1), false);
+    CHECK(file.write());
+  }
+  file.write_takes(PromptWrites::kLongOnWorker, true);
   REQUIRE(file.store->write(kBlocks.offset, file.before));
   CHECK_FALSE(file.write());
   // One that was shorter takes nothing back.
-  file.calls->write_takes = base::Duration(1);
+  file.write_takes(base::Duration(1), true);
   file.calls->clock.advance(base::Duration(1000));
   REQUIRE(file.store->write(kBlocks.offset, file.before));
   CHECK_FALSE(file.write());

@@ -1,17 +1,20 @@
 """What another session feels of copies, of trees that are freed, and of readers that are slow.
 
 Offloaded copies of 64 GiB between memory LUNs, where they are metadata, and from memory to a file and back, where data
-is really moved; one copy of 64 GiB of data, which one chunk of memory holds, to a file, ended when the session has been
-measured; a million extents of memory that are freed by UNMAP, and with their LUN. The session reads 4 KiB of a
-LUN of its own, one after the other. odxd has CPU 0, what disturbs CPU 1; the session is measured on CPU 1, and on CPU 0
-beside odxd. Takes 6 GiB of memory and 1 GiB of disk.
+is really moved; one copy of 64 GiB of data, which one chunk of memory holds, to a file in memory and to one on disk,
+ended when the session has been measured, and fio in its place, which writes as much to a file on that disk from odxd's
+processor while odxd has nothing else to do; a million extents of memory that are freed by UNMAP, and with their LUN.
+The session reads 4 KiB of a LUN of its own, one after the other. odxd has CPU 0, what disturbs CPU 1; the session is
+measured on CPU 1, and on CPU 0 beside odxd. Takes 16 GiB of memory and as much of disk.
 """
+import json
+import subprocess
 import tempfile
 import time
 from pathlib import Path
 
 from beside import PLACES, READY_WITHIN_S, Beside, Control, Disturber
-from frame import BENCH, GIBIBYTE, MEBIBYTE, ONE_CPU, Failed, Server, client, fill
+from frame import BENCH, GIBIBYTE, MEBIBYTE, ONE_CPU, Failed, Server, client, fill, tool
 
 CONFIG = """\
 log_level = "error"
@@ -35,19 +38,24 @@ store = "memory:129G"
 store = "file:{image},size={data}"
 [[target.lun]]
 store = "memory:{data}"
+[[target.lun]]
+store = "file:{quick_image},size={data}"
 """
 IQN = "iqn.2026-01.example.odx:neighbours"
-VICTIM, FROM, TO, IMAGE, DATA = range(5)
+VICTIM, FROM, TO, IMAGE, DATA, QUICK_IMAGE = range(6)
+TMPFS = "/dev/shm"
+PEER = "fio writes to a file on disk"
 
 
 class Array:
     """odxd with the LUNs above."""
 
-    def __init__(self, options, folder):
-        self.options = options
-        socket = Path(folder) / "control"
+    def __init__(self, options, folder, quick_folder):
+        self.options, self.folder = options, Path(folder)
+        socket = self.folder / "control"
         self.server = Server("neighbours", [options.odxd], prefix=ONE_CPU,
-                             config=CONFIG.format(socket=socket, iqn=IQN, image=Path(folder) / "disk.img",
+                             config=CONFIG.format(socket=socket, iqn=IQN, image=self.folder / "disk.img",
+                                                  quick_image=Path(quick_folder) / "quick.img",
                                                   data="16G" if options.quick else "64G"))
         self.url, self.pid = self.server.url, self.server.pid
         self.control = Control(socket)
@@ -76,9 +84,9 @@ class Array:
             self.did = f"{said['copies'] / said['seconds']:,.0f} copies/s"
         return end
 
-    def copying_data(self):
+    def copying_data(self, to):
         """Starts one copy of a LUN full of data to a file, and gives what ends it and says how fast it was."""
-        copy = Disturber(BENCH / "disturb", "copy-of-data", self.lun(DATA), "--count", IMAGE - FROM)
+        copy = Disturber(BENCH / "disturb", "copy-of-data", self.lun(DATA), "--count", to - FROM)
         started = time.monotonic()
 
         def end():
@@ -92,6 +100,30 @@ class Array:
             for token in self.control.ask("GET", "/v1/tokens")["tokens"]:  # which keep the data
                 self.control.ask("POST", f"/v1/tokens/{token['id']}/cancel")
             self.empty(DATA)
+        return end
+
+    def writing(self):
+        """Starts fio where odxd and its workers are, with the priority of a worker that copies."""
+        path, group = self.folder / "fio.img", Path("/proc/self/autogroup")
+        command = [*ONE_CPU, "nice", tool("fio"), "--name=beside", f"--filename={path}", "--size=64G", "--bs=64k",
+                   "--rw=write", "--ioengine=psync", "--thread", "--time_based", "--runtime=600", "--fallocate=none",
+                   "--output-format=json"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                                   start_new_session=True)
+        if group.exists():  # sched(7): there nice counts among the threads of one session
+            Path(f"/proc/{process.pid}/autogroup").write_text("10", encoding="ascii")
+        started = time.monotonic()
+        while not (path.exists() and path.stat().st_blocks > 0):
+            if process.poll() is not None or time.monotonic() - started > READY_WITHIN_S:
+                raise Failed("fio does not write")
+            time.sleep(0.05)
+
+        def end():
+            process.terminate()  # it says what it did
+            said = process.communicate(timeout=60)[0]
+            path.unlink(missing_ok=True)
+            written = json.loads(said[said.index("{"):])["jobs"][0]["write"]
+            self.did = f"{written['bw_bytes'] / 1e6:,.0f} MB/s"
         return end
 
     def scatter(self):
@@ -135,10 +167,13 @@ class Array:
 
 def rows(array, options):
     """What goes on: its name, what is made before it, and what measures it once."""
-    def beside_copies(to, extents, *words):
+    def beside_running(start):
         def measure(beside):
-            beside.measure(options, array.url, array.pid, running=lambda: array.copying(to, extents, *words))
+            beside.measure(options, array.url, array.pid, running=start)
         return measure
+
+    def beside_copies(to, extents, *words):
+        return beside_running(lambda: array.copying(to, extents, *words))
 
     def beside_freeing(ready):
         def measure(beside):
@@ -148,36 +183,34 @@ def rows(array, options):
             end()
         return measure
 
-    def beside_data(beside):
-        beside.measure(options, array.url, array.pid, running=array.copying_data)
+    def slow_readers():
+        readers = Disturber(BENCH / "disturb", "slow-readers", array.url)
 
-    def slow_readers(beside):
-        def running():
-            readers = Disturber(BENCH / "disturb", "slow-readers", array.url)
+        def end():
+            said = readers.stop()
+            array.did = f"{said['bytes'] / said['seconds']:,.0f} bytes/s"
+        return end
 
-            def end():
-                said = readers.stop()
-                array.did = f"{said['bytes'] / said['seconds']:,.0f} bytes/s"
-            return end
-        beside.measure(options, array.url, array.pid, running=running)
-
-    size = f"{array.copied // GIBIBYTE} GiB"
+    size, data = f"{array.copied // GIBIBYTE} GiB", f"{'16' if options.quick else '64'} GiB of data"
     return {
         f"copies of {size} in 1 extent": beside_copies(TO, 1, "--in-place"),
         f"copies of {size} in {array.extents:,} extents": beside_copies(TO, array.extents),
         f"copies of {array.filled // MEBIBYTE} MiB of data to a file and back": beside_copies(IMAGE, 0, "--in-place"),
-        f"one copy of {'16' if options.quick else '64'} GiB of data to a file": beside_data,
+        f"one copy of {data} to a file in memory": beside_running(lambda: array.copying_data(QUICK_IMAGE)),
+        f"one copy of {data} to a file on disk": beside_running(lambda: array.copying_data(IMAGE)),
+        PEER: beside_running(array.writing),
         "UNMAP": beside_freeing(array.unmap),
         "a LUN is removed": beside_freeing(array.remove),
-        "slow readers": slow_readers,
+        "slow readers": beside_running(slow_readers),
     }
 
 
 def run(options, report):
     report.section("Neighbours", __doc__.split("\n\n", 1)[1].strip().replace("\n", " "))
     table = report.table("Beside it", "which does", *Beside.COLUMNS)
-    with tempfile.TemporaryDirectory(prefix="odx-neighbours-") as folder:
-        array = Array(options, folder)
+    with (tempfile.TemporaryDirectory(prefix="odx-neighbours-") as folder,
+          tempfile.TemporaryDirectory(prefix="odx-neighbours-", dir=TMPFS) as quick_folder):
+        array = Array(options, folder, quick_folder)
         with array.server:
             array.left = array.used() + MEBIBYTE
             for name, measure in rows(array, options).items():
@@ -187,4 +220,5 @@ def run(options, report):
                     for _ in range(min(options.runs, 5)):
                         measure(beside)
                     table.row(name, array.did, *beside.cells(), beside=vars(beside))
-                    beside.judge(report, f"beside {name}")
+                    if name != PEER:
+                        beside.judge(report, f"beside {name}")
