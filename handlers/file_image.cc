@@ -25,7 +25,7 @@
 namespace handlers {
 namespace {
 
-constexpr std::size_t kCopyBuffer = FileImage::kLongestCall;
+constexpr std::size_t kCopyBuffer = FileImage::kLongWorkCall;
 constexpr std::array<std::uint8_t, 256 * 1024> kZeros{};
 constexpr std::uint64_t kStatBlock = 512;  // the unit of st_blocks, stat(3type)
 
@@ -203,9 +203,9 @@ IoError FileImage::write_error(const char* call, std::uint64_t offset, int numbe
   return error(full ? IoError::Kind::no_space : IoError::Kind::medium_write, call, offset, number);
 }
 
-IoResult<void> FileImage::read(std::uint64_t offset, base::MutableBytes out) const {
+IoResult<void> FileImage::read(std::uint64_t offset, base::MutableBytes out, std::size_t most_at_once) const {
   while (!out.empty()) {
-    ssize_t count = calls_->pread(fd_, out.data(), std::min(out.size(), kLongestCall), off(offset));
+    ssize_t count = calls_->pread(fd_, out.data(), std::min(out.size(), most_at_once), off(offset));
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) return std::unexpected(error(IoError::Kind::medium_read, "pread", offset, errno));
     if (count == 0) {
@@ -219,10 +219,10 @@ IoResult<void> FileImage::read(std::uint64_t offset, base::MutableBytes out) con
   return {};
 }
 
-IoResult<void> FileImage::write(std::uint64_t offset, base::Bytes data) {
+IoResult<void> FileImage::write(std::uint64_t offset, base::Bytes data, std::size_t most_at_once) {
   const Counted changing(changing_);
   while (!data.empty()) {
-    const base::Bytes piece = data.first(std::min(data.size(), kLongestCall));
+    const base::Bytes piece = data.first(std::min(data.size(), most_at_once));
     ssize_t count = may_write_promptly_ ? write_and_tell(offset, piece)
                                         : calls_->pwrite(fd_, piece.data(), piece.size(), off(offset));
     if (count < 0 && errno == EINTR) continue;

@@ -51,9 +51,11 @@ struct FileStoreOptions {
 
 class FileImage {
  public:
-  /// What one system call moves at most, in bytes. Where the kernel lets nobody interrupt one (PREEMPT_NONE) the loop
-  /// waits for its end when a worker has the same processor: 0.3 to 5 ms for 1 MiB that is written to ext4.
-  static constexpr std::size_t kLongestCall = 64 << 10;
+  /// What one system call of a long work, such as a copy, moves at most, in bytes. Where the kernel lets nobody
+  /// interrupt one (PREEMPT_NONE) the loop waits for its end when a worker has the same processor: 0.3 to 5 ms for 1
+  /// MiB that is written to ext4.
+  static constexpr std::size_t kLongWorkCall = 64 << 10;
+  static constexpr std::size_t kAnyCall = SIZE_MAX;
 
   /// Throws OpenError: missing, locked, not writable, not a whole number of blocks.
   explicit FileImage(const FileStoreOptions& options);
@@ -69,10 +71,10 @@ class FileImage {
   IoResult<std::uint64_t> measure() const;
   const std::string& path() const { return path_; }
 
-  /// Errors: medium_read.
-  IoResult<void> read(std::uint64_t offset, base::MutableBytes out) const;
+  /// `most_at_once`: bytes of one system call. Errors: medium_read.
+  IoResult<void> read(std::uint64_t offset, base::MutableBytes out, std::size_t most_at_once = kAnyCall) const;
   /// Errors: no_space, medium_write.
-  IoResult<void> write(std::uint64_t offset, base::Bytes data);
+  IoResult<void> write(std::uint64_t offset, base::Bytes data, std::size_t most_at_once = kAnyCall);
   /// Reads or writes without waiting for a device; false when it cannot or fails, and then any part of it may be done.
   /// Where a file system does not promise that, as far as prompt_writes.h goes. One at a time, while others use the
   /// rest.

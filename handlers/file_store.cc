@@ -47,11 +47,11 @@ constexpr std::uint64_t kSharedPiece = kClonePiece;
 /// Beyond this a worker copies the bytes, so that the loop goes on meanwhile.
 constexpr std::uint64_t kLongestAtOnce = 64 << 10;
 
-IoResult<void> read_image(FileCore& core, ByteRange range, base::Segments& out) {
+IoResult<void> read_image(FileCore& core, ByteRange range, base::Segments& out, std::size_t most_at_once) {
   auto length = static_cast<std::size_t>(range.length);
   base::Ref<base::DataBuffer> buffer = core.take_buffer(length);
   base::MutableBytes bytes = buffer->bytes().first(length);
-  if (auto result = core.image.read(range.offset, bytes); !result) return result;
+  if (auto result = core.image.read(range.offset, bytes, most_at_once); !result) return result;
   out.append(bytes, std::move(buffer));
   return {};
 }
@@ -77,7 +77,7 @@ class FileSnapshot final : public Snapshot {
 
   IoResult<void> read(ByteRange range, base::Segments& out) const override {
     return visit(range, kPiece, [&](const Part& part) -> IoResult<void> {
-      if (part.live) return read_image(*core_, part.range, out);
+      if (part.live) return read_image(*core_, part.range, out, FileImage::kLongWorkCall);
       if (!part.chunk) {
         out.append_zeros(part.range.length);
       } else {
@@ -139,7 +139,8 @@ class FileSnapshot final : public Snapshot {
 /// Writes a part of a snapshot that is no longer in its image.
 IoResult<void> write_saved(FileImage& to, const FileSnapshot::Part& part, std::uint64_t offset) {
   if (!part.chunk) return to.punch({offset, part.range.length});
-  return to.write(offset, {part.chunk->data() + part.chunk_offset, static_cast<std::size_t>(part.range.length)});
+  return to.write(offset, {part.chunk->data() + part.chunk_offset, static_cast<std::size_t>(part.range.length)},
+                  FileImage::kLongWorkCall);
 }
 
 /// Whether `range` of the snapshot could be put at `offset` by sharing what is still in its image. If not, any of it
@@ -187,7 +188,7 @@ IoResult<void> FileStore::check_writable() const {
 
 IoResult<void> FileStore::read(ByteRange range, base::Segments& out) {
   if (range.length == 0) return {};
-  return read_image(*core_, range, out);
+  return read_image(*core_, range, out, FileImage::kAnyCall);
 }
 
 IoResult<void> FileStore::write(std::uint64_t offset, base::Bytes data) {
@@ -215,7 +216,7 @@ bool FileStore::write_at_once(std::uint64_t offset, base::Bytes data) {
 IoResult<void> FileStore::write_same(ByteRange range, base::Bytes pattern) {
   if (range.length == 0) return check_writable();
   if (pattern[0] == 0 && std::memcmp(pattern.data(), pattern.data() + 1, pattern.size() - 1) == 0) return unmap(range);
-  std::uint64_t piece = std::max<std::uint64_t>(kPiece / pattern.size(), 1) * pattern.size();
+  std::uint64_t piece = std::max<std::uint64_t>(FileImage::kLongWorkCall / pattern.size(), 1) * pattern.size();
   std::vector<std::uint8_t> data;
   while (data.size() < std::min(piece, range.length)) data.insert(data.end(), pattern.begin(), pattern.end());
   while (range.length > 0) {
