@@ -1,5 +1,7 @@
 #include "base/data_buffer.h"
 
+#include <utility>
+
 namespace base {
 
 DataBuffer::DataBuffer(std::size_t capacity, std::size_t size_class)
@@ -23,7 +25,7 @@ Ref<DataBuffer> DataBufferPool::take(std::size_t size) {
   DataBuffer* buffer = nullptr;
   if (size_class < kUnclassed) {
     auto& list = idle_[size_class];
-    if (list.empty()) sort_returned();
+    if (returned_.load(std::memory_order_relaxed)) sort_returned();  // the last one is the likeliest to be in the cache
     if (!list.empty()) {
       buffer = list.back();
       list.pop_back();
@@ -36,12 +38,12 @@ Ref<DataBuffer> DataBufferPool::take(std::size_t size) {
 }
 
 void DataBufferPool::sort_returned() {
-  DataBuffer* buffer = returned_.exchange(nullptr, std::memory_order_acquire);
-  while (buffer) {
-    DataBuffer* next = buffer->next_;
-    idle_[buffer->size_class_].push_back(buffer);
-    buffer = next;
+  DataBuffer* oldest = nullptr;
+  for (DataBuffer* buffer = returned_.exchange(nullptr, std::memory_order_acquire); buffer;) {
+    DataBuffer* before = std::exchange(buffer->next_, oldest);
+    oldest = std::exchange(buffer, before);
   }
+  for (; oldest; oldest = oldest->next_) idle_[oldest->size_class_].push_back(oldest);
 }
 
 void DataBufferPool::give_back(DataBuffer* buffer) {

@@ -259,6 +259,25 @@ TEST_SUITE("iscsi PduDecoder") {
     again->bytes()[0] = 1;
   }
 
+  TEST_CASE("The buffer given back last is given out first: it is the likeliest to be in a cache") {
+    auto pool = base::make_ref<base::DataBufferPool>(1 << 20);
+    std::array<base::Ref<base::DataBuffer>, 4> taken;
+    for (auto& buffer : taken) buffer = pool->take(1);
+    std::vector<base::DataBuffer*> given_back;
+    for (std::size_t at : {2u, 0u, 3u}) {
+      given_back.push_back(taken[at].get());
+      taken[at] = {};
+    }
+    taken[0] = pool->take(1);
+    CHECK(taken[0].get() == given_back[2]);
+    taken[2] = pool->take(1);
+    CHECK(taken[2].get() == given_back[1]);
+    taken[0] = {};
+    taken[3] = pool->take(1);
+    CHECK(taken[3].get() == given_back[2]);
+    CHECK(pool->take(1).get() == given_back[0]);
+  }
+
   TEST_CASE("Buffers that other threads give back while one is taken are each given out once at a time") {
     auto pool = base::make_ref<base::DataBufferPool>(64 << 20);
     constexpr int kRounds = 2000, kThreads = 3;
