@@ -176,7 +176,10 @@ void TcpConnection::send() {
       error = errno;
     });
     if (count < 0 && error == EINTR) continue;
-    if (count < 0 && error == EAGAIN) return wait_writable();
+    if (count < 0 && error == EAGAIN) {
+      if (state_ == State::open) connection_->output_blocked();
+      return wait_writable();
+    }
     if (count < 0) return state_ == State::open ? peer_gone() : close();
     connection_->sent(static_cast<std::size_t>(count));
   }
