@@ -196,6 +196,7 @@ struct EventLoop::Impl {
   std::vector<Impl*> loops;  // of the first: all, itself included; the same while they run
   base::SteadyClock clock;
   std::vector<std::function<void()>> end_of_turn;
+  std::vector<std::function<void()>> after_turn;
   bool again_posted = false;
 
   asio::io_context io{BOOST_ASIO_CONCURRENCY_HINT_UNSAFE};
@@ -273,6 +274,8 @@ void EventLoop::finish_posted_work() {
 
 void EventLoop::at_end_of_turn(std::function<void()> callback) { impl_->end_of_turn.push_back(std::move(callback)); }
 
+void EventLoop::after_turn(std::function<void()> callback) { impl_->after_turn.push_back(std::move(callback)); }
+
 void EventLoop::at_end_of_any_turn(std::function<void()> callback) {
   impl_->turns_of_all->at_end_of_any.push_back(std::move(callback));
 }
@@ -314,6 +317,10 @@ void EventLoop::end_turn() {
   impl_->arm_timer();
   for (Impl* other : impl_->first->loops)
     if (other != impl_.get() && other->sleeps_too_long()) other->loop.again();
+}
+
+void EventLoop::turn_is_over() {
+  for (auto& callback : impl_->after_turn) callback();
 }
 
 void EventLoop::on_signal(std::function<void(int)> callback) {

@@ -59,7 +59,10 @@ class EventLoop final : public base::Executor {
   /// Called at the end of every turn of this loop, in the order of these calls; what it captures lives as long as turns
   /// run.
   void at_end_of_turn(std::function<void()> callback);
-  /// The same for the turns of all loops, behind those of the loop whose turn it is.
+  /// Called after every turn of this loop, outside of it and before anything else that the loop does: for system calls
+  /// that the turn leaves to be made.
+  void after_turn(std::function<void()> callback);
+  /// Called at the end of the turns of all loops, behind those of the loop whose turn it is.
   void at_end_of_any_turn(std::function<void()> callback);
   /// There is more to do at the end of a turn: another one follows, after what waits already. Called in a turn of any
   /// loop.
@@ -73,9 +76,12 @@ class EventLoop final : public base::Executor {
   /// One turn: everything that wakes the loop passes through here. Thread: the loop's.
   template <typename Work>
   void turn(Work&& work) {
-    const Turn turn(*this);
-    work();
-    end_turn();
+    {
+      const Turn turn(*this);
+      work();
+      end_turn();
+    }
+    turn_is_over();
   }
   /// Whether the turn is this loop's; asked in a turn of any.
   bool has_turn() const;
@@ -111,6 +117,7 @@ class EventLoop final : public base::Executor {
   void take_turn();
   void leave_turn();
   void end_turn();
+  void turn_is_over();
 
   struct Impl;
   std::unique_ptr<Impl> impl_;

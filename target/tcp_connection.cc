@@ -97,33 +97,21 @@ void TcpConnection::set_timer(base::TimePoint when, base::TimerQueue::Callback c
   });
 }
 
+void TcpConnection::wait() {
+  if (std::exchange(wants_readable_, false)) wait_readable();
+  if (std::exchange(wants_writable_, false)) wait_writable();
+}
+
 void TcpConnection::wait_readable() {
   if (waiting_readable_) return;
   waiting_readable_ = true;
   socket_.async_wait(boost::asio::posix::descriptor_base::wait_read,
                      [self = shared_from_this()](const boost::system::error_code& error) {
-                       if (error) return;
-                       if (!self->logged_in_) return self->give_way();
-                       self->waiting_readable_ = false;
-                       self->loop_.turn([&] {
-                         self->receive();
-                         self->want_settling();
-                       });
+                       if (!error) self->readable();
                      });
 }
 
-void TcpConnection::give_way() {
-  loop_.give_way([self = shared_from_this()] {
-    self->waiting_readable_ = false;
-    if (self->state_ == State::lingering) self->discard();
-    self->receive();
-    self->logged_in_ = self->state_ == State::open && self->connection_->full_feature();
-    self->want_settling();
-  });
-}
-
 void TcpConnection::wait_writable() {
-  if (waiting_writable_) return;
   waiting_writable_ = true;
   socket_.async_wait(boost::asio::posix::descriptor_base::wait_write,
                      [self = shared_from_this()](const boost::system::error_code& error) {
@@ -132,25 +120,61 @@ void TcpConnection::wait_writable() {
                      });
 }
 
-void TcpConnection::receive() {
-  base::TimePoint now = loop_.clock().now();
-  std::array<iovec, iscsi::Connection::kMostReceiveBuffers> buffers;
-  for (int i = 0; i < kReceivesPerTurn && state_ == State::open && !peer_gone_; ++i) {
-    const std::span<const iovec> places = std::span(buffers).first(connection_->receive_buffers(buffers));
-    if (places.empty()) return;
-    std::size_t room = 0;
-    for (const iovec& place : places) room += place.iov_len;
-    ssize_t count = 0;
-    int error = 0;
-    loop_.outside_turn([&] {
-      count = receive_into(socket_.native_handle(), places);
-      error = errno;
-    });
-    if (state_ != State::open) return;  // another loop's turn has ended it
-    if (count < 0 && (error == EAGAIN || error == EINTR)) return;
-    if (count <= 0) return peer_gone();
-    connection_->received(static_cast<std::size_t>(count), now);
-    if (static_cast<std::size_t>(count) < room) return;
+void TcpConnection::readable() {
+  if (!logged_in_) return give_way();
+  waiting_readable_ = false;
+  const base::TimePoint now = loop_.clock().now();
+  const bool there = places_count_ > 0;
+  const Received first = there ? receive_there() : Received{};
+  loop_.turn([&] {
+    if (!there || received(first, now)) receive(kReceivesPerTurn - 1, now);
+    want_settling();
+  });
+}
+
+void TcpConnection::give_way() {
+  loop_.give_way([self = shared_from_this()] {
+    self->waiting_readable_ = false;
+    if (self->state_ == State::lingering) self->discard();
+    self->receive(kReceivesPerTurn, self->loop_.clock().now());
+    self->logged_in_ = self->state_ == State::open && self->connection_->full_feature();
+    self->want_settling();
+  });
+}
+
+/// Where the next bytes go; false when none are wanted.
+bool TcpConnection::choose_places() {
+  places_count_ = state_ == State::open && !peer_gone_ ? connection_->receive_buffers(places_) : 0;
+  return places_count_ > 0;
+}
+
+/// Outside of turns.
+TcpConnection::Received TcpConnection::receive_there() {
+  const ssize_t count = receive_into(socket_.native_handle(), std::span(places_).first(places_count_));
+  return {count, errno};
+}
+
+/// Serves what came; true when there may be more.
+bool TcpConnection::received(const Received& received, base::TimePoint now) {
+  const std::size_t places = std::exchange(places_count_, 0);
+  if (state_ != State::open) return false;  // another loop's turn has ended it
+  if (received.count < 0 && (received.error == EAGAIN || received.error == EINTR)) return false;
+  if (received.count <= 0) {
+    peer_gone();
+    return false;
+  }
+  std::size_t room = 0;
+  for (const iovec& place : std::span(places_).first(places)) room += place.iov_len;
+  const auto count = static_cast<std::size_t>(received.count);
+  connection_->received(count, now);
+  return count == room;
+}
+
+void TcpConnection::receive(int times, base::TimePoint now) {
+  for (int i = 0; i < times && choose_places(); ++i) {
+    Received more;
+    loop_.outside_turn([&] { more = receive_there(); });
+    if (!received(more, now)) return;
   }
 }
 
@@ -162,10 +186,10 @@ void TcpConnection::discard() {
 }
 
 void TcpConnection::send() {
-  if (waiting_writable_) return;
+  if (waiting_writable_ || wants_writable_) return;
   std::array<iovec, IOV_MAX> parts;
   for (int i = 0; sends() && connection_->output_size() > 0; ++i) {
-    if (i == kSendsPerTurn) return wait_writable();
+    if (i == kSendsPerTurn) return want_writable();
     msghdr message{};
     message.msg_iov = parts.data();
     message.msg_iovlen = connection_->output(parts);
@@ -178,7 +202,7 @@ void TcpConnection::send() {
     if (count < 0 && error == EINTR) continue;
     if (count < 0 && error == EAGAIN) {
       if (state_ == State::open) connection_->output_blocked();
-      return wait_writable();
+      return want_writable();
     }
     if (count < 0) return state_ == State::open ? peer_gone() : close();
     connection_->sent(static_cast<std::size_t>(count));
@@ -193,7 +217,7 @@ void TcpConnection::settle() {
   send();
   switch (state_) {
     case State::open:
-      if (!peer_gone_ && !connection_->receive_buffer().empty()) wait_readable();
+      wants_readable_ = choose_places();
       schedule_tick();
       break;
     case State::finishing:
@@ -202,7 +226,7 @@ void TcpConnection::settle() {
       else if (connection_->output_size() == 0)
         reset_ ? reset() : linger();
       break;
-    case State::lingering: wait_readable(); break;
+    case State::lingering: wants_readable_ = true; break;
     case State::closed: break;
   }
 }
@@ -224,8 +248,9 @@ void TcpConnection::linger() {
   if (::shutdown(socket_.native_handle(), SHUT_WR) != 0) return close();
   state_ = State::lingering;
   logged_in_ = false;
+  wants_readable_ = true;
+  places_count_ = 0;
   connection_.reset();
-  wait_readable();
 }
 
 void TcpConnection::reset() {
@@ -237,6 +262,8 @@ void TcpConnection::reset() {
 void TcpConnection::close() {
   if (state_ == State::closed) return;
   state_ = State::closed;
+  wants_readable_ = wants_writable_ = false;
+  places_count_ = 0;
   loop_.timers().cancel(std::exchange(timer_, base::TimerQueue::Id::none));
   connection_.reset();
   boost::system::error_code ignored;

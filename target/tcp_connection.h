@@ -1,11 +1,17 @@
 // One accepted socket and the iscsi::Connection on it. Owns both; the server owns it.
 //
-// The socket belongs to one loop, and is touched by its thread alone: receiving and sending happen outside turns, with
-// memory that what is said meanwhile leaves in place (PduDecoder and OutputQueue keep it). What others want of the
-// socket is done when that loop settles the connection. Thread: a turn of its loop, unless said otherwise.
+// The socket belongs to one loop, and is touched by its thread alone: receiving, sending and waiting happen outside
+// turns, with memory that what is said meanwhile leaves in place (PduDecoder and OutputQueue keep it). Where to receive
+// is chosen when the connection begins to wait, so that what comes is received before a turn is asked for. What others
+// want of the socket is done when that loop settles the connection. Thread: a turn of its loop, unless said otherwise.
 #pragma once
 
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include <array>
 #include <boost/asio/posix/stream_descriptor.hpp>
+#include <cstddef>
 #include <memory>
 #include <optional>
 #include <string>
@@ -36,8 +42,10 @@ class TcpConnection final : public iscsi::ConnectionObserver, public std::enable
                 iscsi::ConnectionInfo info);
   ~TcpConnection() override;
 
-  /// The end of a turn: sends, starts what waits, and closes what is over.
+  /// The end of a turn: sends, decides what to wait for, and closes what is over.
   void settle();
+  /// Waits for that. After the turn, by the loop's thread.
+  void wait();
 
   // In a turn of any loop.
 
@@ -61,13 +69,24 @@ class TcpConnection final : public iscsi::ConnectionObserver, public std::enable
     closed,
   };
 
-  void receive();
+  /// What a system call said.
+  struct Received {
+    ssize_t count = 0;
+    int error = 0;
+  };
+
+  bool choose_places();
+  Received receive_there();
+  bool received(const Received& received, base::TimePoint now);
+  void receive(int times, base::TimePoint now);
+  void readable();
   void discard();
   void send();
   bool sends() const { return !peer_gone_ && (state_ == State::open || (state_ == State::finishing && flush_)); }
   void wait_readable();
-  void give_way();
+  void want_writable() { wants_writable_ = true; }
   void wait_writable();
+  void give_way();
   void peer_gone();
   void schedule_tick();
   void set_timer(base::TimePoint when, base::TimerQueue::Callback callback);
@@ -86,8 +105,14 @@ class TcpConnection final : public iscsi::ConnectionObserver, public std::enable
   /// What comes is served at once. Otherwise it gives way (EventLoop::give_way()); what ends a login that had to wait
   /// is noticed with the next bytes.
   bool logged_in_ = false;
+  // Of the loop's thread, in turns and outside of them.
+  bool wants_readable_ = false;
+  bool wants_writable_ = false;
   bool waiting_readable_ = false;
   bool waiting_writable_ = false;
+  std::array<iovec, iscsi::Connection::kMostReceiveBuffers> places_{};
+  std::size_t places_count_ = 0;  ///< none: not chosen
+
   bool settling_wanted_ = false;
   bool flush_ = true;
   bool peer_gone_ = false;

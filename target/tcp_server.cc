@@ -124,6 +124,7 @@ struct TcpServer::Impl {
   struct Side final : TcpConnectionOwner {
     Side(Impl& its_server, EventLoop& its_loop) : server(its_server), loop(its_loop) {
       loop.at_end_of_turn([this] { settle(); });
+      loop.after_turn([this] { wait(); });
     }
 
     // TcpConnectionOwner
@@ -140,16 +141,23 @@ struct TcpServer::Impl {
       // Settling one connection may give another something to do (a reset that ends its tasks).
       while (!unsettled.empty()) {
         std::swap(unsettled, settling);
-        for (auto& connection : settling) connection->settle();
+        for (auto& connection : settling) {
+          connection->settle();
+          settled.push_back(std::move(connection));
+        }
         settling.clear();
       }
+    }
+    void wait() {
+      for (auto& connection : settled) connection->wait();
+      settled.clear();
     }
 
     Impl& server;
     EventLoop& loop;
     std::size_t connections = 0;
     std::vector<std::shared_ptr<TcpConnection>> unsettled;
-    std::vector<std::shared_ptr<TcpConnection>> settling;  // of the loop's thread
+    std::vector<std::shared_ptr<TcpConnection>> settling, settled;  // of the loop's thread
   };
 
   Impl(EventLoop& first, const iscsi::Limits& limits_in, const std::vector<EventLoop*>& beside)

@@ -1,7 +1,7 @@
 // A client so light that the target is what limits: batches of READ(16) or WRITE(16) that were made before are sent
 // whole, and answers are counted by their bytes and dropped in the kernel (MSG_TRUNC). For what io_bench cannot show
 // on a machine where client and target share the processors: whether a target that may use more of them does more,
-// and what digests cost the target, since libiscsi has none for data. Prints one line of JSON.
+// what digests cost the target, since libiscsi has none for data, and what its loops share. Prints one line of JSON.
 //
 // An answer that is not what the first batch's were (GOOD, with status and data in one PDU) stops the run: the first
 // and the last batch of each session are read and looked at, and the bytes between have to come out even.
@@ -19,11 +19,13 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <fstream>
 #include <random>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "lock_counter.h"
 #include "target/iscsi/digest.h"
 #include "target/iscsi/pdu.h"
 
@@ -42,6 +44,7 @@ struct Options {
   double warmup = 0.2;
   std::uint64_t region = std::uint64_t{256} << 20;
   int server_pid = 0;
+  std::string locks;  ///< file of its lock_counter
 };
 
 /// What libiscsi finds out about the logical unit, which it then leaves.
@@ -306,6 +309,53 @@ std::uint64_t run(std::vector<std::unique_ptr<Batch>>& batches, double seconds) 
   return after - before;
 }
 
+/// What is counted while measuring: differences of two of these.
+struct Counters {
+  explicit Counters(const Options& options)
+      : server(bench::cpu_seconds_of(options.server_pid)),
+        switches(bench::switches_of(options.server_pid)),
+        client(bench::own_cpu_seconds()),
+        idle(bench::idle_cpu_seconds()),
+        at(SteadyClock::now()) {
+    std::ifstream file(options.locks, std::ios::binary);
+    if (!options.locks.empty() && !file.read(reinterpret_cast<char*>(&locks), sizeof locks))
+      throw std::runtime_error(options.locks + ": cannot read what was counted");
+  }
+
+  double server;  ///< seconds, as the next two
+  bench::Switches switches;
+  double client;
+  double idle;
+  bench::Locks locks{};
+  SteadyClock::time_point at;
+};
+
+void report(const Options& options, double done, const Counters& before, const Counters& after) {
+  const double seconds = std::chrono::duration<double>(after.at - before.at).count();
+  const double server = after.server - before.server, client = after.client - before.client;
+  fmt::print("{{\"iops\": {:.0f}, \"mb_s\": {:.1f}, \"client_cpu_us\": {:.2f}, \"client_cpus\": {:.2f}", done / seconds,
+             done * options.size / seconds / 1e6, 1e6 * client / done, client / seconds);
+  if (options.server_pid != 0) {
+    auto each = [&](std::uint64_t bench::Switches::* what) {
+      return static_cast<double>(after.switches.*what - before.switches.*what) / done;
+    };
+    fmt::print(
+        ", \"server_cpu_us\": {:.2f}, \"server_cpus\": {:.2f}, \"idle_cpus\": {:.2f}, \"slept\": {:.4f}, "
+        "\"preempted\": {:.4f}",
+        1e6 * server / done, server / seconds, (after.idle - before.idle) / seconds, each(&bench::Switches::slept),
+        each(&bench::Switches::preempted));
+  }
+  if (!options.locks.empty()) {
+    auto each = [&](std::uint64_t bench::Locks::* what) {
+      return static_cast<double>(after.locks.*what - before.locks.*what) / done;
+    };
+    fmt::print(", \"locks\": {:.4f}, \"lock_waits\": {:.5f}, \"lock_held_us\": {:.4f}, \"lock_waited_us\": {:.4f}",
+               each(&bench::Locks::taken), each(&bench::Locks::waited), each(&bench::Locks::held_ns) / 1e3,
+               each(&bench::Locks::waited_ns) / 1e3);
+  }
+  fmt::print("}}\n");
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -319,7 +369,8 @@ int main(int argc, char** argv) {
   app.add_flag("--digests", options.digests, "CRC32C of headers and data");
   app.add_option("--seconds", options.seconds);
   app.add_option("--region", options.region);
-  app.add_option("--server-pid", options.server_pid);
+  app.add_option("--server-pid", options.server_pid, "report this process's time and switches too");
+  app.add_option("--locks", options.locks, "report what the server's lock_counter wrote to this file");
   CLI11_PARSE(app, argc, argv);
   try {
     std::vector<std::unique_ptr<Batch>> batches;
@@ -327,15 +378,11 @@ int main(int argc, char** argv) {
     for (int i = 0; i < options.sessions; ++i) batches.push_back(std::make_unique<Batch>(options, unit, i));
     for (const auto& batch : batches) batch->check();
     run(batches, options.warmup);
-    const double cpu_before = options.server_pid != 0 ? bench::cpu_seconds_of(options.server_pid) : 0;
-    const auto started = SteadyClock::now();
+    const Counters before(options);
     const std::uint64_t done = run(batches, options.seconds);
-    const double seconds = std::chrono::duration<double>(SteadyClock::now() - started).count();
-    const double cpu = options.server_pid != 0 ? bench::cpu_seconds_of(options.server_pid) - cpu_before : 0;
+    const Counters after(options);
     for (const auto& batch : batches) batch->check();
-    fmt::print("{{\"iops\": {:.0f}, \"mb_s\": {:.1f}, \"server_cpu_us\": {:.2f}, \"server_cpus\": {:.2f}}}\n",
-               static_cast<double>(done) / seconds, static_cast<double>(done) * options.size / seconds / 1e6,
-               1e6 * cpu / static_cast<double>(done), cpu / seconds);
+    report(options, static_cast<double>(done), before, after);
   } catch (const std::exception& error) {
     fmt::print(stderr, "light_bench: {}\n", error.what());
     return 1;

@@ -279,6 +279,26 @@ TEST_CASE("a loop has no turn while another has one, but while that is outside o
   CHECK(served);
 }
 
+TEST_CASE("what is called after a turn comes outside of it, behind what ends it and before what is ready") {
+  EventLoop first(1), second(first);
+  std::string called;
+  bool turn_is_free = false;
+  first.at_end_of_turn([&] { called += 'e'; });
+  first.after_turn([&] {
+    called += 'a';
+    if (std::exchange(turn_is_free, true)) return;
+    CHECK_FALSE(first.has_turn());
+    std::jthread([&] { second.turn([&] { called += '2'; }); }).join();
+  });
+  boost::asio::post(first.io(), [&] { first.turn([&] { called += 't'; }); });
+  boost::asio::post(first.io(), [&] {
+    called += 'r';
+    first.io().stop();
+  });
+  first.io().run();
+  CHECK(called == "tea2r");
+}
+
 TEST_CASE("what several threads ask of a loop is done by its thread, what each asks in its order") {
   constexpr int kThreads = 4, kCalls = 2000;
   EventLoop loop(1);

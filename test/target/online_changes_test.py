@@ -153,7 +153,7 @@ class WhatHostsSee(OnlineTest):
             lost, kept = token_of(session, 2, [(0, 8)]), token_of(session, 0, [(0, 8)])
             cdb, parameters = write_using_token(9, token_of(copier, 0, [(0, 65536)]), [(0, 65536)])
             copier.send(copier.command_pdu(cdb, parameters, lun=2, immediate=8192))
-            self.key(session, 0)  # the copy, which takes half a minute, is under way
+            self.key(copier, 0)  # behind the copy, which takes half a minute and so is under way
             self.reload(odxd, left)
             self.assertEqual(copier.answer(parameters).key, COPY_STOPPED)
             session.clear_unit_attentions(0, 1)

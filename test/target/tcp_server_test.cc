@@ -12,15 +12,18 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <boost/asio/io_context.hpp>
+#include <chrono>
 #include <cstring>
 #include <functional>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -81,6 +84,13 @@ class Client {
     REQUIRE(::poll(&arrived, 1, kForEver) == 1);
   }
 
+  /// Whether the server's end has all that was sent, read or not.
+  bool all_arrived() const {
+    int on_its_way = -1;
+    REQUIRE(::ioctl(fd_, TIOCOUTQ, &on_its_way) == 0);
+    return on_its_way == 0;
+  }
+
   bool has_answer(int within_ms) const {
     pollfd waiting{fd_, POLLIN, 0};
     return ::poll(&waiting, 1, within_ms) == 1;
@@ -119,6 +129,13 @@ int option(int fd, int level, int name) {
   return value;
 }
 
+/// Whether nothing waits in a socket for its program.
+bool is_empty(int fd) {
+  int waiting = -1;
+  CHECK(::ioctl(fd, FIONREAD, &waiting) == 0);
+  return waiting == 0;
+}
+
 class Server {
  public:
   explicit Server(unsigned further_loops = 0) : further_(loop_, further_loops) {
@@ -144,6 +161,9 @@ class Server {
     loop_.run();
     further_.stop();
   }
+
+  /// A turn of the first loop.
+  void turn(std::function<void()> work) { loop_.turn(work); }
 
   /// Asked when a turn of any loop is over.
   void run_until(std::function<bool()> over) {
@@ -281,5 +301,25 @@ TEST_SUITE("tcp server") {
     CHECK(server.connections() == 0);
     CHECK(server.sessions() == 0);
     for (Client& client : clients) CHECK_FALSE(client.take());
+  }
+
+  TEST_CASE("what comes to a session of one loop is received while another loop has its turn, and served afterwards") {
+    Server server(1);
+    std::vector<Client> clients;
+    for (int i = 0; i < 2; ++i) clients.push_back(server.log_in());
+    Client& of_second = clients.back();
+    const int end = of_second.other_end();
+    server.turn([&] {
+      REQUIRE(server.connections_of_loops() == std::vector<std::size_t>{1, 1});
+      of_second.ask();
+      const auto give_up = std::chrono::steady_clock::now() + std::chrono::milliseconds(kForEver);
+      while (!(of_second.all_arrived() && is_empty(end)) && std::chrono::steady_clock::now() < give_up)
+        std::this_thread::yield();
+      CHECK(of_second.all_arrived());
+      CHECK(is_empty(end));
+      CHECK_FALSE(of_second.has_answer(0));
+    });
+    CHECK(of_second.has_answer(kForEver));
+    server.shut_down();
   }
 }
