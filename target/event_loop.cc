@@ -265,6 +265,12 @@ void EventLoop::soon(Callback call_soon) {
   asio::post(impl->io, [impl, run = std::move(run)]() mutable { impl->loop.turn(run); });
 }
 
+void EventLoop::later(Callback step) {
+  EventLoop& first = impl_->first->loop;
+  if (first.has_turn()) return first.give_way(std::move(step));
+  first.call([&first, step = std::move(step)]() mutable { first.give_way(std::move(step)); });
+}
+
 void EventLoop::finish_posted_work() {
   impl_->io.restart();
   auto work = asio::make_work_guard(impl_->io);
@@ -281,6 +287,11 @@ void EventLoop::again() {
   if (std::exchange(impl_->again_posted, true)) return;
   if (!has_turn()) return call([this] { impl_->again_posted = false; });
   asio::post(impl_->io, [this] { turn([this] { impl_->again_posted = false; }); });
+}
+
+void EventLoop::again(Callback work) {
+  if (!has_turn()) return call(std::move(work));
+  asio::post(impl_->io, [this, work = std::move(work)]() mutable { turn(work); });
 }
 
 bool EventLoop::has_turn() const { return impl_->turns_of_all->whose == this; }

@@ -52,6 +52,8 @@ class EventLoop final : public base::Executor {
   base::Executor& long_work() override;
   /// In a turn of the first loop, behind what is ready by now.
   void soon(std::move_only_function<void()> call) override;
+  /// give_way() of the first loop. Called in a turn of any.
+  void later(std::move_only_function<void()> step) override;
 
   /// Waits until no posted work is left and runs what it left to do; for the end of the process.
   void finish_posted_work();
@@ -64,6 +66,8 @@ class EventLoop final : public base::Executor {
   /// There is more to do at the end of a turn: another one follows, after what waits already. Called in a turn of any
   /// loop.
   void again();
+  /// The same, with `work` in that turn; none follows once the loop has ended.
+  void again(std::move_only_function<void()> work);
 
   /// A turn with `step` in it, once nothing else is ready. When there is always something, it comes all the same:
   /// one such step after everything that is ready, and after kTurnsBeforeStep turns. In the order of these calls.
