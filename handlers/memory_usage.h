@@ -9,9 +9,13 @@
 // A subtree that several share is walked once: the cost is one step for each extent, not for each
 // extent of each snapshot.
 //
-// Owns marks of what was counted (100 bytes for each 2 MiB of memory, 40 for each shared node) and no references: what
-// it has been shown must not be released while it lives. Thread: one at a time, and the loop's where memory stores take
-// part.
+// A walk may be made in steps (count_memory_from()), between which stores change: then each snapshot that is counted
+// was captured before the walk began, stores go before snapshots, and what changed in stores meanwhile may be counted
+// as it was, as it is, or not at all.
+//
+// Owns marks of what was counted (100 bytes for each 2 MiB of memory, 50 for each shared node), and of nodes that
+// several trees share references, so that none of them becomes another: there may be many to be released at the end,
+// which any thread may do. Thread: one at a time, and the loop's where memory stores take part.
 #pragma once
 
 #include <bitset>
@@ -19,6 +23,7 @@
 #include <unordered_map>
 #include <unordered_set>
 #include <utility>
+#include <vector>
 
 #include "handlers/memory_pool.h"
 
@@ -39,6 +44,12 @@ class MemoryUsage {
 
   /// For what is counted. Whether `object`, which several may refer to, is met for the first time.
   bool enter(const void* object) { return entered_.insert(object).second; }
+  /// The same for one that may be released, and another be in its place, before the walk is over.
+  bool enter_and_hold(const base::RefCounted& object) {
+    if (!enter(&object)) return false;
+    held_.emplace_back(&object);
+    return true;
+  }
   void add(std::uint64_t bytes) { bytes_ += bytes; }
   /// Adds a chunk's memory, the first time.
   void add(const Chunk& chunk);
@@ -48,6 +59,7 @@ class MemoryUsage {
 
   std::uint64_t bytes_ = 0;
   std::unordered_set<const void*> entered_;
+  std::vector<base::Ref<const base::RefCounted>> held_;
   std::unordered_map<std::uintptr_t, Marks> arenas_;
   std::uintptr_t last_arena_ = 0;  ///< neighbours in a tree are mostly neighbours in memory
   Marks* last_marks_ = nullptr;
