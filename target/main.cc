@@ -26,6 +26,7 @@
 #include "target/control/steered.h"
 #include "target/event_loop.h"
 #include "target/further_loops.h"
+#include "target/housekeeping.h"
 #include "target/iscsi/session_registry.h"
 #include "target/journal_file.h"
 #include "target/peers/remote_rods.h"
@@ -125,42 +126,6 @@ void announce(const Arrays& arrays, const std::vector<ServedPortal>& portals, bo
   fmt::print("{}\n", json ? ready_line(arrays) : "ready");
   std::fflush(stdout);
 }
-
-/// Memory of what ended comes back in small pieces, after the turns that have other work. The system gets it back from
-/// a worker, which it may keep from a processor for a quarter of a millisecond for each 2 MiB: with pauses, so that
-/// this takes no more than a hundredth of the time.
-class Housekeeping {
- public:
-  Housekeeping(EventLoop& loop, Arrays& arrays) : loop_(loop), pool_(arrays.memory()) {
-    pool_.let_empty_wait();
-    loop.at_end_of_any_turn([this, &arrays] {
-      if (arrays.reclaim()) loop_.again();
-      if (pool_.has_empty() && !giving_back_) give_back();
-    });
-  }
-
- private:
-  void give_back() {
-    giving_back_ = true;
-    auto work = [this] {
-      const base::TimePoint began = loop_.clock().now();
-      pool_.give_back_empty();
-      took_ = loop_.clock().now() - began;
-    };
-    loop_.long_work().post(work, [this] {
-      loop_.timers().at(loop_.clock().now() + std::min(kPause * took_, kLongestPause),
-                        [this] { giving_back_ = false; });
-    });
-  }
-
-  static constexpr int kPause = 99;  // times what it took
-  static constexpr base::Duration kLongestPause = std::chrono::milliseconds(50);
-
-  EventLoop& loop_;
-  handlers::MemoryPool& pool_;
-  bool giving_back_ = false;
-  base::Duration took_{};
-};
 
 /// The journal, and its file.
 struct Records {
