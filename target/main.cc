@@ -143,8 +143,7 @@ struct Records {
 };
 
 /// SIGUSR1: what there is, to whoever reads the log; with --json, to whoever reads standard output.
-void report_status(const Arrays& arrays, const base::Clock& array_clock, bool json) {
-  StatusReport report = status_report(arrays, array_clock.now());
+void tell_status(const StatusReport& report, bool json) {
   if (json) {
     fmt::print("{}\n", status_json(report));
     std::fflush(stdout);
@@ -214,7 +213,8 @@ ExitCode serve(const CommandLine& line) {
   if (records.file) loop.at_end_of_any_turn([&] { records.file->settle(); });  // behind whatever else records
 
   Snapshots snapshots(arrays, array_clock, loop);
-  control::Steered steered{arrays, sessions, snapshots, array_clock, loop, config, {}};
+  StatusReporter reporter(arrays, array_clock, loop);
+  control::Steered steered{arrays, sessions, snapshots, reporter, array_clock, loop, loop, config, {}};
   control::ControlServer control(loop, config.control, steered);
 
   server.listen(config.portals);
@@ -233,7 +233,8 @@ ExitCode serve(const CommandLine& line) {
     steered.ready = false;
     server.shut_down(kLogoutGrace, [&] { loop.stop(); });
   });
-  loop.on_each_signal(SIGUSR1, [&] { report_status(arrays, array_clock, line.json); });
+  loop.on_each_signal(
+      SIGUSR1, [&] { reporter.report([json = line.json](const StatusReport& report) { tell_status(report, json); }); });
   const std::vector<ServedPortal> portals = portal_urls(config, server);
   loop.on_each_signal(SIGUSR2, [&] { read_again(arrays, sessions, line, portals); });
   describe(arrays, portals, loop.clock(), steered);
