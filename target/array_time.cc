@@ -18,7 +18,6 @@ void ArrayTime::settle() {
   timer_at_ = next;
   if (!next) return;
   if (*next <= loop_.clock().now()) {
-    // Where very much is due, a timer for each step would cost more than the step.
     stepping_ = true;
     timer_at_.reset();
     loop_.again([this] {
