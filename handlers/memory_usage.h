@@ -13,17 +13,18 @@
 // was captured before the walk began, stores go before snapshots, and what changed in stores meanwhile may be counted
 // as it was, as it is, or not at all.
 //
-// Owns marks of what was counted (100 bytes for each 2 MiB of memory, 50 for each shared node), and of nodes that
-// several trees share references, so that none of them becomes another: there may be many to be released at the end,
-// which any thread may do. Thread: one at a time, and the loop's where memory stores take part.
+// Owns marks of what was counted (100 bytes for each 2 MiB of memory, 40 for each snapshot and shared node), and of
+// nodes that several trees share references, so that none of them becomes another: there may be many to be released at
+// the end, which any thread may do. Thread: one at a time, and the loop's where memory stores take part.
 #pragma once
 
+#include <array>
 #include <bitset>
 #include <cstdint>
+#include <deque>
 #include <unordered_map>
 #include <unordered_set>
 #include <utility>
-#include <vector>
 
 #include "handlers/memory_pool.h"
 
@@ -43,7 +44,7 @@ class MemoryUsage {
   }
 
   /// For what is counted. Whether `object`, which several may refer to, is met for the first time.
-  bool enter(const void* object) { return entered_.insert(object).second; }
+  bool enter(const void* object) { return entered_[part_of(object)].insert(object).second; }
   /// The same for one that may be released, and another be in its place, before the walk is over.
   bool enter_and_hold(const base::RefCounted& object) {
     if (!enter(&object)) return false;
@@ -58,8 +59,14 @@ class MemoryUsage {
   using Marks = std::bitset<kArenaGranules>;  ///< of the granules of an arena, the first of each chunk
 
   std::uint64_t bytes_ = 0;
-  std::unordered_set<const void*> entered_;
-  std::vector<base::Ref<const base::RefCounted>> held_;
+  /// In parts, so that none grows so large that hashing it anew would take long; nor is what is held moved.
+  static constexpr std::size_t kParts = 256;
+  static std::size_t part_of(const void* object) {
+    constexpr std::uint64_t kGolden = 0x9E3779B97F4A7C15;
+    return static_cast<std::size_t>(reinterpret_cast<std::uintptr_t>(object) * kGolden >> 56);
+  }
+  std::array<std::unordered_set<const void*>, kParts> entered_;
+  std::deque<base::Ref<const base::RefCounted>> held_;
   std::unordered_map<std::uintptr_t, Marks> arenas_;
   std::uintptr_t last_arena_ = 0;  ///< neighbours in a tree are mostly neighbours in memory
   Marks* last_marks_ = nullptr;
