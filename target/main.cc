@@ -58,6 +58,10 @@ void map_large_buffers() {
   mallopt(M_MMAP_THRESHOLD, kThreshold);
 }
 
+/// Small pieces of memory are joined with their neighbours as they are freed. malloc would keep them as they are until
+/// it is asked for a large one, and then join all of them: 40 ms of a turn where 100,000 tokens had ended.
+void join_freed_memory() { mallopt(M_MXFAST, 0); }
+
 std::string naa_text(const std::array<std::uint8_t, 16>& naa) { return fmt::format("{:02x}", fmt::join(naa, "")); }
 
 using control::ServedPortal;
@@ -265,6 +269,7 @@ int run(int argc, const char* const* argv) {
   }
   raise_descriptor_limit();
   map_large_buffers();
+  join_freed_memory();
   return serve(line);
 }
 

@@ -134,7 +134,8 @@ class TokenPage : public std::enable_shared_from_this<TokenPage> {
 
   /// Writes some more. Returns whether the page is complete.
   bool step();
-  Response response() const;
+  /// When it is.
+  Response response();
   /// Does the other steps in later turns.
   void go_on(Answer::Respond respond);
 
@@ -151,7 +152,7 @@ class TokenPage : public std::enable_shared_from_this<TokenPage> {
   TokenId after_{};        ///< ... and behind which token there
   TokenId last_{};         ///< on this page, whosever
   std::optional<TokenId> next_{};
-  std::string items_;
+  std::string text_ = R"({"tokens":[)";
   Answer::Respond respond_;
 };
 
@@ -187,8 +188,8 @@ bool TokenPage::step() {
     if (!is_wanted(array)) continue;
     const TokenManager::Wanted wanted{source_ ? &*source_ : nullptr, after_, std::min(left_, room)};
     const auto next = array.copy_manager().tokens().page(wanted, [&](const TokenManager::Description& token) {
-      if (!items_.empty()) items_ += ',';
-      items_ += json::serialize(token_document(steered_, array, token));
+      if (text_.back() != '[') text_ += ',';
+      text_ += json::serialize(token_document(steered_, array, token));
       last_ = token.id;
       --left_;
       --room;
@@ -202,10 +203,10 @@ bool TokenPage::step() {
   return true;
 }
 
-Response TokenPage::response() const {
-  return {.body = fmt::format(R"({{"tokens":[{}],"total":{},"next":{}}})"
-                              "\n",
-                              items_, total_, next_ ? fmt::format("\"{}\"", id_text(*next_)) : "null")};
+Response TokenPage::response() {
+  text_ +=
+      fmt::format("],\"total\":{},\"next\":{}}}\n", total_, next_ ? fmt::format("\"{}\"", id_text(*next_)) : "null");
+  return {.body = std::move(text_)};
 }
 
 void TokenPage::go_on(Answer::Respond respond) {
