@@ -18,13 +18,13 @@
 // the end, which any thread may do. Thread: one at a time, and the loop's where memory stores take part.
 #pragma once
 
-#include <array>
 #include <bitset>
 #include <cstdint>
 #include <deque>
 #include <unordered_map>
 #include <unordered_set>
 #include <utility>
+#include <vector>
 
 #include "handlers/memory_pool.h"
 
@@ -60,12 +60,12 @@ class MemoryUsage {
 
   std::uint64_t bytes_ = 0;
   /// In parts, so that none grows so large that hashing it anew would take long; nor is what is held moved.
-  static constexpr std::size_t kParts = 256;
+  static constexpr std::size_t kParts = 4096;
   static std::size_t part_of(const void* object) {
     constexpr std::uint64_t kGolden = 0x9E3779B97F4A7C15;
-    return static_cast<std::size_t>(reinterpret_cast<std::uintptr_t>(object) * kGolden >> 56);
+    return static_cast<std::size_t>(reinterpret_cast<std::uintptr_t>(object) * kGolden >> 52);
   }
-  std::array<std::unordered_set<const void*>, kParts> entered_;
+  std::vector<std::unordered_set<const void*>> entered_{kParts};
   std::deque<base::Ref<const base::RefCounted>> held_;
   std::unordered_map<std::uintptr_t, Marks> arenas_;
   std::uintptr_t last_arena_ = 0;  ///< neighbours in a tree are mostly neighbours in memory
