@@ -65,7 +65,7 @@ class MemoryUsage {
     constexpr std::uint64_t kGolden = 0x9E3779B97F4A7C15;
     return static_cast<std::size_t>(reinterpret_cast<std::uintptr_t>(object) * kGolden >> 52);
   }
-  std::vector<std::unordered_set<const void*>> entered_{kParts};
+  std::vector<std::unordered_set<const void*>> entered_ = std::vector<std::unordered_set<const void*>>(kParts);
   std::deque<base::Ref<const base::RefCounted>> held_;
   std::unordered_map<std::uintptr_t, Marks> arenas_;
   std::uintptr_t last_arena_ = 0;  ///< neighbours in a tree are mostly neighbours in memory
