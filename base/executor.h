@@ -21,6 +21,10 @@ class Executor {
   virtual void soon(std::move_only_function<void()> call) {
     post([] {}, std::move(call));
   }
+
+  /// The same for one of many steps: everything else goes first, as far as there are rests. A step that is left when
+  /// the loop ends is not run.
+  virtual void later(std::move_only_function<void()> step) { soon(std::move(step)); }
 };
 
 }  // namespace base

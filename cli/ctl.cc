@@ -236,12 +236,48 @@ std::chrono::seconds wait_of(const Values& values) {
   return std::chrono::seconds(std::min(parsed<std::uint32_t>(given->second.front()).value_or(0), kMost));
 }
 
+/// A list that comes in pages as one document: that of the first page with what the others have, and what the last one
+/// says of a next.
+ControlClient::Reply all_pages(const CtlCommand& command, ControlClient& client, Values values) {
+  std::vector<std::string>& limit = values.words["limit"];
+  std::vector<std::string>& after = values.words["after"];
+  std::uint64_t left = UINT64_MAX;
+  if (!limit.empty()) {
+    const auto wanted = parsed<std::uint64_t>(limit.front());
+    if (!wanted || *wanted == 0) return client.request("GET", target_of(command, values));  // which says what is wrong
+    left = *wanted;
+  }
+  json::object all;
+  for (;;) {
+    limit = {fmt::format("{}", std::min(left, command.page))};
+    ControlClient::Reply reply = client.request("GET", target_of(command, values));
+    json::value document = reply.body();
+    json::object* page = reply.good() ? document.if_object() : nullptr;
+    json::value* rows = page ? page->if_contains(command.list) : nullptr;
+    if (!rows || !rows->is_array()) return reply;
+    left -= std::min<std::uint64_t>(left, rows->get_array().size());
+    const json::value* next = page->if_contains("next");
+    const bool ends = !next || !next->is_string() || left == 0;
+    if (!ends) after = {std::string(next->get_string())};
+    if (all.empty()) {
+      all = std::move(*page);
+    } else {
+      json::array& into = all.at(command.list).get_array();
+      into.insert(into.end(), rows->get_array().begin(), rows->get_array().end());
+      all["next"] = next ? *next : json::value(nullptr);
+    }
+    if (ends) return {.status = reply.status, .text = json::serialize(all)};
+  }
+}
+
 int ask(const CtlCommand& command, const Connection& connection, const Values& values, bool as_json) {
-  const std::string target = target_of(command, values);
-  const auto body = body_of(command, values);
   ControlClient client(connection.url, scenario::control_token(connection.token_file));
-  const ControlClient::Reply reply =
-      client.request(std::string(command.method), target, body ? &*body : nullptr, wait_of(values));
+  const auto reply = [&] {
+    if (command.page > 0) return all_pages(command, client, values);
+    const auto body = body_of(command, values);
+    return client.request(std::string(command.method), target_of(command, values), body ? &*body : nullptr,
+                          wait_of(values));
+  }();
   if (reply.good() || as_json) fmt::print("{}", as_json ? json_of(reply) : text_of(command, reply));
   if (reply.good()) return kOk;
   return refused(reply);

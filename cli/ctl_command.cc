@@ -68,7 +68,8 @@ constexpr Argument kLogout[] = {
 constexpr Argument kTokenQuery[] = {
     {.name = "array", .place = query, .about = "only those of this array", .required = false},
     {.name = "source", .place = query, .about = "only those of the LUN of this name", .required = false},
-    {.name = "limit", .place = query, .kind = number, .about = "at most so many", .required = false},
+    {.name = "limit", .place = query, .kind = number, .about = "at most so many; without, all", .required = false},
+    {.name = "after", .place = query, .about = "only those made after this one", .required = false},
 };
 constexpr Argument kCut[] = {
     {.name = "a", .place = body, .about = "the name of a LUN or an array"},
@@ -115,6 +116,7 @@ constexpr Argument kRuleState[] = {{.name = "state", .place = body, .about = "a 
 constexpr Argument kNewSnapshot[] = {{.name = "name", .place = body, .about = "a name that no snapshot has"}};
 
 constexpr std::string_view kEventColumns = "sequence time_us kind reason";
+constexpr std::uint64_t kTokensOfAPage = 1000;
 constexpr std::string_view kLunColumns = "target number name size_bytes read_only store";
 
 constexpr CtlCommand kCommands[] = {
@@ -132,7 +134,7 @@ constexpr CtlCommand kCommands[] = {
      kEventColumns, "/v1/events/stream"},
     {"events", "clear", "DELETE", "/v1/events", "Forget them"},
     {"memory", "show", "GET", "/v1/memory", "How much LUNs in memory, tokens and snapshots hold"},
-    {"memory", "usage", "GET", "/v1/memory/usage", "Who holds it; odxd does nothing else meanwhile", {}, "tokens"},
+    {"memory", "usage", "GET", "/v1/memory/usage", "Who holds it: the tokens that keep most", {}, "tokens"},
     {"arrays", "ls", "GET", "/v1/arrays", "All arrays", {}, "arrays", "id name luns tokens operations results odx"},
     {"arrays", "show", "GET", "/v1/arrays/{array}", "One array", kArray},
     {"arrays", "profile", "GET", "/v1/arrays/{array}/profile", "Whose limits it has", kArray},
@@ -155,7 +157,7 @@ constexpr CtlCommand kCommands[] = {
     {"sessions", "drop", "DELETE", "/v1/sessions/{tsih}", "Close its connections and abort its tasks", kSession},
     {"sessions", "logout", "POST", "/v1/sessions/{tsih}/logout", "Ask it to log out", kLogout},
     {"tokens", "ls", "GET", "/v1/tokens", "Valid tokens", kTokenQuery, "tokens",
-     "id number source type bytes age_s ends_in_s in_use"},
+     "id number source type bytes age_s ends_in_s in_use", "", kTokensOfAPage},
     {"tokens", "show", "GET", "/v1/tokens/{id}", "One token, also one that ended", kToken},
     {"tokens", "expire", "POST", "/v1/tokens/{id}/expire", "Its time is over (05/23/07)", kToken},
     {"tokens", "revoke", "POST", "/v1/tokens/{id}/revoke", "Revoke it (05/23/06)", kToken},

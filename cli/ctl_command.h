@@ -38,6 +38,9 @@ struct CtlCommand {
   std::string_view list{};     ///< the key of the answer that is shown: as a table, or as text
   std::string_view columns{};  ///< of it, with blanks between; empty: all
   std::string_view stream{};   ///< where --follow gets what comes
+  /// Of a list that comes in pages (`limit`, `after` and `next`): the most that one has. All are asked for, up to
+  /// --limit.
+  std::uint64_t page = 0;
 };
 
 std::span<const CtlCommand> ctl_commands();

@@ -81,6 +81,14 @@ class Snapshot : public base::RefCounted {
 
   /// Adds the memory it keeps to a walk (memory_usage.h). Waits at most while a piece of old data is being saved.
   virtual void count_memory(MemoryUsage&) const {}
+  /// The same in steps: from the byte `from` on, which is 0 or where the step before has stopped. `left`, not 0, goes
+  /// down by the leaves of a tree that were counted, and at 0 the step is over. Returns where it stopped; size_bytes()
+  /// at the end.
+  virtual std::uint64_t count_memory_from(MemoryUsage& usage, std::uint64_t, std::size_t& left) const {
+    --left;
+    count_memory(usage);
+    return size_bytes();
+  }
 };
 using SnapshotRef = base::Ref<const Snapshot>;
 
@@ -186,6 +194,12 @@ class BackingStore {
 
   /// Adds the memory that holds what the store shows to a walk (memory_usage.h). None for stores on a medium.
   virtual void count_memory(MemoryUsage&) const {}
+  /// The same in steps, as of a snapshot; the store may change in between.
+  virtual std::uint64_t count_memory_from(MemoryUsage& usage, std::uint64_t, std::size_t& left) const {
+    --left;
+    count_memory(usage);
+    return size_bytes();
+  }
 };
 
 }  // namespace handlers

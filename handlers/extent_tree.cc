@@ -252,6 +252,38 @@ void count_node_memory(const ExtentNode& node, MemoryUsage& usage) {
   }
 }
 
+/// A walk over a tree from the byte `from` on, until `left` leaves and subtrees that were met before are behind it.
+struct CountingStep {
+  MemoryUsage& usage;
+  const std::uint64_t from;
+  std::size_t& left;
+
+  /// `node` begins at `start`. Returns where it stopped: at the start of what it has not begun, or at the node's end.
+  std::uint64_t visit(const ExtentNode& node, std::uint64_t start) {
+    const std::uint64_t end = start + node.length();
+    // One that begins before `from` was begun by an earlier step.
+    if (start >= from) {
+      if (!node.unique() && !usage.enter_and_hold(node)) {
+        --left;
+        return end;
+      }
+      usage.add(node.cost());
+    }
+    if (node.leaf()) {
+      for (std::size_t i = 0; i < node.count(); ++i)
+        if (const Chunk* chunk = node.chunk(i)) usage.add(*chunk);
+      --left;
+      return end;
+    }
+    for (std::size_t i = start < from ? node.find(from - start) : 0; i < node.count(); ++i) {
+      if (left == 0) return start + node.start(i);
+      const std::uint64_t stopped = visit(*node.child(i), start + node.start(i));
+      if (stopped < start + node.end(i)) return stopped;
+    }
+    return end;
+  }
+};
+
 }  // namespace
 
 ExtentTree::ExtentTree() = default;
@@ -394,6 +426,11 @@ ExtentTree::Run ExtentTree::run(std::uint64_t offset) const {
 
 void ExtentTree::count_memory(MemoryUsage& usage) const {
   if (root_) count_node_memory(*root_, usage);
+}
+
+std::uint64_t ExtentTree::count_memory_from(MemoryUsage& usage, std::uint64_t from, std::size_t& left) const {
+  if (!root_ || from >= length()) return length();
+  return CountingStep{usage, from, left}.visit(*root_, 0);
 }
 
 std::string ExtentTree::broken_rule() const { return root_ ? broken_node_rule(*root_, true) : std::string(); }

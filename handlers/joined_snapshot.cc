@@ -45,4 +45,14 @@ void JoinedSnapshot::count_memory(MemoryUsage& usage) const {
   for (const SnapshotRef& part : parts_) part->count_memory(usage);
 }
 
+std::uint64_t JoinedSnapshot::count_memory_from(MemoryUsage& usage, std::uint64_t from, std::size_t& left) const {
+  std::uint64_t start = 0;
+  for (const SnapshotRef& part : parts_) {
+    const std::uint64_t size = part->size_bytes();
+    if (from < start + size) return start + part->count_memory_from(usage, from - start, left);
+    start += size;
+  }
+  return start;
+}
+
 }  // namespace handlers

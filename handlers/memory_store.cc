@@ -34,6 +34,13 @@ class MemorySnapshot final : public Snapshot {
     usage.add(sizeof(MemorySnapshot));
     tree_.count_memory(usage);
   }
+  std::uint64_t count_memory_from(MemoryUsage& usage, std::uint64_t from, std::size_t& left) const override {
+    if (from == 0) {
+      if (!usage.enter(this)) return size_bytes();
+      usage.add(sizeof(MemorySnapshot));
+    }
+    return tree_.count_memory_from(usage, from, left);
+  }
 
   MemoryPool& pool() const { return *pool_; }
   const ExtentTree& tree() const { return tree_; }

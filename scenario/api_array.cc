@@ -118,12 +118,16 @@ void Api::add_array() {
 void Api::add_tokens() {
   add_method("array", "tokens", [this](const Arguments& arguments) -> json::value {
     json::array list;
-    const json::value document = array_of(arguments.at(0)).control("GET", "/v1/tokens");
     const double now = std::chrono::duration<double>(world_.elapsed()).count();
-    for (const json::value& token : document.at("tokens").get_array())
-      list.push_back(json::object{{"id", token.at("id")},
-                                  {"created", now - token.at("age_s").to_number<double>()},
-                                  {"expires_in", token.at("ends_in_s")}});
+    for (std::string page = "/v1/tokens"; !page.empty();) {
+      const json::value document = array_of(arguments.at(0)).control("GET", page);
+      for (const json::value& token : document.at("tokens").get_array())
+        list.push_back(json::object{{"id", token.at("id")},
+                                    {"created", now - token.at("age_s").to_number<double>()},
+                                    {"expires_in", token.at("ends_in_s")}});
+      const json::value& next = document.at("next");
+      page = next.is_string() ? fmt::format("/v1/tokens?after={}", std::string_view(next.get_string())) : "";
+    }
     return list;
   });
   add_method("array", "token_state", [this](const Arguments& arguments) -> json::value {

@@ -26,6 +26,7 @@ struct Kind {
   CommandCheck check = nullptr;
   bool (*offered)(const DeviceProfile& profile, const LogicalUnit* lu) = nullptr;
   Counted counted = Counted::nothing;
+  bool takes_loans = false;
 };
 
 constexpr std::uint8_t kGroup = 0x3F;  ///< GROUP NUMBER: taken and not used, there is no grouping function
@@ -57,7 +58,8 @@ constexpr CommandDescriptor row(std::string_view name, Form form, Kind kind,
           .body = kind.body,
           .check = kind.check,
           .offered = kind.offered,
-          .counted = kind.counted};
+          .counted = kind.counted,
+          .takes_loans = kind.takes_loans};
 }
 
 std::uint64_t read_capacity_10_length(const Task&, const LogicalUnit*) { return sizeof(ReadCapacity10Data); }
@@ -92,7 +94,8 @@ constexpr std::uint8_t kWriteVerifyFlags = BlockFlags::kProtect | BlockFlags::kD
 constexpr std::uint8_t kWriteSameFlags = BlockFlags::kProtect | BlockFlags::kUnmap;
 
 constexpr Kind kRead{DataDirection::in, kReading, read_length, read_blocks, nullptr, nullptr, Counted::read};
-constexpr Kind kWrite{DataDirection::out, kWriting, write_length, write_blocks, check_write, nullptr, Counted::write};
+constexpr Kind kWrite{DataDirection::out, kWriting, write_length,   write_blocks,
+                      check_write,        nullptr,  Counted::write, true};
 constexpr Kind kWriteVerify{DataDirection::out, kWriting, write_length,  write_and_verify,
                             check_write,        nullptr,  Counted::write};
 constexpr Kind kOrWrite{DataDirection::out, kWriting, write_length, or_write, check_write, nullptr, Counted::write};

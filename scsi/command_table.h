@@ -154,6 +154,8 @@ struct CommandDescriptor {
   /// Null: always; where false there might as well be no row. `lu` null: for whatever logical unit there may be.
   bool (*offered)(const DeviceProfile& profile, const LogicalUnit* lu) = nullptr;
   Counted counted = Counted::nothing;
+  /// Its data-out, the blocks of its CDB, may be received in memory that the store lends (DeviceServer::lend()).
+  bool takes_loans = false;
   std::uint32_t recommended_timeout_s = 0;  ///< REPORT SUPPORTED OPERATION CODES with RCTD; 0: not stated
 };
 

@@ -171,8 +171,7 @@ void CopyManager::logical_unit_reset(const LogicalUnit& lu, const std::shared_pt
 void CopyManager::logical_unit_shrunk(const LogicalUnit& lu) {
   auto nobody = std::make_shared<Rendezvous>([] {});
   for (CopyManager* manager : impl_->fabric.managers()) manager->stop_using(lu, NexusId::none, nobody);
-  std::uint64_t size = lu.size_bytes();
-  auto lost = [&](const tokens::Rod& rod) {
+  auto lost = [this, size = lu.size_bytes()](const tokens::Rod& rod) {
     bool vulnerable = !rod.data() || ends_by_change(impl_->profile, rod.type());
     return vulnerable &&
            std::ranges::any_of(rod.source().ranges, [&](const auto& range) { return range.end() > size; });

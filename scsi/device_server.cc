@@ -360,7 +360,7 @@ std::optional<std::expected<void, Sense>> DeviceServer::meet_rules(Task& task) {
 
 bool DeviceServer::lend(NexusId nexus, Lun lun, base::Bytes cdb, std::uint64_t length, handlers::Loan& loan) {
   const CommandDescriptor* row = find_command(cdb).row;
-  if (!row || row->body != write_blocks || impl_->rules.concern(cdb[0])) return false;
+  if (!row || !row->takes_loans || impl_->rules.concern(cdb[0])) return false;
   LogicalUnit* lu = find(nexus, lun);
   if (!lu) return false;
   const BlockCdb block = parse_block_cdb(cdb);

@@ -1,6 +1,5 @@
 #include "scsi/source_watch.h"
 
-#include <algorithm>
 #include <bit>
 
 namespace scsi {
@@ -11,12 +10,11 @@ std::set<SourceWatch::Entry>& SourceWatch::entries_for(handlers::ByteRange range
 
 void SourceWatch::add(const std::vector<handlers::ByteRange>& ranges, tokens::TokenId token,
                       const std::function<bool(tokens::TokenId)>& valid) {
-  if (tokens_.size() >= sweep_at_) {
-    std::vector<tokens::TokenId> stale;
-    for (const auto& [id, watched] : tokens_)
-      if (!valid(id)) stale.push_back(id);
-    for (tokens::TokenId id : stale) drop(id);
-    sweep_at_ = std::max<std::size_t>(64, 2 * tokens_.size());
+  for (int i = 0; i < kLooksOfAnAdd && !tokens_.empty(); ++i) {
+    auto next = tokens_.upper_bound(looked_at_);
+    if (next == tokens_.end()) next = tokens_.begin();
+    looked_at_ = next->first;
+    if (!valid(looked_at_)) drop(looked_at_);
   }
   for (const handlers::ByteRange& range : ranges) entries_for(range).insert({range.offset, range.end(), token});
   tokens_[token] = ranges;

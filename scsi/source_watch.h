@@ -18,7 +18,8 @@ namespace scsi {
 
 class SourceWatch {
  public:
-  /// `valid` tells which tokens are still to be watched: entries of others are dropped now and then.
+  /// `valid` tells which tokens are still to be watched. Each call asks it of kLooksOfAnAdd others, and drops those
+  /// that are not: they are never many more than the valid ones.
   void add(const std::vector<handlers::ByteRange>& ranges, tokens::TokenId token,
            const std::function<bool(tokens::TokenId)>& valid);
 
@@ -26,6 +27,8 @@ class SourceWatch {
   std::vector<tokens::TokenId> take(handlers::ByteRange range);
 
   bool empty() const { return tokens_.empty(); }
+  std::size_t size() const { return tokens_.size(); }
+  static constexpr int kLooksOfAnAdd = 3;
 
  private:
   void drop(tokens::TokenId token);
@@ -41,7 +44,7 @@ class SourceWatch {
   /// By the power of two below a range's length, so that what reaches into a place begins not far before it.
   std::array<std::set<Entry>, 64> by_length_;
   std::map<tokens::TokenId, std::vector<handlers::ByteRange>> tokens_;
-  std::size_t sweep_at_ = 64;  ///< at how many tokens stale entries are looked for next
+  tokens::TokenId looked_at_{};  ///< the last of which valid() was asked
 };
 
 }  // namespace scsi

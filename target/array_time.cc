@@ -11,11 +11,21 @@ ArrayTime::ArrayTime(EventLoop& loop, base::ArrayClock& clock) : loop_(loop), cl
 }
 
 void ArrayTime::settle() {
+  if (stepping_) return;  // the end of that turn looks for more
   auto next = clock_.next_wake();
   if (next == timer_at_) return;
   loop_.timers().cancel(std::exchange(timer_, base::TimerQueue::Id::none));
   timer_at_ = next;
   if (!next) return;
+  if (*next <= loop_.clock().now()) {
+    stepping_ = true;
+    timer_at_.reset();
+    loop_.again([this] {
+      stepping_ = false;
+      clock_.run_due(kTimersOfATurn);
+    });
+    return;
+  }
   timer_ = loop_.timers().at(*next, [this] {
     timer_ = base::TimerQueue::Id::none;
     timer_at_.reset();

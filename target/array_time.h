@@ -14,7 +14,8 @@ class EventLoop;
 inline constexpr std::size_t kTimersOfATurn = 1;
 
 /// Has the loop fire what is due on the array clock, in turns of its own, whatever the clock's mode; a clock that
-/// stands wakes nobody.
+/// stands wakes nobody. Of much that is due there is one step between two looks at what else is ready
+/// (EventLoop::again()).
 class ArrayTime {
  public:
   /// Both outlive it, and it outlives the loop's turns.
@@ -27,6 +28,7 @@ class ArrayTime {
   base::ArrayClock& clock_;
   base::TimerQueue::Id timer_ = base::TimerQueue::Id::none;
   std::optional<base::TimePoint> timer_at_;
+  bool stepping_ = false;  ///< a turn follows, with what is due already
 };
 
 }  // namespace target

@@ -165,6 +165,19 @@ struct EventLoop::Impl {
     if (looking) look();
   }
 
+  /// Asked once for each of many steps, when it is left for later.
+  bool needs_rest() {
+    const std::uint64_t now = turns - empty_turns;
+    const bool others = now != turns_at_rest + 1;
+    turns_at_rest = now;
+    if (!others && ++steps_without_rest < kStepsWithoutRest) return false;
+    steps_without_rest = 0;
+    return true;
+  }
+
+  /// Later than now, so that it is not in the turn of a timer that asks for it.
+  void after_rest(Callback work) { timers.at(clock.now() + base::Duration(1), std::move(work)); }
+
   void arm_timer() {
     auto next = timers.next();
     if (next == armed) return;
@@ -207,6 +220,9 @@ struct EventLoop::Impl {
   bool looking = false;        // for what they give way to
   std::uint64_t turns = 0;
   std::uint64_t turns_at_step = 0;
+  std::uint64_t empty_turns = 0;    // of these, made by again()
+  std::uint64_t turns_at_rest = 0;  // others, when needs_rest() was asked last
+  int steps_without_rest = 0;
   std::optional<base::TimePoint> armed;
   // Only made for the loop that is asked for: asio tells all contexts that have one, in whatever thread.
   std::optional<asio::signal_set> signals;
@@ -266,6 +282,14 @@ void EventLoop::soon(Callback call_soon) {
   asio::post(impl->io, [impl, run = std::move(run)]() mutable { impl->loop.turn(run); });
 }
 
+void EventLoop::later(Callback step) {
+  EventLoop& first = impl_->first->loop;
+  auto begin = [&first, step = std::move(step)]() mutable { first.give_way(std::move(step)); };
+  if (!first.has_turn()) return first.call(std::move(begin));
+  if (!first.impl_->needs_rest()) return begin();
+  first.impl_->after_rest(std::move(begin));
+}
+
 void EventLoop::finish_posted_work() {
   impl_->io.restart();
   auto work = asio::make_work_guard(impl_->io);
@@ -283,7 +307,18 @@ void EventLoop::at_end_of_any_turn(std::function<void()> callback) {
 void EventLoop::again() {
   if (std::exchange(impl_->again_posted, true)) return;
   if (!has_turn()) return call([this] { impl_->again_posted = false; });
-  asio::post(impl_->io, [this] { turn([this] { impl_->again_posted = false; }); });
+  asio::post(impl_->io, [this] {
+    turn([this] {
+      impl_->again_posted = false;
+      ++impl_->empty_turns;
+    });
+  });
+}
+
+void EventLoop::again(Callback work) {
+  if (!has_turn()) return call(std::move(work));
+  if (impl_->needs_rest()) return impl_->after_rest(std::move(work));
+  asio::post(impl_->io, [this, work = std::move(work)]() mutable { turn(work); });
 }
 
 bool EventLoop::has_turn() const { return impl_->turns_of_all->whose == this; }

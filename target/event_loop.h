@@ -52,6 +52,8 @@ class EventLoop final : public base::Executor {
   base::Executor& long_work() override;
   /// In a turn of the first loop, behind what is ready by now.
   void soon(std::move_only_function<void()> call) override;
+  /// give_way() of the first loop, with rests. Called in a turn of any.
+  void later(std::move_only_function<void()> step) override;
 
   /// Waits until no posted work is left and runs what it left to do; for the end of the process.
   void finish_posted_work();
@@ -67,6 +69,12 @@ class EventLoop final : public base::Executor {
   /// There is more to do at the end of a turn: another one follows, after what waits already. Called in a turn of any
   /// loop.
   void again();
+  /// The same, with `work` in that turn; none follows once the loop has ended. It is one of many steps, and there are
+  /// rests: the loop sleeps for a moment when somebody else had a turn since the last step, and after
+  /// kStepsWithoutRest. One that never sleeps keeps whoever shares its processor from it for milliseconds, until the
+  /// scheduler takes it away; to sleep costs more than a step.
+  void again(std::move_only_function<void()> work);
+  static constexpr int kStepsWithoutRest = 16;
 
   /// A turn with `step` in it, once nothing else is ready. When there is always something, it comes all the same:
   /// one such step after everything that is ready, and after kTurnsBeforeStep turns. In the order of these calls.

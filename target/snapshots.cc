@@ -128,6 +128,17 @@ void Snapshots::clear(Done done) {
   power_cycle(concerned, std::move(change), std::move(done));
 }
 
+/// Step by step: there may be a million.
+void Snapshots::free_forgotten_tokens(Done done, std::vector<std::string> failures) {
+  constexpr std::size_t kTokens = 16;  // some ten microseconds
+  bool more = false;
+  for (const auto& array : arrays_.all()) more |= array->copy_manager().tokens().free_forgotten(kTokens);
+  if (!more) return done(std::move(failures));
+  executor_.later([this, done = std::move(done), failures = std::move(failures)]() mutable {
+    free_forgotten_tokens(std::move(done), std::move(failures));
+  });
+}
+
 /// What runs is stopped first; then, in a turn of its own, when nothing of it moves any more, the data changes. Hosts
 /// are told of both, as they may have asked in between.
 void Snapshots::power_cycle(const std::vector<Arrays::OfferedLun>& luns, Change change, Done done) {
@@ -139,7 +150,7 @@ void Snapshots::power_cycle(const std::vector<Arrays::OfferedLun>& luns, Change 
     for (const auto& each : units)
       if (auto unit = each.lock())
         unit->unit_attentions().establish_for_all(scsi::AdditionalSense::power_on_reset_or_bus_device_reset_occurred);
-    done(std::move(failures));
+    free_forgotten_tokens(std::move(done), std::move(failures));
   };
   auto quiet = std::make_shared<scsi::Rendezvous>(
       [this, finish = std::move(finish)]() mutable { executor_.post([] {}, std::move(finish)); });

@@ -52,7 +52,8 @@ class Snapshots {
   /// False: there is none.
   bool remove(const std::string& name) { return snapshots_.erase(name) != 0; }
 
-  /// Called in a later turn, when it is done, with what could not be: memory that has run out.
+  /// Called in a later turn, when it is done and the memory of all tokens is free, with what could not be: memory that
+  /// has run out.
   using Done = std::move_only_function<void(std::vector<std::string> failures)>;
 
   /// The LUNs of the snapshot whose data is in it have that data and that size again. All tokens of all arrays are
@@ -67,6 +68,7 @@ class Snapshots {
  private:
   using Change = std::move_only_function<std::vector<std::string>()>;
   void power_cycle(const std::vector<Arrays::OfferedLun>& luns, Change change, Done done);
+  void free_forgotten_tokens(Done done, std::vector<std::string> failures);
   /// The one of the snapshot, as it is by now: null where it is another by its designator, blocks or kind of store.
   Arrays::OfferedLun find(const Lun& lun) const;
   std::string put_back(const Lun& lun) const;

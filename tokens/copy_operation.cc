@@ -65,12 +65,14 @@ const CopyOperation* CopyOperations::find(const CopyOperationKey& key) const { r
 CopyOperation* CopyOperations::look_up(const CopyOperationKey& key) const {
   auto nexus = by_nexus_.find(key.nexus);
   if (nexus == by_nexus_.end()) return nullptr;
-  auto found = nexus->second.find(key);
-  return found == nexus->second.end() ? nullptr : found->second.get();
+  auto unit = nexus->second.find(key.logical_unit);
+  if (unit == nexus->second.end()) return nullptr;
+  auto found = unit->second.find(key.list_identifier);
+  return found == unit->second.end() ? nullptr : found->second.get();
 }
 
 void CopyOperations::list(const CopyOperationKey& key, base::Ref<CopyOperation> operation) {
-  base::Ref<CopyOperation>& place = by_nexus_[key.nexus][key];
+  base::Ref<CopyOperation>& place = by_nexus_[key.nexus][key.logical_unit][key.list_identifier];
   if (place)
     unlisted(*place);
   else
@@ -127,23 +129,27 @@ void CopyOperations::unlisted(CopyOperation& operation) {
 }
 
 void CopyOperations::discard_listed(const CopyOperationKey& key) {
-  auto nexus = by_nexus_.find(key.nexus);
-  auto at = nexus->second.find(key);
+  OfUnit& operations = by_nexus_.at(key.nexus).at(key.logical_unit);
+  auto at = operations.find(key.list_identifier);
   unlisted(*at->second);
-  nexus->second.erase(at);
+  operations.erase(at);
   --listed_;
 }
 
 void CopyOperations::nexus_lost(std::uint32_t nexus) {
   auto lost = by_nexus_.extract(nexus);
-  if (lost.empty() || lost.mapped().empty()) return;
-  listed_ -= lost.mapped().size();
-  of_lost_.push_back(std::move(lost.mapped()));
+  if (lost.empty()) return;
+  for (auto& [unit, operations] : lost.mapped()) lose(std::move(operations));
+}
+
+void CopyOperations::lose(OfUnit&& operations) {
+  listed_ -= operations.size();
+  if (!operations.empty()) of_lost_.push_back(std::move(operations));
 }
 
 bool CopyOperations::free_lost(std::size_t most) {
   for (; most > 0 && !of_lost_.empty(); --most) {
-    OfNexus& first = of_lost_.front();
+    OfUnit& first = of_lost_.front();
     if (CopyOperation& operation = *first.begin()->second; operation.listed_) unlisted(operation);
     first.erase(first.begin());
     if (first.empty()) of_lost_.pop_front();
@@ -152,12 +158,8 @@ bool CopyOperations::free_lost(std::size_t most) {
 }
 
 void CopyOperations::logical_unit_reset(const std::array<std::uint8_t, 16>& logical_unit) {
-  for (auto& [nexus, operations] : by_nexus_)
-    listed_ -= std::erase_if(operations, [&](const auto& each) {
-      if (each.first.logical_unit != logical_unit) return false;
-      unlisted(*each.second);
-      return true;
-    });
+  for (auto& [nexus, units] : by_nexus_)
+    if (auto lost = units.extract(logical_unit); !lost.empty()) lose(std::move(lost.mapped()));
 }
 
 }  // namespace tokens

@@ -178,10 +178,10 @@ class CopyOperations {
   /// theirs.
   void discard(const CopyOperationKey& key, CopyResultPart part);
 
-  /// I_T nexus loss: results go; what is processed goes on, and nobody can ask for it. However many there were, their
-  /// memory comes back with free_lost(). No later nexus has the number of this one.
+  // However many results go, their memory comes back with free_lost().
+  /// I_T nexus loss: results go; what is processed goes on, and nobody can ask for it.
   void nexus_lost(std::uint32_t nexus);
-  /// Frees at most `most` of what nexuses left. Returns whether there is more.
+  /// Frees at most `most` of what nexuses and logical units left. Returns whether there is more.
   bool free_lost(std::size_t most);
   /// Logical unit reset: results go; the commands being processed were aborted by the caller.
   void logical_unit_reset(const std::array<std::uint8_t, 16>& logical_unit);
@@ -193,8 +193,11 @@ class CopyOperations {
 
  private:
   friend class CopyOperationGuard;
-  using OfNexus = std::map<CopyOperationKey, base::Ref<CopyOperation>>;
+  /// Of one I_T nexus and logical unit, by list identifier.
+  using OfUnit = std::map<std::uint32_t, base::Ref<CopyOperation>>;
+  using OfNexus = std::map<std::array<std::uint8_t, 16>, OfUnit>;
 
+  void lose(OfUnit&& operations);
   CopyOperation* look_up(const CopyOperationKey& key) const;
   void list(const CopyOperationKey& key, base::Ref<CopyOperation> operation);
   void finish(CopyOperation& operation, CopyOutcome outcome);
@@ -209,7 +212,7 @@ class CopyOperations {
   std::size_t held_bytes_ = 0;
   std::map<std::uint32_t, OfNexus> by_nexus_;
   std::size_t listed_ = 0;                            ///< in by_nexus_
-  std::deque<OfNexus> of_lost_;                       ///< some of which are in by_age_ still
+  std::deque<OfUnit> of_lost_;                        ///< not empty; some of theirs are in by_age_ still
   std::map<std::uint64_t, CopyOperationKey> by_age_;  ///< finished ones, oldest first
   std::uint64_t finished_count_ = 0;
 };

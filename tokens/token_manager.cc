@@ -109,6 +109,7 @@ std::expected<RodToken, TokenError> TokenManager::create(NewToken token) {
   // Once there are many, room for all there may be: to hash a million anew takes a tenth of a second.
   if (live_.size() == kMany) live_.reserve(limits_.tokens);
   Live& made = live_.emplace(id, std::move(live)).first->second;
+  index_.add(number(id));
   link(id, made);
   if (observer_) {
     observer_->created(id, *made.rod, made.last_user, made.record.inactivity_timeout);
@@ -130,8 +131,8 @@ std::expected<TokenUse, TokenError> TokenManager::use(const RodToken& token, Tok
 
   TokenId id{token.copy_manager_rod_token_identifier.value()};
   auto live = live_.find(id);
-  if (live != live_.end() && state_of_live(live->second) != TokenState::valid) {
-    bury(live, ending_of(live->second));  // so that its end is told of before the refusal that follows from it
+  if (live != live_.end() && state_of_live(id, live->second) != TokenState::valid) {
+    bury(live, ending_of(id, live->second));  // so that its end is told of before the refusal that follows from it
     live = live_.end();
   }
   if (live == live_.end()) return std::unexpected(error_of(state(id)));
@@ -154,7 +155,7 @@ std::uint64_t TokenManager::number(TokenId id) const {
 
 TokenState TokenManager::state(TokenId id) const {
   auto live = live_.find(id);
-  if (live != live_.end()) return state_of_live(live->second);
+  if (live != live_.end()) return state_of_live(id, live->second);
   const Tombstone* found = tombstone(id);
   return found ? found->ending.state : TokenState::unknown;
 }
@@ -162,9 +163,9 @@ TokenState TokenManager::state(TokenId id) const {
 std::optional<TokenEnding> TokenManager::ending(TokenId id) const {
   auto live = live_.find(id);
   if (live != live_.end()) {
-    TokenState state = state_of_live(live->second);
+    TokenState state = state_of_live(id, live->second);
     bool ended = state != TokenState::valid && state != TokenState::unknown;
-    return ended ? std::optional(ending_of(live->second)) : std::nullopt;
+    return ended ? std::optional(ending_of(id, live->second)) : std::nullopt;
   }
   const Tombstone* found = tombstone(id);
   return found ? std::optional(found->ending) : std::nullopt;
@@ -178,7 +179,7 @@ const TokenManager::Tombstone* TokenManager::tombstone(TokenId id) const {
 void TokenManager::end_use(TokenId id) {
   auto live = live_.find(id);
   if (live == live_.end()) return;  // ended meanwhile
-  if (state_of_live(live->second) != TokenState::valid) return bury(live, ending_of(live->second));
+  if (state_of_live(id, live->second) != TokenState::valid) return bury(live, ending_of(id, live->second));
   TokenRecord& record = live->second.record;
   --record.commands_in_progress;
   record.last_used = clock_.now();
@@ -198,19 +199,27 @@ void TokenManager::reschedule(LiveAt token) {
 void TokenManager::end(TokenId id, TokenState state, TokenEnd cause) {
   auto live = live_.find(id);
   if (live == live_.end()) return;
-  if (state_of_live(live->second) != TokenState::valid) return bury(live, ending_of(live->second));
+  if (state_of_live(id, live->second) != TokenState::valid) return bury(live, ending_of(id, live->second));
   bury(live, {.state = state, .cause = cause, .at = clock_.now(), .last_user = live->second.last_user});
 }
 
-TokenState TokenManager::state_of_live(const Live& live) const {
+TokenState TokenManager::state_of_live(TokenId id, const Live& live) const {
   TokenState state = state_of(live.record, clock_.now());
-  if (state == TokenState::unknown || !live.source->cancelled) return state;
-  return ending_of(live).state;
+  if (state == TokenState::unknown) return state;
+  return cancellation_of(id, live) ? TokenState::cancelled : state;
 }
 
-TokenEnding TokenManager::ending_of(const Live& live) {
+std::optional<TokenManager::Cancellation> TokenManager::cancellation_of(TokenId id, const Live& live) {
+  const base::TimePoint expires = live.record.expires();
+  for (const Loss& loss : live.source->losses)
+    if (id <= loss.newest && loss.cancellation.first < expires && loss.lost(*live.rod)) return loss.cancellation;
+  const auto& cancelled = live.source->cancelled;
+  return cancelled && cancelled->first < expires ? cancelled : std::nullopt;
+}
+
+TokenEnding TokenManager::ending_of(TokenId id, const Live& live) {
   const TokenRecord& record = live.record;
-  if (const auto& cancelled = live.source->cancelled; cancelled && cancelled->first < record.expires())
+  if (const auto cancelled = cancellation_of(id, live))
     return {.state = TokenState::cancelled,
             .cause = cancelled->second,
             .at = cancelled->first,
@@ -227,7 +236,8 @@ void TokenManager::bury(LiveAt token, TokenEnding ending) {
   TokenId id = token->first;
   Live live = std::move(token->second);
   live_.erase(token);
-  unlink(live);
+  index_.remove(number(id));
+  unlink(id, live);
   by_due_.erase({live.due, id});
   Tombstone tombstone{std::move(ending), live.record.forgotten()};
   by_forgotten_.emplace(tombstone.forgotten, id);
@@ -252,15 +262,18 @@ void TokenManager::link(TokenId id, Live& live) {
   list->newest = id;
 }
 
-void TokenManager::unlink(const Live& live) {
+void TokenManager::unlink(TokenId id, const Live& live) {
   OfSource& list = *live.source;
   if (list.cancelled) --cancelled_tokens_;
+  for (Loss& loss : list.losses)
+    if (loss.next == id) loss.next = live.newer;
   if (--list.count > 0) {
     (live.older == TokenId{} ? list.oldest : live_.at(live.older).newer) = live.newer;
     (live.newer == TokenId{} ? list.newest : live_.at(live.newer).older) = live.older;
   } else if (list.cancelled) {
     cancelled_.remove_if([&](const auto& each) { return each.get() == &list; });
   } else {
+    if (!list.losses.empty()) losing_.remove(&list);
     by_source_.erase({live.rod->source().logical_unit, live.rod->source().name});
   }
 }
@@ -277,9 +290,7 @@ void TokenManager::forget_first() {
 
 std::size_t TokenManager::for_each(std::size_t most, const Visit& visit) {
   sweep(kSweptByCall);
-  std::vector<const OfSource*> sources;
-  for (const auto& [key, source] : by_source_) sources.push_back(source.get());
-  return visit_of(sources, most, visit);
+  return visit_of(sources_of(nullptr), most, visit);
 }
 
 std::size_t TokenManager::for_each_of(const std::array<std::uint8_t, 16>& logical_unit, std::size_t most,
@@ -288,12 +299,40 @@ std::size_t TokenManager::for_each_of(const std::array<std::uint8_t, 16>& logica
   return visit_of(sources_of(logical_unit), most, visit);
 }
 
-std::size_t TokenManager::for_each_from(const std::string& source, std::size_t most, const Visit& visit) {
-  sweep(kSweptByCall);
+std::vector<const TokenManager::OfSource*> TokenManager::sources_of(const std::string* name) const {
   std::vector<const OfSource*> sources;
   for (const auto& [key, each] : by_source_)
-    if (key.second == source) sources.push_back(each.get());
-  return visit_of(sources, most, visit);
+    if (!name || key.second == *name) sources.push_back(each.get());
+  return sources;
+}
+
+TokenId TokenManager::next_live(TokenId id) const {
+  const std::uint64_t next = index_.next(number(id));
+  return next == 0 ? TokenId{} : id_of(next);
+}
+
+std::optional<TokenId> TokenManager::page(const Wanted& wanted, const Visit& visit) {
+  sweep(kSweptByCall);
+  const std::vector<const OfSource*> sources = sources_of(wanted.source);
+  if (sources.empty()) return std::nullopt;
+  // From one of the only source the next is known; elsewhere others are passed by.
+  const OfSource* only = wanted.source && sources.size() == 1 ? sources.front() : nullptr;
+  const auto behind = [&](TokenId id) {
+    auto live = only ? live_.find(id) : live_.end();
+    return live != live_.end() && live->second.source == only ? live->second.newer : next_live(id);
+  };
+  TokenId last = wanted.after;
+  TokenId id = only && last == TokenId{} ? only->oldest : behind(last);
+  for (std::size_t visited = 0, passed_by = 0; id != TokenId{}; id = behind(id)) {
+    const Live& live = live_.at(id);
+    const bool concerns = (!wanted.source || std::ranges::find(sources, live.source) != sources.end()) &&
+                          state_of_live(id, live) == TokenState::valid;
+    if (concerns ? visited == wanted.most : passed_by == kMostPassedBy) return last;
+    ++(concerns ? visited : passed_by);
+    if (concerns) visit(description(id, live));
+    last = id;
+  }
+  return std::nullopt;
 }
 
 std::vector<const TokenManager::OfSource*> TokenManager::sources_of(
@@ -305,18 +344,21 @@ std::vector<const TokenManager::OfSource*> TokenManager::sources_of(
   return sources;
 }
 
-std::size_t TokenManager::visit_of(const std::vector<const OfSource*>& sources, std::size_t most, const Visit& visit) {
+std::size_t TokenManager::count_of(const std::vector<const OfSource*>& sources) const {
   const base::TimePoint now = clock_.now();
-  std::size_t count = 0, ended = 0, visited = 0;
-  std::vector<TokenId> next;  // of each source
-  for (const OfSource* source : sources) {
-    count += source->count;
-    next.push_back(source->oldest);
-  }
+  std::size_t count = 0, ended = 0, looked = 0;
+  for (const OfSource* source : sources) count += source->count;
   // What has ended by itself and is not swept yet is due.
-  for (auto due = by_due_.begin(); due != by_due_.end() && due->first <= now && ended < kMostPassedBy; ++due)
+  for (auto due = by_due_.begin(); due != by_due_.end() && due->first <= now && looked < kMostPassedBy; ++due, ++looked)
     if (std::ranges::find(sources, live_.at(due->second).source) != sources.end()) ++ended;
-  const std::size_t left = count - ended;
+  return count - ended;
+}
+
+std::size_t TokenManager::visit_of(const std::vector<const OfSource*>& sources, std::size_t most, const Visit& visit) {
+  std::size_t visited = 0;
+  std::vector<TokenId> next;  // of each source
+  for (const OfSource* source : sources) next.push_back(source->oldest);
+  const std::size_t left = count_of(sources);
   for (std::size_t passed_by = 0; visited < std::min(most, left) && passed_by < kMostPassedBy;) {
     constexpr TokenId kNone{};
     auto first = std::ranges::min_element(
@@ -325,7 +367,7 @@ std::size_t TokenManager::visit_of(const std::vector<const OfSource*>& sources, 
     if (id == kNone) break;
     const Live& live = live_.at(id);
     *first = live.newer;
-    if (state_of_live(live) != TokenState::valid) {
+    if (state_of_live(id, live) != TokenState::valid) {
       ++passed_by;
       continue;
     }
@@ -341,29 +383,44 @@ TokenManager::Description TokenManager::description(TokenId id, const Live& live
 
 std::optional<TokenManager::Description> TokenManager::find(TokenId id) const {
   auto live = live_.find(id);
-  if (live == live_.end() || state_of_live(live->second) != TokenState::valid) return std::nullopt;
+  if (live == live_.end() || state_of_live(id, live->second) != TokenState::valid) return std::nullopt;
   return description(id, live->second);
 }
 
 void TokenManager::forget_all() {
-  std::vector<TokenId> ids;
-  for (const auto& [id, live] : live_) ids.push_back(id);
-  std::ranges::sort(ids);
-  by_due_.clear();
-  by_forgotten_.clear();
-  tombstones_.clear();
+  past_.push_back({.live = std::exchange(live_, {}),
+                   .index = std::exchange(index_, {}),
+                   .by_due = std::exchange(by_due_, {}),
+                   .tombstones = std::exchange(tombstones_, {}),
+                   .by_forgotten = std::exchange(by_forgotten_, {})});
+  losing_.clear();
   by_source_.clear();
   cancelled_.clear();
   cancelled_tokens_ = 0;
-  live_.clear();
-  if (!observer_) return;
-  for (TokenId id : ids) observer_->forgotten(id);
-  observer_->sweep_changed();
+  if (observer_) observer_->sweep_changed();
+}
+
+bool TokenManager::free_forgotten(std::size_t most) {
+  for (; most > 0 && !past_.empty(); --most) {
+    Past& past = past_.front();
+    if (!past.tombstones.empty()) past.tombstones.erase(past.tombstones.begin());
+    if (!past.by_forgotten.empty()) past.by_forgotten.erase(past.by_forgotten.begin());
+    if (!past.by_due.empty()) past.by_due.erase(past.by_due.begin());  // one for each that lived
+    if (const std::uint64_t first = past.index.next(0)) {
+      past.live.erase(id_of(first));
+      past.index.remove(first);
+      if (observer_) observer_->forgotten(id_of(first));
+    } else if (past.tombstones.empty() && past.by_forgotten.empty()) {
+      past_.pop_front();
+    }
+  }
+  return !past_.empty();
 }
 
 void TokenManager::cancel_of(const std::array<std::uint8_t, 16>& logical_unit, TokenEnd cause) {
   for (auto at = by_source_.lower_bound({logical_unit, ""});
        at != by_source_.end() && at->first.first == logical_unit;) {
+    losing_.remove(at->second.get());
     at->second->cancelled.emplace(clock_.now(), cause);
     cancelled_tokens_ += at->second->count;
     cancelled_.push_back(std::move(at->second));
@@ -375,18 +432,38 @@ void TokenManager::cancel_of(const std::array<std::uint8_t, 16>& logical_unit, T
 
 void TokenManager::cancel_of(const std::array<std::uint8_t, 16>& logical_unit,
                              const std::function<bool(const Rod&)>& lost, TokenEnd cause) {
-  std::vector<TokenId> ids;
-  for (const OfSource* source : sources_of(logical_unit))
-    for (TokenId id = source->oldest; id != TokenId{}; id = live_.at(id).newer)
-      if (lost(*live_.at(id).rod)) ids.push_back(id);
-  std::ranges::sort(ids);
-  for (TokenId id : ids) cancel(id, cause);
+  for (auto at = by_source_.lower_bound({logical_unit, ""}); at != by_source_.end() && at->first.first == logical_unit;
+       ++at) {
+    OfSource& source = *at->second;
+    if (source.losses.empty()) losing_.push_back(&source);
+    source.losses.push_back({{clock_.now(), cause}, lost, source.newest, source.oldest});
+  }
+  sweep_losses(kCancelledAtOnce);
+  if (observer_) observer_->sweep_changed();
 }
 
 std::size_t TokenManager::sweep_cancelled(std::size_t budget) {
   for (; budget > 0 && !cancelled_.empty(); --budget) {
     auto live = live_.find(cancelled_.front()->oldest);
-    bury(live, ending_of(live->second));
+    bury(live, ending_of(live->first, live->second));
+  }
+  return budget;
+}
+
+std::size_t TokenManager::sweep_losses(std::size_t budget) {
+  for (std::size_t looks = kLooksForOne * budget; looks > 0 && budget > 0 && !losing_.empty(); --looks) {
+    OfSource& source = *losing_.front();
+    Loss& loss = source.losses.front();
+    if (loss.next == TokenId{} || loss.next > loss.newest) {
+      source.losses.pop_front();
+      if (source.losses.empty()) losing_.pop_front();
+      continue;
+    }
+    auto live = live_.find(loss.next);
+    loss.next = live->second.newer;
+    if (state_of_live(live->first, live->second) == TokenState::valid) continue;
+    bury(live, ending_of(live->first, live->second));  // perhaps the last of the source, which goes with it
+    --budget;
   }
   return budget;
 }
@@ -397,10 +474,10 @@ RodToken TokenManager::image_of(const Description& token, const IdentificationCs
 
 void TokenManager::sweep(std::size_t budget) {
   base::TimePoint now = clock_.now();
-  for (std::size_t left = sweep_cancelled(budget); left > 0 && !by_due_.empty() && by_due_.begin()->first <= now;
-       --left) {
+  for (std::size_t left = sweep_losses(sweep_cancelled(budget));
+       left > 0 && !by_due_.empty() && by_due_.begin()->first <= now; --left) {
     auto live = live_.find(by_due_.begin()->second);
-    bury(live, ending_of(live->second));
+    bury(live, ending_of(live->first, live->second));
   }
   for (std::size_t left = budget; left > 0 && !by_forgotten_.empty() && by_forgotten_.begin()->first <= now; --left)
     forget_first();
@@ -409,6 +486,7 @@ void TokenManager::sweep(std::size_t budget) {
 base::TimePoint TokenManager::next_sweep() const {
   base::TimePoint next = base::TimePoint::max();
   if (!cancelled_.empty()) next = cancelled_.front()->cancelled->first;
+  if (!losing_.empty()) next = std::min(next, losing_.front()->losses.front().cancellation.first);
   if (!by_due_.empty()) next = std::min(next, by_due_.begin()->first);
   if (!by_forgotten_.empty()) next = std::min(next, by_forgotten_.begin()->first);
   return next;

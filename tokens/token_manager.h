@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <expected>
 #include <functional>
 #include <list>
@@ -23,6 +24,7 @@
 #include "tokens/rod.h"
 #include "tokens/rod_token.h"
 #include "tokens/token_events.h"
+#include "tokens/token_index.h"
 
 namespace tokens {
 
@@ -142,8 +144,12 @@ class TokenManager {
   void expire(TokenId id) { end(id, TokenState::expired, TokenEnd::on_demand); }  ///< before its time
   void cancel(TokenId id, TokenEnd cause = TokenEnd::on_demand) { end(id, TokenState::cancelled, cause); }
 
-  /// All there are, and those that ended, are unknown from now on, as after a restart.
+  /// All there are, and those that ended, are unknown from now on, as after a restart: at once, however many there are.
+  /// Their memory comes back with free_forgotten(), from which the observer hears of those that lived, in the order of
+  /// their creation.
   void forget_all();
+  /// Frees at most `most` of them. Returns whether there are more.
+  bool free_forgotten(std::size_t most);
 
   /// A valid token, for whoever wants to know which there are.
   struct Description {
@@ -161,8 +167,22 @@ class TokenManager {
   std::size_t for_each(std::size_t most, const Visit& visit);
   /// The same for those of one logical unit's data.
   std::size_t for_each_of(const std::array<std::uint8_t, 16>& logical_unit, std::size_t most, const Visit& visit);
-  /// The same for those of the source of this name.
-  std::size_t for_each_from(const std::string& source, std::size_t most, const Visit& visit);
+
+  /// Which of the valid tokens are wanted.
+  struct Wanted {
+    const std::string* source = nullptr;  ///< only those of the source of this name
+    TokenId after{};                      ///< only those made after this one, which may have ended; 0: all
+    std::size_t most = SIZE_MAX;
+  };
+  /// Calls `visit` for them in the order of their creation. Returns what `after` is to be to go on; nothing when there
+  /// are no more. The cost is that of `most` tokens, however many there are: kMostPassedBy others are passed by at
+  /// most, so that a page may have fewer than `most`, or none, and a next one all the same. Whoever goes on from page
+  /// to page sees each token once that is valid all the time.
+  std::optional<TokenId> page(const Wanted& wanted, const Visit& visit);
+  /// How many valid ones there are, as for_each() counts: all, or those of the source of this name.
+  std::size_t count(const std::string* source = nullptr) const { return count_of(sources_of(source)); }
+  /// The one that was made last, whatever has become of it; where none was, one that sorts before all.
+  TokenId newest() const { return TokenId{next_id_ - 1}; }
   /// Nothing when it is not valid; state() says why. Until the next call that changes anything.
   std::optional<Description> find(TokenId id) const;
 
@@ -170,7 +190,8 @@ class TokenManager {
   /// observer hears of the first kCancelledAtOnce at once, too, and of the others as they are swept.
   void cancel_of(const std::array<std::uint8_t, 16>& logical_unit, TokenEnd cause);
   static constexpr std::size_t kCancelledAtOnce = 64;
-  /// Cancels those of them for whose ROD `lost` says true.
+  /// The same for those for whose ROD `lost` says true, now and whenever it is asked. Those that are not swept yet
+  /// count as tokens.
   void cancel_of(const std::array<std::uint8_t, 16>& logical_unit, const std::function<bool(const Rod&)>& lost,
                  TokenEnd cause);
 
@@ -181,7 +202,9 @@ class TokenManager {
   /// on it. create() and for_each_of() sweep kSweptByCall, so that an idle loop need not.
   void sweep(std::size_t budget = 64);
   static constexpr std::size_t kSweptByCall = 8;
-  static constexpr std::size_t kMostPassedBy = 4096;
+  static constexpr std::size_t kMostPassedBy = 1024;
+  /// Tokens that are looked at for each that sweep() may end, where a condition says which of them are cancelled.
+  static constexpr std::size_t kLooksForOne = 8;
   /// When sweep() next has something to do: a token ends, or one that did is forgotten; the far future when never.
   base::TimePoint next_sweep() const;
 
@@ -192,12 +215,22 @@ class TokenManager {
  private:
   friend class TokenUse;
 
+  /// When and why tokens were cancelled.
+  using Cancellation = std::pair<base::TimePoint, TokenEnd>;
+  /// Some tokens of a source were cancelled. They wait to be swept with those that were not.
+  struct Loss {
+    Cancellation cancellation;
+    std::function<bool(const Rod&)> lost;
+    TokenId newest;  ///< what was made later is not concerned
+    TokenId next;    ///< the first that was not looked at; 0: none is left
+  };
   /// The live tokens of one source, in the order of their creation.
   struct OfSource {
     TokenId oldest{}, newest{};
     std::size_t count = 0;
     /// When and why all of them were cancelled that had not expired; then they only wait to be swept.
-    std::optional<std::pair<base::TimePoint, TokenEnd>> cancelled{};
+    std::optional<Cancellation> cancelled{};
+    std::deque<Loss> losses{};
   };
   /// Designator and name: what is one logical unit to hosts may have several names.
   using SourceKey = std::pair<std::array<std::uint8_t, 16>, std::string>;
@@ -216,17 +249,31 @@ class TokenManager {
   using Due = std::pair<base::TimePoint, TokenId>;
   using LiveAt = std::unordered_map<TokenId, Live>::iterator;
 
+  /// What forget_all() took away.
+  struct Past {
+    std::unordered_map<TokenId, Live> live;
+    TokenIndex index;
+    std::set<Due> by_due;
+    std::map<TokenId, Tombstone> tombstones;
+    std::set<Due> by_forgotten;
+  };
+
   static Description description(TokenId id, const Live& live);
-  TokenState state_of_live(const Live& live) const;
-  static TokenEnding ending_of(const Live& live);  ///< of one that has ended
+  TokenState state_of_live(TokenId id, const Live& live) const;
+  static TokenEnding ending_of(TokenId id, const Live& live);  ///< of one that has ended
+  static std::optional<Cancellation> cancellation_of(TokenId id, const Live& live);
+  std::size_t count_of(const std::vector<const OfSource*>& sources) const;
   std::size_t visit_of(const std::vector<const OfSource*>& sources, std::size_t most, const Visit& visit);
   std::vector<const OfSource*> sources_of(const std::array<std::uint8_t, 16>& logical_unit) const;
+  std::vector<const OfSource*> sources_of(const std::string* name) const;
+  TokenId next_live(TokenId id) const;
   std::size_t sweep_cancelled(std::size_t budget);
+  std::size_t sweep_losses(std::size_t budget);
   void end(TokenId id, TokenState state, TokenEnd cause);
   void end_use(TokenId id);
   void bury(LiveAt token, TokenEnding ending);
   void link(TokenId id, Live& live);
-  void unlink(const Live& live);
+  void unlink(TokenId id, const Live& live);
   /// Its end by itself has become another time.
   void reschedule(LiveAt token);
   void forget_first();
@@ -240,12 +287,15 @@ class TokenManager {
   std::uint64_t next_id_ = first_id_;
   std::set<std::array<std::uint8_t, sizeof(IdentificationCscdDescriptor)>> creators_;
   std::unordered_map<TokenId, Live> live_;
+  TokenIndex index_;  ///< of live_, by number()
   std::map<SourceKey, std::unique_ptr<OfSource>> by_source_;
   std::list<std::unique_ptr<OfSource>> cancelled_;  ///< no longer in by_source_
   std::size_t cancelled_tokens_ = 0;                ///< of these
+  std::list<OfSource*> losing_;                     ///< of by_source_: those with losses to be swept
   std::set<Due> by_due_;
   std::map<TokenId, Tombstone> tombstones_;  // which would take long to be hashed anew when there are many
   std::set<Due> by_forgotten_;
+  std::list<Past> past_;
   TokenObserver* observer_ = nullptr;
 };
 

@@ -10,7 +10,8 @@ struct DirectControl::Impl {
   Impl(Arrays& arrays, base::ArrayClock& clock, base::Executor& executor, const Config& started)
       : sessions(arrays.directory().limits),
         snapshots(arrays, clock, executor),
-        steered{arrays, sessions, snapshots, clock, loop, started, {}},
+        reporter(arrays, clock, executor),
+        steered{arrays, sessions, snapshots, reporter, clock, loop, executor, started, {}},
         dispatcher(routes(), steered) {
     steered.ready = true;
   }
@@ -18,6 +19,7 @@ struct DirectControl::Impl {
   EventLoop loop{1};  // for what waits by real time: nothing runs it
   iscsi::SessionRegistry sessions;
   Snapshots snapshots;
+  StatusReporter reporter;
   Steered steered;
   Dispatcher dispatcher;
 };

@@ -48,16 +48,25 @@ constexpr Shape kMemory{.name = "Memory", .about = "The memory of all memory sto
 constexpr Field kTokenMemoryFields[] = {
     {.name = "id", .about = "of the token"},
     {.name = "source", .about = "the LUN its data is of"},
-    {.name = "memory", .kind = Kind::whole, .about = "bytes that no LUN and no token listed before it keeps"},
+    {.name = "memory", .kind = Kind::whole, .about = "bytes that no LUN and no token made before it keeps"},
 };
 constexpr Shape kTokenMemory{.name = "TokenMemory", .about = "", .fields = kTokenMemoryFields};
 constexpr Field kUsageFields[] = {
     {.name = "used", .kind = Kind::whole, .about = "as in /v1/memory"},
     {.name = "limit", .kind = Kind::whole, .about = "as in /v1/memory"},
     {.name = "of_tokens", .kind = Kind::whole, .about = "bytes that only tokens keep"},
-    {.name = "tokens", .kind = Kind::objects, .about = "what each keeps", .shape = &kTokenMemory},
+    {.name = "token_count", .kind = Kind::whole, .about = "tokens that were counted"},
+    {.name = "tokens",
+     .kind = Kind::objects,
+     .about = "what each keeps: the 100 of each array that keep most, in the order they were made",
+     .shape = &kTokenMemory},
 };
-constexpr Shape kUsage{.name = "MemoryUsage", .about = "Who keeps the memory", .fields = kUsageFields};
+constexpr Shape kUsage{.name = "MemoryUsage",
+                       .about =
+                           "Who keeps the memory. What was written meanwhile may be counted as it was or as it is; "
+                           "tokens that ended or were made meanwhile are left out",
+                       .fields = kUsageFields};
+static_assert(StatusReporter::kMostTokens == 100, "it is in the text above");
 constexpr Field kResetFields[] = {
     {.name = "changes", .kind = Kind::texts, .about = "whatever was not as at the start, one line each"}};
 constexpr Shape kReset{.name = "Reset", .about = "What was put back", .fields = kResetFields};
@@ -91,17 +100,28 @@ Answer memory(Steered& steered, const Call&) {
   return document(json::object{{"used", budget.used()}, {"limit", budget.limit()}});
 }
 
-Answer memory_usage(Steered& steered, const Call&) {
-  const StatusReport report = status_report(steered.arrays, steered.array_clock.now());
+json::object usage_document(const StatusReport& report) {
   json::array tokens;
-  for (const ArrayReport& array : report.arrays)
+  std::size_t count = 0;
+  for (const ArrayReport& array : report.arrays) {
+    count += array.token_count;
     for (const TokenReport& token : array.tokens)
       tokens.push_back(
           json::object{{"id", fmt::format("{:016x}", token.id)}, {"source", token.source}, {"memory", token.memory}});
-  return document(json::object{{"used", report.memory_used},
-                               {"limit", report.memory_limit},
-                               {"of_tokens", report.memory_of_tokens},
-                               {"tokens", std::move(tokens)}});
+  }
+  return {{"used", report.memory_used},
+          {"limit", report.memory_limit},
+          {"of_tokens", report.memory_of_tokens},
+          {"token_count", count},
+          {"tokens", std::move(tokens)}};
+}
+
+Answer memory_usage(Steered& steered, const Call&) {
+  return {.begin = [&steered](Answer::Respond respond) {
+    steered.reporter.report([respond = std::move(respond)](const StatusReport& report) mutable {
+      respond(document(usage_document(report)).response);
+    });
+  }};
 }
 
 Answer metrics(Steered& steered, const Call&) {
@@ -223,7 +243,7 @@ constexpr Route kRoutes[] = {
      .handle = memory,
      .result = &kMemory},
     {.path = "/v1/memory/usage",
-     .summary = "Who keeps it: walks all of it, a second for each 10 million extents, while nothing else is served",
+     .summary = "Who keeps it, as things were when this began: others are served while all of it is counted",
      .handle = memory_usage,
      .result = &kUsage},
     {.method = Method::post,

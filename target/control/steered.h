@@ -10,10 +10,12 @@
 #include <vector>
 
 #include "base/array_clock.h"
+#include "base/executor.h"
 #include "target/arrays.h"
 #include "target/config.h"
 #include "target/iscsi/session_registry.h"
 #include "target/snapshots.h"
+#include "target/status_report.h"
 
 namespace target {
 class EventLoop;
@@ -31,8 +33,10 @@ struct Steered {
   Arrays& arrays;
   iscsi::SessionRegistry& sessions;
   Snapshots& snapshots;
+  StatusReporter& reporter;
   base::ArrayClock& array_clock;
   EventLoop& loop;                                         ///< its clock is the wire clock
+  base::Executor& executor;                                ///< for answers that take several turns
   const Config& started;                                   ///< the configuration at the start
   std::vector<ServedPortal> portals;                       ///< one of each portal group
   bool ready = false;                                      ///< logins are served

@@ -1,8 +1,10 @@
 // ROD tokens: which there are, how long they have, and their end.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <boost/json.hpp>
 #include <charconv>
+#include <memory>
 #include <optional>
 
 #include "scsi/copy_manager.h"
@@ -21,8 +23,8 @@ using tokens::TokenId;
 using tokens::TokenManager;
 using tokens::TokenState;
 
-constexpr std::uint64_t kUsualLimit = 1000;
-constexpr std::uint64_t kHighestLimit = 100'000;
+constexpr std::uint64_t kHighestLimit = 1000;
+constexpr std::size_t kTokensOfAStep = 16;  // some hundred microseconds
 
 constexpr Field kTokenFields[] = {
     {.name = "id", .about = "COPY MANAGER ROD TOKEN IDENTIFIER, 16 hexadecimal digits"},
@@ -42,7 +44,8 @@ constexpr Field kTokenFields[] = {
 constexpr Shape kToken{.name = "Token", .about = "A valid ROD token", .fields = kTokenFields};
 constexpr Field kListFields[] = {
     {.name = "tokens", .kind = Kind::objects, .about = "in the order they were made", .shape = &kToken},
-    {.name = "total", .kind = Kind::whole, .about = "how many there are, those left out included"},
+    {.name = "total", .kind = Kind::whole, .about = "how many there are, those on other pages included"},
+    {.name = "next", .about = "what \"after\" is to be for the next page; null: there is none", .nullable = true},
 };
 constexpr Shape kTokens{.name = "Tokens", .about = "", .fields = kListFields};
 constexpr Field kQueryFields[] = {
@@ -54,6 +57,9 @@ constexpr Field kQueryFields[] = {
      .required = false,
      .low = 1,
      .high = kHighestLimit},
+    {.name = "after",
+     .about = "only those behind this token, an identifier, also when it has ended: \"next\" of the page before",
+     .required = false},
 };
 constexpr Shape kQuery{.name = "", .about = "", .fields = kQueryFields};
 constexpr std::string_view kStates[] = {"valid", "expired", "cancelled", "revoked", "deleted", "unknown"};
@@ -85,28 +91,6 @@ json::object token_document(const Steered& steered, const Array& array, const To
   return object;
 }
 
-Answer list_tokens(Steered& steered, const Call& call) {
-  const json::value* only = call.query.if_contains("array");
-  const json::value* source = call.query.if_contains("source");
-  const json::value* limit = call.query.if_contains("limit");
-  const std::uint64_t most = limit ? limit->to_number<std::uint64_t>() : kUsualLimit;
-  const Array* wanted = only ? &find_array(steered, std::string(only->get_string())) : nullptr;
-  json::array items;
-  std::uint64_t total = 0;
-  for (const auto& array : steered.arrays.all()) {
-    if (wanted && wanted != array.get()) continue;
-    TokenManager& manager = array->copy_manager().tokens();
-    const std::size_t left = most - items.size();
-    const auto add = [&](const TokenManager::Description& token) {
-      items.push_back(token_document(steered, *array, token));
-    };
-    total += source ? manager.for_each_from(std::string(source->get_string()), left, add) : manager.for_each(left, add);
-  }
-  json::object list = list_of("tokens", std::move(items));
-  list["total"] = total;
-  return document(list);
-}
-
 struct Found {
   Array& array;
   TokenId id;
@@ -120,24 +104,123 @@ std::optional<std::uint64_t> parsed(const std::string& text, int base) {
   return value;
 }
 
-/// The array that knows the token, by its identifier or, where there is one array only, its number. Throws Refusal:
-/// 400, and 404 when none does.
-Found find_token(const Steered& steered, const std::string& text) {
+/// The token that `text` names: by its identifier or, where there is one array only, its number. Throws Refusal (400).
+TokenId token_id(const Steered& steered, const std::string& text, std::string_view name) {
   constexpr std::size_t kIdentifier = 16;  // digits
   const bool is_number = text.size() < kIdentifier;
   const auto value = parsed(text, is_number ? 10 : 16);
   const auto& arrays = steered.arrays.all();
   if (!value || text.size() > kIdentifier || (is_number && arrays.size() > 1)) {
     const json::value given(text);
-    throw not_as_expected(400, "id", "a token's identifier, 16 hexadecimal digits, or, with one array, its number",
-                          &given);
+    throw not_as_expected(400, std::string(name),
+                          "a token's identifier, 16 hexadecimal digits, or, with one array, its number", &given);
   }
-  for (const auto& array : arrays) {
-    const TokenManager& tokens = array->copy_manager().tokens();
-    const TokenId id = is_number ? tokens.id_of(*value) : TokenId{*value};
-    if (auto state = tokens.state(id); state != TokenState::unknown) return {*array, id, state};
-  }
+  return is_number ? arrays.front()->copy_manager().tokens().id_of(*value) : TokenId{*value};
+}
+
+/// The array that knows the token. Throws Refusal: 400, and 404 when none does.
+Found find_token(const Steered& steered, const std::string& text) {
+  const TokenId id = token_id(steered, text, "id");
+  for (const auto& array : steered.arrays.all())
+    if (auto state = array->copy_manager().tokens().state(id); state != TokenState::unknown) return {*array, id, state};
   throw no_such("token", text);
+}
+
+/// A page of the list. It is written a few tokens at a time, so that nobody waits for a long one.
+class TokenPage : public std::enable_shared_from_this<TokenPage> {
+ public:
+  /// Throws Refusal (400, 404).
+  TokenPage(const Steered& steered, const Call& call);
+
+  /// Writes some more. Returns whether the page is complete.
+  bool step();
+  /// When it is.
+  Response response();
+  /// Does the other steps in later turns.
+  void go_on(Answer::Respond respond);
+
+ private:
+  bool is_wanted(const Array& array) const { return !only_ || only_ == &array; }
+  void begin_behind(const std::string& text);
+
+  const Steered& steered_;
+  const Array* only_ = nullptr;
+  std::optional<std::string> source_{};
+  std::size_t left_ = kHighestLimit;
+  std::uint64_t total_ = 0;
+  std::size_t array_ = 0;  ///< where it is ...
+  TokenId after_{};        ///< ... and behind which token there
+  TokenId last_{};         ///< on this page, whosever
+  std::optional<TokenId> next_{};
+  std::string text_ = R"({"tokens":[)";
+  Answer::Respond respond_;
+};
+
+TokenPage::TokenPage(const Steered& steered, const Call& call) : steered_(steered) {
+  if (const json::value* only = call.query.if_contains("array"))
+    only_ = &find_array(steered, std::string(only->get_string()));
+  if (const json::value* source = call.query.if_contains("source")) source_.emplace(source->get_string());
+  if (const json::value* limit = call.query.if_contains("limit")) left_ = limit->to_number<std::size_t>();
+  if (const json::value* after = call.query.if_contains("after")) begin_behind(std::string(after->get_string()));
+  for (const auto& array : steered.arrays.all())
+    if (is_wanted(*array)) total_ += array->copy_manager().tokens().count(source_ ? &*source_ : nullptr);
+}
+
+void TokenPage::begin_behind(const std::string& text) {
+  after_ = token_id(steered_, text, "after");
+  const auto& arrays = steered_.arrays.all();
+  auto whose = std::ranges::find_if(arrays, [&](const auto& array) {
+    return is_wanted(*array) && array->copy_manager().tokens().number(after_) != 0;
+  });
+  if (whose == arrays.end()) {
+    const json::value given(text);
+    throw not_as_expected(
+        400, "after",
+        only_ ? "a token that this array made since odxd started" : "a token that was made since odxd started", &given);
+  }
+  array_ = static_cast<std::size_t>(whose - arrays.begin());
+}
+
+bool TokenPage::step() {
+  const auto& arrays = steered_.arrays.all();
+  for (std::size_t room = kTokensOfAStep; array_ < arrays.size(); ++array_, after_ = {}) {
+    const Array& array = *arrays[array_];
+    if (!is_wanted(array)) continue;
+    const TokenManager::Wanted wanted{source_ ? &*source_ : nullptr, after_, std::min(left_, room)};
+    const auto next = array.copy_manager().tokens().page(wanted, [&](const TokenManager::Description& token) {
+      if (text_.back() != '[') text_ += ',';
+      text_ += json::serialize(token_document(steered_, array, token));
+      last_ = token.id;
+      --left_;
+      --room;
+    });
+    if (!next) continue;
+    after_ = *next;
+    if (left_ > 0) return false;
+    next_ = *next == TokenId{} ? last_ : *next;  // the page ended with an earlier array
+    return true;
+  }
+  return true;
+}
+
+Response TokenPage::response() {
+  text_ +=
+      fmt::format("],\"total\":{},\"next\":{}}}\n", total_, next_ ? fmt::format("\"{}\"", id_text(*next_)) : "null");
+  return {.body = std::move(text_)};
+}
+
+void TokenPage::go_on(Answer::Respond respond) {
+  respond_ = std::move(respond);
+  steered_.executor.later([self = shared_from_this()] {
+    if (self->step()) return self->respond_(self->response());
+    self->go_on(std::move(self->respond_));
+  });
+}
+
+Answer list_tokens(Steered& steered, const Call& call) {
+  auto page = std::make_shared<TokenPage>(steered, call);
+  if (page->step()) return {.response = page->response()};
+  return {.begin = [page](Answer::Respond respond) { page->go_on(std::move(respond)); }};
 }
 
 Answer token_state(const Steered& steered, const Found& found) {
@@ -171,7 +254,12 @@ constexpr Route ending(std::string_view path, std::string_view summary, Answer (
 }
 
 constexpr Route kRoutes[] = {
-    {.path = "/v1/tokens", .summary = "Valid tokens", .handle = list_tokens, .query = &kQuery, .result = &kTokens},
+    {.path = "/v1/tokens",
+     .summary =
+         "Valid tokens, a page at a time: each that is valid all the while is on one of the pages, and on one only",
+     .handle = list_tokens,
+     .query = &kQuery,
+     .result = &kTokens},
     {.path = "/v1/tokens/{id}",
      .summary = "A token, also one that ended, as long as its end is remembered",
      .handle = get_token,

@@ -127,7 +127,9 @@ struct World {
   iscsi::SessionRegistry sessions{config().limits};
   target::Snapshots snapshots{arrays, clock, executor};
   target::EventLoop loop{0};  // its timers hold who waits for events of the journal, and so go first
-  Steered steered{arrays, sessions, snapshots, clock, loop, config(), {{1, "127.0.0.1:3260"}}, true};
+  target::StatusReporter reporter{arrays, clock, executor};
+  Steered steered{arrays, sessions, snapshots, reporter, clock, loop, executor, config(), {{1, "127.0.0.1:3260"}},
+                  true};
   Dispatcher dispatcher{routes(), steered};
   std::unique_ptr<Host> host;
   bool changed = false;

@@ -156,3 +156,66 @@ TEST_CASE_FIXTURE(Fixture, "a shared subtree is walked once however many snapsho
   for (const SnapshotRef& snapshot : snapshots) count(snapshot);
   CHECK(usage.bytes() == used());
 }
+
+TEST_CASE_FIXTURE(Fixture, "a walk in steps counts what a walk at once does, a few leaves at a time") {
+  MemoryStore first(kGiB, pool);
+  MemoryStore second(kGiB, pool);
+  std::mt19937_64 random(2);
+  std::vector<SnapshotRef> snapshots;
+  for (unsigned i = 0; i < 3000; ++i) {
+    MemoryStore& store = i % 3 == 0 ? second : first;
+    REQUIRE(store.write(random() % (kGiB / 4096) * 4096, content(4096, i)));
+    if (i % 100 == 0) snapshots.push_back(capture(store, {{random() % (kGiB / 1024) * 512, kMiB}, {0, kGiB}}));
+    if (i % 500 == 499) REQUIRE(second.clone(*snapshots.back(), {512, kGiB / 2}, 4096, nullptr));
+  }
+  const std::vector<std::uint8_t> pattern(512, 7);
+  REQUIRE(second.write_same({kGiB / 2, kGiB / 4}, pattern));  // one subtree over and over
+  std::vector<std::uint64_t> at_once;
+  at_once.push_back(count(first));
+  at_once.push_back(count(second));
+  for (const SnapshotRef& snapshot : snapshots) at_once.push_back(count(snapshot));
+  for (const std::size_t most : {1, 2, 7, 1000}) {
+    MemoryUsage later;
+    std::vector<std::uint64_t> in_steps;
+    std::size_t steps = 0;
+    const auto walk = [&](const auto& what) {
+      in_steps.push_back(later.count([&] {
+        for (std::uint64_t position = 0; position < what.size_bytes(); ++steps) {
+          std::size_t left = most;
+          const std::uint64_t stopped = what.count_memory_from(later, position, left);
+          REQUIRE((stopped > position && (left == 0 || stopped == what.size_bytes())));
+          position = stopped;
+        }
+      }));
+    };
+    walk(first);
+    walk(second);
+    for (const SnapshotRef& snapshot : snapshots) walk(*snapshot);
+    CHECK(in_steps == at_once);
+    if (most == 1) CHECK(steps > 3000 / 64);
+  }
+}
+
+TEST_CASE_FIXTURE(Fixture, "a store may change between two steps of a walk, and what stays is counted right") {
+  MemoryStore store(kGiB, pool);
+  MemoryStore other(kGiB, pool);
+  for (std::uint64_t i = 0; i < 2000; ++i) REQUIRE(store.write(i * 8192, content(4096, 1)));
+  SnapshotRef token = capture(store, {{0, kGiB}});
+  SnapshotRef goes = capture(store, {{0, kGiB}});
+  REQUIRE(other.clone(*token, {0, kGiB}, 0, nullptr));
+  std::mt19937_64 random(3);
+  std::size_t steps = 0;
+  for (const MemoryStore* walked : {&store, &other})
+    for (std::uint64_t position = 0; position < kGiB; ++steps) {
+      std::size_t left = 1;
+      position = walked->count_memory_from(usage, position, left);
+      // Whatever it does here copies nodes of the shared tree, and frees others.
+      REQUIRE(store.write(random() % 2000 * 8192, content(4096, 2)));
+      REQUIRE(other.unmap({kGiB / 2 + random() % 1000 * 8192, 4096}));
+      if (steps == 5) goes = {};
+      pool->reclaim(100);
+    }
+  CHECK(steps > 60);
+  // The other store shows all that the token has, and did all the time.
+  CHECK(count(token) < 200 * kNode);
+}

@@ -54,6 +54,16 @@ TEST_CASE("a scenario copies, and the data is there") {
   CHECK(verdict.kind == Kind::passed);
 }
 
+TEST_CASE("a scenario sees all tokens, also more than a page of the control interface has") {
+  Verdict verdict = run(R"(
+    for i = 1, 1002 do a:offload_read { length = "4K" } end
+    local all = array:tokens()
+    expect(#all, 1002)
+    expect(all[1].id ~= all[1001].id))");
+  CHECK(verdict.message == "");
+  CHECK(verdict.kind == Kind::passed);
+}
+
 TEST_CASE("a failure names the script's line, and the last events are there") {
   Verdict verdict = run("t:advance(5)\nexpect(a:flush(), { status = 'STATUS_INVALID_TOKEN' })");
   CHECK(verdict.message == R"(test.lua:3: status is "STATUS_SUCCESS"; expected "STATUS_INVALID_TOKEN")");

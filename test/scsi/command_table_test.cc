@@ -48,6 +48,13 @@ TEST_CASE("a row's CDB length is that of its operation code's group (SPC-4 4.3.1
   }
 }
 
+TEST_CASE("what may be received in memory that is lent are the WRITEs, and nothing that does more with its data") {
+  std::vector<std::string_view> names;
+  for (const CommandDescriptor& row : command_table())
+    if (row.takes_loans) names.push_back(row.name);
+  CHECK(names == std::vector<std::string_view>{"WRITE (6)", "WRITE (10)", "WRITE (16)", "WRITE (12)"});
+}
+
 TEST_CASE("every bit a usage mask forbids is refused with its byte and bit") {
   Device device(test::every_command());
   for (const CommandDescriptor& row : command_table()) {

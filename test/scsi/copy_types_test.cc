@@ -182,9 +182,26 @@ TEST_CASE("a watch finds every token a change touches, once, and forgets what en
   CHECK(watch.take({0, 300}).empty());
   CHECK(watch.take({300, 1}) == std::vector{tokens::TokenId{3}});
   CHECK(watch.empty());
-  for (std::uint64_t id = 0; id < 64; ++id) watch.add({{id, 1}}, tokens::TokenId{id}, valid);
-  watch.add({{1000, 1}}, tokens::TokenId{64}, [](tokens::TokenId id) { return id == tokens::TokenId{7}; });
-  CHECK(watch.take({0, 64}) == std::vector{tokens::TokenId{7}});
+}
+
+TEST_CASE("a watch drops what ended little by little, and keeps not much more than what is valid") {
+  scsi::SourceWatch watch;
+  std::size_t asked = 0, most_asked = 0;
+  auto hundredth = [&](tokens::TokenId id) {
+    ++asked;
+    return static_cast<std::uint64_t>(id) % 100 == 0;
+  };
+  for (std::uint64_t id = 1; id <= 2000; ++id) {
+    asked = 0;
+    watch.add({{id, 1}}, tokens::TokenId{id}, hundredth);
+    most_asked = std::max(most_asked, asked);
+  }
+  CHECK(most_asked <= scsi::SourceWatch::kLooksOfAnAdd);
+  CHECK(watch.size() < 20 + 30);
+  std::size_t valid = 0;
+  for (tokens::TokenId id : watch.take({0, 3000})) valid += hundredth(id) ? 1 : 0;
+  CHECK(valid == 20);
+  CHECK(watch.empty());
 }
 
 TEST_CASE("a token of any type is change vulnerable where persistent ones are not supported") {

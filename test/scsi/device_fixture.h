@@ -48,14 +48,17 @@ class HeldExecutor final : public base::Executor {
     end_turn();
   }
   void run_all() {
-    while (held() > 0) run();
+    while (held() > 0 || !soon_.empty())
+      if (!jobs_.empty()) run();
+  }
+  /// Makes the calls that wait for the end of a turn. Returns whether there were any.
+  bool end_turn() {
+    auto calls = std::exchange(soon_, {});
+    for (auto& call : calls) call();
+    return !calls.empty();
   }
 
  private:
-  void end_turn() {
-    for (auto& call : std::exchange(soon_, {})) call();
-  }
-
   struct Job {
     std::move_only_function<void()> work;
     std::move_only_function<void()> done;

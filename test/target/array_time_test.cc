@@ -7,6 +7,9 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
+#include <functional>
 #include <vector>
 
 #include "scsi/journal.h"
@@ -102,6 +105,52 @@ TEST_CASE("a long advance leaves turns to others, and is over when all that was 
   loop.run();
   CHECK(fired == kMany);
   CHECK(most <= target::kTimersOfATurn);
+}
+
+TEST_CASE("what is due already is done in turns of its own, few of which wait for a timer") {
+  EventLoop loop(1);
+  ArrayClock clock(loop.clock(), {Kind::manual});
+  target::ArrayTime time(loop, clock);
+  constexpr int kMany = 1000;
+  int fired = 0, timers = 0;
+  for (int i = 0; i < kMany; ++i)
+    clock.timers().at(ArrayClock::kStart + 1s, [&] {
+      if (++fired == kMany) loop.stop();
+    });
+  loop.at_end_of_any_turn([&] { timers += loop.timers().size() > 0; });  // behind what sets it
+  loop.timers().at(loop.clock().now(), [&] { target::advance_clock(clock, 5s, nullptr, [] {}); });
+  loop.run();
+  CHECK(fired == kMany);
+  CHECK(timers >= kMany / EventLoop::kStepsWithoutRest - 1);
+  CHECK(timers <= kMany / EventLoop::kStepsWithoutRest + 5);
+}
+
+TEST_CASE("what is due already leaves others their turn") {
+  EventLoop loop(1);
+  ArrayClock clock(loop.clock(), {Kind::manual});
+  target::ArrayTime time(loop, clock);
+  constexpr int kMany = 1000;
+  int fired = 0, others = 0, longest = 0, since_other = 0;
+  for (int i = 0; i < kMany; ++i)
+    clock.timers().at(ArrayClock::kStart + 1s, [&] {
+      longest = std::max(longest, ++since_other);
+      if (++fired == kMany) loop.stop();
+    });
+  std::function<void()> other = [&] {  // what is ready all the time
+    loop.turn([&] {
+      ++others;
+      since_other = 0;
+    });
+    boost::asio::post(loop.io(), other);
+  };
+  loop.timers().at(loop.clock().now(), [&] {
+    target::advance_clock(clock, 5s, nullptr, [] {});
+    boost::asio::post(loop.io(), other);
+  });
+  loop.run();
+  CHECK(fired == kMany);
+  CHECK(longest <= 2);
+  CHECK(others >= kMany / 2);
 }
 
 TEST_CASE("a change of the clock's mode wakes the loop for what is due then") {

@@ -754,6 +754,27 @@ class Ctl(ControlTest):
         self.assertEqual(tool(ODX, "ctl", "status", env={"ODX_CONTROL": ""})[0], 2)
         self.assertEqual(self.odx("status", "--url", "ftp://x")[0], 2)
 
+    def test_all_tokens_are_listed_however_many_pages_they_take(self):
+        with self.odxd() as odxd:
+            session = self.session(odxd)
+            all_tokens = [token_of(session, number % 2, [(0, 8)], list_identifier=number)[8:16].hex()
+                          for number in range(1050)]
+            page = self.do("GET", "/v1/tokens")
+            self.assertEqual([token["id"] for token in page["tokens"]], all_tokens[:1000])
+            self.assertEqual((page["total"], page["next"]), (1050, all_tokens[999]))
+            self.do("POST", f"/v1/tokens/{page['next']}/revoke")
+            page = self.do("GET", f"/v1/tokens?after={page['next']}")
+            self.assertEqual(([token["id"] for token in page["tokens"]], page["next"]), (all_tokens[1000:], None))
+            problem = self.do("GET", "/v1/tokens?limit=1001", status=400)
+            self.assertEqual(problem["detail"], 'limit is "1001"; expected a whole number from 1 to 1000')
+            left = all_tokens[:999] + all_tokens[1000:]
+            for words, wanted, following in [
+                    ([], left, None), (["--source", "lun1"], all_tokens[1:999:2] + all_tokens[1001::2], None),
+                    (["--limit", "1020", "--after", all_tokens[9]], left[10:1030], left[1029])]:
+                page = json.loads(self.odx("tokens", "ls", "--json", *words)[1])
+                self.assertEqual(([token["id"] for token in page["tokens"]], page["next"]), (wanted, following))
+            self.assertEqual([line.split()[0] for line in self.odx("tokens", "ls")[1].splitlines()[1:]], left)
+
     def test_every_route_has_its_command(self):
         with self.odxd():
             served = {(method.upper(), path) for path, methods in self.do("GET", "/openapi.json")["paths"].items()

@@ -218,6 +218,44 @@ TEST_CASE("work that gives way and was left when the loop stopped is done when i
   CHECK(steps == 2);
 }
 
+TEST_CASE("a turn is followed by one with the work it was left") {
+  EventLoop loop(1);
+  std::string done;
+  loop.at_end_of_turn([&] { done += '.'; });
+  loop.turn([&] {
+    loop.again([&] {
+      done += 'b';
+      loop.again([&] { loop.stop(); });
+    });
+    done += 'a';
+  });
+  loop.run();
+  CHECK(done == "a..b..");  // run() begins with one of its own
+}
+
+TEST_CASE("steps give way, whichever loop's turn asks for them, and none is waited for at the end") {
+  EventLoop loop(1);
+  EventLoop further(loop);
+  std::string done;
+  base::Executor& executor = loop;
+  further.turn([&] {
+    executor.later([&] {
+      CHECK(loop.has_turn());
+      done += '1';
+      executor.later([&] {
+        done += '2';
+        loop.stop();
+      });
+      boost::asio::post(loop.io(), [&] { loop.turn([&] { done += 'a'; }); });
+    });
+  });
+  loop.run();
+  CHECK(done == "1a2");
+  loop.turn([&] { executor.later([&] { done += '3'; }); });
+  loop.finish_posted_work();
+  CHECK(done == "1a2");
+}
+
 TEST_CASE("a signal that is asked for again and again is a call in a turn of its own each time") {
   EventLoop loop(1);
   int calls = 0;

@@ -135,6 +135,28 @@ TEST_CASE("a logical unit reset drops the results of that logical unit for every
   CHECK(operations.find(key(1, 2, 1)));
 }
 
+TEST_CASE("what a reset logical unit leaves is gone at once, and its memory comes back step by step") {
+  CopyOperations operations({.results = 100, .held_bytes = 100 * sizeof(CreatedToken)});
+  for (std::uint32_t id = 0; id < 60; ++id) run(operations, key(id % 2, 1, id), {.tokens = {CreatedToken{}}});
+  auto running = operations.begin(key(1, 1, 99), CopyCommand::populate_token);
+  run(operations, key(1, 2, 1), {.tokens = {CreatedToken{}}});
+  operations.logical_unit_reset({0x60, 1});
+  CHECK(operations.size() == 1);
+  CHECK(operations.held_bytes() == 61 * sizeof(CreatedToken));
+  for (std::uint32_t id = 0; id < 60; ++id) CHECK_FALSE(operations.find(key(id % 2, 1, id)));
+  // The same names may be used again meanwhile.
+  run(operations, key(1, 1, 1), {.transfer_count = 7, .tokens = {CreatedToken{}}});
+  CHECK(operations.free_lost(20));
+  CHECK(operations.held_bytes() == 42 * sizeof(CreatedToken));
+  running->finish({.tokens = {CreatedToken{}}});
+  while (operations.free_lost(1)) continue;
+  CHECK(operations.held_bytes() == 2 * sizeof(CreatedToken));
+  CHECK(operations.size() == 2);
+  REQUIRE(operations.find(key(1, 1, 1)));
+  CHECK(operations.find(key(1, 1, 1))->outcome().transfer_count == 7);
+  CHECK_FALSE(operations.find(key(1, 1, 99)));
+}
+
 TEST_CASE("beyond the limit the result that finished first goes, and none that is being processed") {
   CopyOperations operations({.results = 2});
   auto running = operations.begin(key(1, 1, 0), CopyCommand::populate_token);

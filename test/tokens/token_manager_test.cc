@@ -261,12 +261,15 @@ TEST_CASE("tokens of several sources are visited in the order of their creation,
   CHECK(f.manager.for_each(4, see) == 10);
   CHECK(seen == std::vector(all.begin(), all.begin() + 4));
   seen.clear();
-  CHECK(f.manager.for_each_from("b again", 2, see) == 4);
+  const std::string again = "b again", nobody = "c";
+  CHECK(f.manager.page({.source = &again, .most = 2}, see) == all[5]);
+  CHECK(f.manager.count(&again) == 4);
   CHECK(seen == std::vector{all[3], all[5]});
   seen.clear();
   CHECK(f.manager.for_each_of({2}, 100, see) == 7);  // one logical unit, whatever its names
   CHECK(seen == of_two);
-  CHECK(f.manager.for_each_from("c", 100, see) == 0);
+  CHECK_FALSE(f.manager.page({.source = &nobody}, see).has_value());
+  CHECK(f.manager.count(&nobody) == 0);
 
   f.manager.cancel_of({2}, [](const Rod& rod) { return rod.source().name == "b"; }, TokenEnd::source_shrank);
   CHECK(f.manager.for_each_of({2}, 0, see) == 4);

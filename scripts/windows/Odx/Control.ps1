@@ -146,7 +146,7 @@ function Get-OdxToken {
     .SYNOPSIS
     Lists the valid ROD tokens of the array, with what is left of their life.
     .DESCRIPTION
-    In the order they were made; at most 1000.
+    In the order they were made: all, which it reads a thousand at a time.
     .PARAMETER Source
     Only those of the LUN of this name.
     .EXAMPLE
@@ -155,8 +155,14 @@ function Get-OdxToken {
     [CmdletBinding()]
     param([Parameter(Position = 0)][string] $Source)
     $path = '/v1/tokens'
-    if ($Source) { $path += "?source=$([uri]::EscapeDataString($Source))" }
-    (Invoke-OdxControl -Method Get -Path $path).tokens
+    $query = @{ limit = 1000 }
+    if ($Source) { $query.source = [uri]::EscapeDataString($Source) }
+    do {
+        $parts = $query.GetEnumerator() | ForEach-Object { "$($_.Key)=$($_.Value)" }
+        $page = Invoke-OdxControl -Method Get -Path ($path + '?' + ($parts -join '&'))
+        $page.tokens
+        $query.after = $page.next
+    } while ($page.next)
 }
 
 function Stop-OdxToken {
