@@ -22,7 +22,7 @@ namespace {
 constexpr std::uint64_t kMaxUnsentOutput = 16 << 20;
 /// With so much output, what was received waits until the transport was offered it: answers leave while their data is
 /// still in the processor's cache.
-constexpr std::uint64_t kOfferedFirst = 256 << 10;
+constexpr std::uint64_t kOfferedFirst = 512 << 10;
 /// Before the login is done: a usual Login Request, or some short ones, so that none does much at once.
 constexpr std::size_t kLoginReceive = 1024;
 

@@ -341,7 +341,7 @@ TEST_SUITE("iscsi commands") {
   }
 
   TEST_CASE("What was received waits for long output to be offered, and not for a peer that takes none") {
-    constexpr std::uint64_t kOffered = 256 << 10, kData = 65536, kCommands = 16;
+    constexpr std::uint64_t kOffered = 512 << 10, kData = 65536, kCommands = 16;
     Host host;
     iscsi::Connection& connection = host.peer.connection();
     ByteVector commands;
