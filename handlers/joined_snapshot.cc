@@ -49,7 +49,10 @@ std::uint64_t JoinedSnapshot::count_memory_from(MemoryUsage& usage, std::uint64_
   std::uint64_t start = 0;
   for (const SnapshotRef& part : parts_) {
     const std::uint64_t size = part->size_bytes();
-    if (from < start + size) return start + part->count_memory_from(usage, from - start, left);
+    if (from < start + size) {
+      from = start + part->count_memory_from(usage, from - start, left);
+      if (from < start + size || left == 0) return from;
+    }
     start += size;
   }
   return start;

@@ -36,7 +36,10 @@ class MemorySnapshot final : public Snapshot {
   }
   std::uint64_t count_memory_from(MemoryUsage& usage, std::uint64_t from, std::size_t& left) const override {
     if (from == 0) {
-      if (!usage.enter(this)) return size_bytes();
+      if (!usage.enter(this)) {
+        --left;
+        return size_bytes();
+      }
       usage.add(sizeof(MemorySnapshot));
     }
     return tree_.count_memory_from(usage, from, left);

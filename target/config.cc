@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <fmt/format.h>
+#include <sched.h>
 
 #include <toml++/toml.h>
 #include <algorithm>
@@ -577,7 +578,13 @@ bool valid_array_id(std::string_view id) {
   });
 }
 
-unsigned usual_threads() { return std::clamp(std::thread::hardware_concurrency() / 2, 1U, 8U); }
+unsigned usable_processors() {
+  cpu_set_t usable{};
+  if (::sched_getaffinity(0, sizeof usable, &usable) != 0) return std::thread::hardware_concurrency();
+  return static_cast<unsigned>(CPU_COUNT(&usable));
+}
+
+unsigned usual_threads() { return std::clamp(usable_processors() / 2, 1U, 8U); }
 
 std::optional<base::log::Level> parse_log_level(std::string_view text) {
   using base::log::Level;

@@ -147,6 +147,8 @@ struct ControlConfig {
 };
 
 inline constexpr unsigned kMaxThreads = 64;
+/// Those that this process may run on: a container may have some of many.
+unsigned usable_processors();
 /// One event loop for two processors, at most 8: whoever uses the array runs on the same machine as often as not, and
 /// what is done in turns (target/event_loop.h) does not get faster by more.
 unsigned usual_threads();

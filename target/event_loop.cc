@@ -287,7 +287,10 @@ void EventLoop::later(Callback step) {
   auto begin = [&first, step = std::move(step)]() mutable { first.give_way(std::move(step)); };
   if (!first.has_turn()) return first.call(std::move(begin));
   if (!first.impl_->needs_rest()) return begin();
-  first.impl_->after_rest(std::move(begin));
+  first.impl_->after_rest([&first, begin = std::move(begin)]() mutable {
+    ++first.impl_->empty_turns;  // the timer's
+    begin();
+  });
 }
 
 void EventLoop::finish_posted_work() {

@@ -160,7 +160,7 @@ bool StatusReporter::Walk::find_tokens() {
     found_.push_back({std::move(report), tokens::RodRef(&token.rod)});
   });
   after_ = next.value_or(newest);
-  if (found_.empty()) left_ = 0;  // many were passed by
+  if (found_.empty() && next) left_ = 0;  // many were passed by
   return true;
 }
 

@@ -186,10 +186,10 @@ void TcpConnection::discard() {
 }
 
 void TcpConnection::send() {
-  if (waiting_writable_ || wants_writable_) return;
+  if (waiting_writable_ || wants_writable_ || sending_later_) return;
   std::array<iovec, IOV_MAX> parts;
   for (int i = 0; sends() && connection_->output_size() > 0; ++i) {
-    if (i == kSendsPerTurn) return want_writable();
+    if (i == kSendsPerTurn) return send_later();
     msghdr message{};
     message.msg_iov = parts.data();
     message.msg_iovlen = connection_->output(parts);
@@ -207,6 +207,15 @@ void TcpConnection::send() {
     if (count < 0) return state_ == State::open ? peer_gone() : close();
     connection_->sent(static_cast<std::size_t>(count));
   }
+}
+
+/// Not by waiting for the socket, which may be full by now: then the connection has to be told so.
+void TcpConnection::send_later() {
+  sending_later_ = true;
+  loop_.give_way([self = shared_from_this()] {
+    self->sending_later_ = false;
+    self->want_settling();
+  });
 }
 
 void TcpConnection::settle() {

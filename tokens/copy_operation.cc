@@ -6,6 +6,9 @@ namespace tokens {
 
 namespace {
 
+/// How many results of what is lost an operation that ends frees at most, for the bytes they hold.
+constexpr std::size_t kLostAtOnce = 64;
+
 /// The bytes that a result keeps beyond the few of every one.
 std::size_t weight(const CopyOutcome& outcome) {
   return outcome.held_data.size() + outcome.tokens.size() * sizeof(CreatedToken);
@@ -113,7 +116,9 @@ void CopyOperations::drop(CopyOperation& operation, CopyResultPart part) {
 }
 
 void CopyOperations::limit_held_data() {
-  while (held_bytes_ > limits_.held_bytes && free_lost(1)) continue;
+  for (std::size_t freed = 0; held_bytes_ > limits_.held_bytes && freed < kLostAtOnce && free_lost(1); ++freed)
+    continue;
+  if (!of_lost_.empty()) return;  // theirs goes first, a few at a time
   for (auto at = by_age_.begin(); held_bytes_ > limits_.held_bytes && at != by_age_.end(); ++at) {
     CopyOperation& operation = *look_up(at->second);
     if (!operation.outcome_.held_data.empty()) operation.outcome_.held_data_discarded = true;

@@ -7,6 +7,7 @@
 
 #include <random>
 
+#include "handlers/joined_snapshot.h"
 #include "store_kinds.h"
 
 using namespace handlers;
@@ -194,6 +195,21 @@ TEST_CASE_FIXTURE(Fixture, "a walk in steps counts what a walk at once does, a f
     CHECK(in_steps == at_once);
     if (most == 1) CHECK(steps > 3000 / 64);
   }
+}
+
+TEST_CASE_FIXTURE(Fixture, "parts that were counted before are passed by in one step, each for one of its nodes") {
+  MemoryStore store(kGiB, pool);
+  REQUIRE(store.write(0, content(4096, 1)));
+  std::vector<SnapshotRef> parts;
+  for (int i = 0; i < 5; ++i) parts.push_back(capture(store, {{0, kMiB}}));
+  for (const SnapshotRef& part : parts) count(part);
+  const JoinedSnapshot joined(parts);
+  std::size_t left = 10;
+  CHECK(joined.count_memory_from(usage, 0, left) == joined.size_bytes());
+  CHECK(left == 5);
+  left = 2;
+  CHECK(joined.count_memory_from(usage, 0, left) == 2 * kMiB);
+  CHECK(left == 0);
 }
 
 TEST_CASE_FIXTURE(Fixture, "a store may change between two steps of a walk, and what stays is counted right") {

@@ -5,9 +5,12 @@
 
 #include <doctest/doctest.h>
 #include <fmt/format.h>
+#include <sched.h>
 
+#include <algorithm>
 #include <string>
 #include <string_view>
+#include <thread>
 
 namespace {
 
@@ -146,6 +149,18 @@ b = "target2-lun0"
 )";
 
 }  // namespace
+
+TEST_CASE("event loops are counted by the processors that odxd may run on") {
+  CHECK(target::usual_threads() == std::clamp(target::usable_processors() / 2, 1U, 8U));
+  std::thread([] {  // the rest of this program keeps its processors
+    cpu_set_t one{};
+    CPU_SET(::sched_getcpu(), &one);
+    REQUIRE(::sched_setaffinity(0, sizeof one, &one) == 0);
+    CHECK(target::usable_processors() == 1);
+    CHECK(target::usual_threads() == 1);
+  })
+      .join();
+}
 
 TEST_CASE("every key of the array and its portals is taken over") {
   Config config = target::parse_config(kEveryKey, "array.toml");

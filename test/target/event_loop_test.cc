@@ -256,6 +256,23 @@ TEST_CASE("steps give way, whichever loop's turn asks for them, and none is wait
   CHECK(done == "1a2");
 }
 
+TEST_CASE("of steps left for later few wait for a timer where nobody else has a turn") {
+  EventLoop loop(1);
+  base::Executor& executor = loop;
+  constexpr int kMany = 1000;
+  int done = 0, timers = 0;
+  std::function<void()> step = [&] {
+    if (++done == kMany) return loop.stop();
+    executor.later([&] { step(); });
+  };
+  loop.at_end_of_any_turn([&] { timers += loop.timers().size() > 0; });
+  executor.later([&] { step(); });
+  loop.run();
+  CHECK(done == kMany);
+  CHECK(timers >= kMany / EventLoop::kStepsWithoutRest - 1);
+  CHECK(timers <= kMany / EventLoop::kStepsWithoutRest + 5);
+}
+
 TEST_CASE("a signal that is asked for again and again is a call in a turn of its own each time") {
   EventLoop loop(1);
   int calls = 0;

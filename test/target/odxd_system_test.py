@@ -493,6 +493,27 @@ class Neighbours(SystemTest):
             self.assert_works(worker)
             worker.close()
 
+    def test_a_peer_that_writes_before_it_reads_is_heard(self):
+        marker, answers = random.Random(5).randbytes(BLOCK), 15 << 20  # more than sockets hold, less than odxd keeps
+        with self.odxd("memory:64M") as odxd:
+            worker = Session(odxd, initiator=HOST + "worker").clear_unit_attentions()
+            wordy = []
+            for lba, blocks in enumerate((256, 312, 360, 416, 448, 512), start=1000):
+                session = Session(odxd, initiator=f"{HOST}wordy{lba}").clear_unit_attentions()
+                wordy.append(session)
+                for _ in range(answers // (blocks * BLOCK)):
+                    session.send(session.command_pdu(read16(0, blocks), data_in=blocks * BLOCK))
+                session.send(session.command_pdu(write16(lba, 1), marker))
+                for _ in range(50_000):
+                    if worker.command(read16(lba, 1), data_in=BLOCK).data == marker:
+                        break
+                else:
+                    self.fail(f"the write behind reads of {blocks} blocks is not heard")
+            for each in wordy:
+                each.socket.close()
+            self.assert_works(worker)
+            worker.close()
+
     def test_beyond_max_connections_the_socket_is_closed_until_one_leaves(self):
         config = self.config('[iscsi]\nmax_connections = 2\n[[target]]\n[[target.lun]]\nstore = "memory:64M"\n')
         with self.odxd("--config", config) as odxd:

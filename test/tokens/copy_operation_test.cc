@@ -124,6 +124,19 @@ TEST_CASE("what a lost nexus leaves is gone at once, and its memory comes back s
   CHECK(operations.size() == 99);
 }
 
+TEST_CASE("an operation that ends frees few of what a lost nexus left, and takes nothing else for it") {
+  constexpr std::size_t kToken = sizeof(CreatedToken), kMost = 64;
+  CopyOperations operations({.results = 1000, .held_bytes = 100 * kToken});
+  for (std::uint32_t id = 0; id < 100; ++id) run(operations, key(1, 1, id), {.tokens = {CreatedToken{}}});
+  operations.nexus_lost(1);
+  run(operations, key(2, 1, 1), {.tokens = std::vector<CreatedToken>(90)});
+  CHECK(operations.held_bytes() == (190 - kMost) * kToken);
+  CHECK(operations.find(key(2, 1, 1))->kept(CopyResultPart::rod_token_information));
+  run(operations, key(2, 1, 2));
+  CHECK(operations.held_bytes() == 100 * kToken);
+  CHECK(operations.find(key(2, 1, 1))->kept(CopyResultPart::rod_token_information));
+}
+
 TEST_CASE("a logical unit reset drops the results of that logical unit for every nexus") {
   CopyOperations operations({});
   run(operations, key(1, 1, 1));
