@@ -186,10 +186,10 @@ void TcpConnection::discard() {
 }
 
 void TcpConnection::send() {
-  if (waiting_writable_ || wants_writable_ || sending_later_) return;
+  if (waiting_writable_ || wants_writable_) return;
   std::array<iovec, IOV_MAX> parts;
   for (int i = 0; sends() && connection_->output_size() > 0; ++i) {
-    if (i == kSendsPerTurn) return send_later();
+    if (i == kSendsPerTurn) return want_writable();
     msghdr message{};
     message.msg_iov = parts.data();
     message.msg_iovlen = connection_->output(parts);
@@ -200,22 +200,10 @@ void TcpConnection::send() {
       error = errno;
     });
     if (count < 0 && error == EINTR) continue;
-    if (count < 0 && error == EAGAIN) {
-      if (state_ == State::open) connection_->output_blocked();
-      return want_writable();
-    }
+    if (count < 0 && error == EAGAIN) return want_writable();
     if (count < 0) return state_ == State::open ? peer_gone() : close();
     connection_->sent(static_cast<std::size_t>(count));
   }
-}
-
-/// Not by waiting for the socket, which may be full by now: then the connection has to be told so.
-void TcpConnection::send_later() {
-  sending_later_ = true;
-  loop_.give_way([self = shared_from_this()] {
-    self->sending_later_ = false;
-    self->want_settling();
-  });
 }
 
 void TcpConnection::settle() {

@@ -82,7 +82,6 @@ class TcpConnection final : public iscsi::ConnectionObserver, public std::enable
   void readable();
   void discard();
   void send();
-  void send_later();
   bool sends() const { return !peer_gone_ && (state_ == State::open || (state_ == State::finishing && flush_)); }
   void wait_readable();
   void want_writable() { wants_writable_ = true; }
@@ -109,7 +108,6 @@ class TcpConnection final : public iscsi::ConnectionObserver, public std::enable
   // Of the loop's thread, in turns and outside of them.
   bool wants_readable_ = false;
   bool wants_writable_ = false;
-  bool sending_later_ = false;
   bool waiting_readable_ = false;
   bool waiting_writable_ = false;
   std::array<iovec, iscsi::Connection::kMostReceiveBuffers> places_{};

@@ -20,9 +20,6 @@ namespace {
 
 /// Beyond so much unsent output nothing more is read: a peer that does not take its answers gets no new ones.
 constexpr std::uint64_t kMaxUnsentOutput = 16 << 20;
-/// With so much output, what was received waits until the transport was offered it: answers leave while their data is
-/// still in the processor's cache.
-constexpr std::uint64_t kOfferedFirst = 512 << 10;
 /// Before the login is done: a usual Login Request, or some short ones, so that none does much at once.
 constexpr std::size_t kLoginReceive = 1024;
 
@@ -85,7 +82,7 @@ struct Connection::Impl final : Link {
   }
   bool reads() const {
     bool open = state == ConnectionState::xpt_up || state == ConnectionState::in_login || full_feature();
-    return open && !opening && !surplus && output.size() < (blocked ? kMaxUnsentOutput : kOfferedFirst);
+    return open && !opening && !surplus && output.size() < kMaxUnsentOutput;
   }
   void no_longer_half_open() {
     if (half_open) context.sessions.half_open().remove(*half_open);
@@ -112,7 +109,6 @@ struct Connection::Impl final : Link {
   std::shared_ptr<Session> session;
   std::optional<HalfOpenLogins::Place> half_open;
 
-  bool blocked = false;     // the transport took none of the output, the last time it was offered
   bool surplus = false;     // above Limits::max_connections: closed by the first tick
   bool opening = false;     // the login is agreed on; the session waits for another to end
   bool processing = false;  // output is announced once, at the end
@@ -295,16 +291,10 @@ std::uint64_t Connection::output_size() const { return impl_->output.size(); }
 void Connection::sent(std::size_t count) {
   bool read = impl_->reads();
   impl_->output.consume(count);
-  impl_->blocked = false;
   impl_->in_flight.set(impl_->output.size());
   if (impl_->output.empty()) impl_->announced = false;
   // What was received before the output grew too long is served now.
   if (!read && impl_->reads()) impl_->process();
-}
-
-void Connection::output_blocked() {
-  if (std::exchange(impl_->blocked, true)) return;
-  impl_->process();
 }
 
 std::optional<base::TimePoint> Connection::deadline() const {

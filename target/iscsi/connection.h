@@ -55,7 +55,7 @@ class Connection {
 
   /// Where the next received bytes go, one after another: fills the front of `out` and returns how many it filled.
   /// None while the connection does not want more: its output is over a limit, its login waits for another session to
-  /// end, or it is over. Ask again after sent(), output_blocked() and output_ready().
+  /// end, or it is over. Ask again after sent() and output_ready().
   std::size_t receive_buffers(std::span<iovec> out);
   static constexpr std::size_t kMostReceiveBuffers = PduDecoder::kMostBuffers;
   /// The first of them; empty where there is none.
@@ -71,9 +71,6 @@ class Connection {
   std::uint64_t output_size() const;
   /// The first `count` bytes of the output were sent.
   void sent(std::size_t count);
-  /// None of it can be sent for now. What is received is served all the same, up to 16 MiB of output: a peer may have
-  /// to be heard before it takes more.
-  void output_blocked();
 
   /// When tick() has something to do at the latest; nothing when no timer runs.
   std::optional<base::TimePoint> deadline() const;

@@ -130,10 +130,6 @@ void Peer::deliver(base::Bytes bytes) {
   while (!bytes.empty()) {
     std::array<iovec, iscsi::Connection::kMostReceiveBuffers> buffers{};
     std::size_t used = connection_->receive_buffers(buffers);
-    if (used == 0) {  // an answer is only taken when a test asks for it
-      connection_->output_blocked();
-      used = connection_->receive_buffers(buffers);
-    }
     if (used == 0) return;
     std::size_t count = 0;
     for (const iovec& buffer : std::span(buffers).first(used)) {

@@ -341,7 +341,6 @@ TEST_SUITE("iscsi multiple connections") {
     Array array(large);
     SeveralPeers peers(array, 2, 1, pairs("MaxRecvDataSegmentLength=262144"));
     peers.clear_attentions();
-    peers[1].connection().output_blocked();
     while (!peers[1].connection().receive_buffer().empty()) peers.send(1, read10(0, 8192), kRead, 4 << 20);
     CHECK(peers.task_tag == 4);  // 16 MiB
     for (int i = 0; i < 10; ++i) {

@@ -248,7 +248,6 @@ TEST_SUITE("iscsi traps, full-feature phase") {
     limits.nop_interval = seconds(30);
     limits.nop_timeout = seconds(10);
     Host host({}, false, limits);
-    host.peer.connection().output_blocked();
     while (!host.peer.connection().receive_buffer().empty()) {
       host.peer.send(host.peer.command(read10(0, 512), kRead, 262144));
       ++host.peer.cmd_sn;
