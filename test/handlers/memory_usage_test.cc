@@ -23,6 +23,7 @@ constexpr std::uint64_t kEdges = 2 * kMaxChunk;
 
 struct Fixture {
   base::Ref<MemoryPool> pool = MemoryPool::create();
+  PoolUser user{pool};  // goes after all that has nodes of the pool
   MemoryUsage usage;
 
   std::uint64_t count(const BackingStore& store) {
