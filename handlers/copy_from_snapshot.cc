@@ -2,19 +2,19 @@
 
 #include <algorithm>
 
+#include "handlers/file_image.h"
+
 namespace handlers {
 namespace {
 
 constexpr std::uint64_t kCopyPiece = 1 << 20;
-/// What is written in one call, so that others who need the processor do not wait long (FileImage::kLongWorkCall).
-constexpr std::size_t kWritten = 64 << 10;
 
 IoResult<void> copy_piece(BackingStore& to, const Snapshot& snapshot, ByteRange piece, std::uint64_t offset) {
   base::Segments data;
   if (auto result = snapshot.read(piece, data); !result) return result;
   for (const base::Segment& part : data.parts()) {
     for (base::Bytes left = part.bytes; !left.empty();) {
-      const base::Bytes written = left.first(std::min(left.size(), kWritten));
+      const base::Bytes written = left.first(std::min(left.size(), FileImage::kLongWorkCall));
       if (auto result = to.write(offset, written); !result) return result;
       offset += written.size();
       left = left.subspan(written.size());

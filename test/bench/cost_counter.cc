@@ -6,17 +6,14 @@
 // made itself are not seen: those are small), locked mutexes, receives, sends and waits for events.
 #include "cost_counter.h"
 
-#include <dlfcn.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <sys/epoll.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <cstddef>
-#include <cstdlib>
+
+#include "preloaded.h"
 
 extern "C" {
 void* __libc_malloc(std::size_t);
@@ -36,21 +33,7 @@ void count(std::uint64_t bench::Costs::* what, std::uint64_t how_much = 1) {
   __atomic_fetch_add(&(costs->*what), how_much, __ATOMIC_RELAXED);
 }
 
-template <typename Function>
-Function* next(const char* name) {
-  return reinterpret_cast<Function*>(dlsym(RTLD_NEXT, name));
-}
-
-[[gnu::constructor]] void open_file() {
-  const char* path = std::getenv("ODX_COST_FILE");
-  if (path == nullptr) return;
-  const int fd = ::open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  if (fd < 0 || ::ftruncate(fd, sizeof(bench::Costs)) != 0) std::abort();
-  void* memory = ::mmap(nullptr, sizeof(bench::Costs), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-  ::close(fd);
-  if (memory == MAP_FAILED) std::abort();
-  costs = static_cast<bench::Costs*>(memory);
-}
+[[gnu::constructor]] void open_file() { costs = bench::counts_in_file("ODX_COST_FILE", costs); }
 
 }  // namespace
 
@@ -104,31 +87,31 @@ void* memmove(void* to, const void* from, std::size_t size) {
 }
 
 int pthread_mutex_lock(pthread_mutex_t* mutex) noexcept {
-  static auto* const real = next<int(pthread_mutex_t*)>("pthread_mutex_lock");
+  static auto* const real = bench::next<int(pthread_mutex_t*)>("pthread_mutex_lock");
   count(&bench::Costs::locks);
   return real(mutex);
 }
 
 ssize_t recv(int fd, void* buffer, std::size_t size, int flags) {
-  static auto* const real = next<ssize_t(int, void*, std::size_t, int)>("recv");
+  static auto* const real = bench::next<ssize_t(int, void*, std::size_t, int)>("recv");
   count(&bench::Costs::receives);
   return real(fd, buffer, size, flags);
 }
 
 ssize_t recvmsg(int fd, msghdr* message, int flags) {
-  static auto* const real = next<ssize_t(int, msghdr*, int)>("recvmsg");
+  static auto* const real = bench::next<ssize_t(int, msghdr*, int)>("recvmsg");
   count(&bench::Costs::receives);
   return real(fd, message, flags);
 }
 
 ssize_t sendmsg(int fd, const msghdr* message, int flags) {
-  static auto* const real = next<ssize_t(int, const msghdr*, int)>("sendmsg");
+  static auto* const real = bench::next<ssize_t(int, const msghdr*, int)>("sendmsg");
   count(&bench::Costs::sends);
   return real(fd, message, flags);
 }
 
 int epoll_wait(int fd, epoll_event* events, int most, int timeout) {
-  static auto* const real = next<int(int, epoll_event*, int, int)>("epoll_wait");
+  static auto* const real = bench::next<int(int, epoll_event*, int, int)>("epoll_wait");
   count(&bench::Costs::waits);
   return real(fd, events, most, timeout);
 }

@@ -7,18 +7,15 @@
 // price, some 50 ns, half of them while it is held.
 #include "lock_counter.h"
 
-#include <dlfcn.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <sys/epoll.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include <array>
 #include <cerrno>
 #include <cstddef>
-#include <cstdlib>
 #include <ctime>
+
+#include "preloaded.h"
 
 namespace {
 
@@ -45,29 +42,15 @@ std::uint64_t now_ns() {
   return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec);
 }
 
-template <typename Function>
-Function* next(const char* name) {
-  return reinterpret_cast<Function*>(dlsym(RTLD_NEXT, name));
-}
-
-[[gnu::constructor]] void open_file() {
-  const char* path = std::getenv("ODX_LOCKS_FILE");
-  if (path == nullptr) return;
-  const int fd = ::open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  if (fd < 0 || ::ftruncate(fd, sizeof(bench::Locks)) != 0) std::abort();
-  void* memory = ::mmap(nullptr, sizeof(bench::Locks), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-  ::close(fd);
-  if (memory == MAP_FAILED) std::abort();
-  locks = static_cast<bench::Locks*>(memory);
-}
+[[gnu::constructor]] void open_file() { locks = bench::counts_in_file("ODX_LOCKS_FILE", locks); }
 
 }  // namespace
 
 extern "C" {
 
 int pthread_mutex_lock(pthread_mutex_t* mutex) noexcept {
-  static auto* const real = next<int(pthread_mutex_t*)>("pthread_mutex_lock");
-  static auto* const try_it = next<int(pthread_mutex_t*)>("pthread_mutex_trylock");
+  static auto* const real = bench::next<int(pthread_mutex_t*)>("pthread_mutex_lock");
+  static auto* const try_it = bench::next<int(pthread_mutex_t*)>("pthread_mutex_trylock");
   if (!waits_for_events) return real(mutex);
   std::uint64_t since = 0;
   if (try_it(mutex) != 0) {
@@ -85,7 +68,7 @@ int pthread_mutex_lock(pthread_mutex_t* mutex) noexcept {
 }
 
 int pthread_mutex_unlock(pthread_mutex_t* mutex) noexcept {
-  static auto* const real = next<int(pthread_mutex_t*)>("pthread_mutex_unlock");
+  static auto* const real = bench::next<int(pthread_mutex_t*)>("pthread_mutex_unlock");
   for (std::size_t i = held_count; i-- > 0;) {
     if (held[i].mutex != mutex) continue;
     count(&bench::Locks::held_ns, now_ns() - held[i].since);
@@ -96,7 +79,7 @@ int pthread_mutex_unlock(pthread_mutex_t* mutex) noexcept {
 }
 
 int epoll_wait(int fd, epoll_event* events, int most, int timeout) {
-  static auto* const real = next<int(int, epoll_event*, int, int)>("epoll_wait");
+  static auto* const real = bench::next<int(int, epoll_event*, int, int)>("epoll_wait");
   waits_for_events = true;
   return real(fd, events, most, timeout);
 }
