@@ -100,7 +100,7 @@ constexpr Argument kEventQuery[] = {
     {.name = "initiator", .place = query, .about = "only those of this iSCSI name", .required = false},
     {.name = "logical_unit", .place = query, .about = "only those of the LUN of this name", .required = false},
     {.name = "since", .place = query, .kind = number, .about = "only those behind this number", .required = false},
-    {.name = "limit", .place = query, .kind = number, .about = "at most so many", .required = false},
+    {.name = "limit", .place = query, .kind = number, .about = "at most so many, of 1000 in a list", .required = false},
     {.name = "wait_s", .place = query, .kind = number, .about = "wait for the first", .required = false},
 };
 constexpr Argument kExplainQuery[] = {

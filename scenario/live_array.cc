@@ -189,14 +189,17 @@ std::optional<base::TimePoint> LiveArray::shown() {
 
 void LiveArray::settle() {
   for (auto due = next_due(); due && *due <= world_.clock().now(); due = next_due()) advance_to(world_.clock().now());
-  const json::value document = ask("GET", fmt::format("/v1/events?since={}&limit=100000", last_event_));
-  last_event_ = document.at("next").to_number<std::uint64_t>();
-  for (const json::value& each : document.at("events").get_array()) {
-    json::object event = each.get_object();
-    const json::value* initiator = event.if_contains("initiator");
-    if (initiator && *initiator == LiveWay::kObserver) continue;
-    event["time_us"] = event.at("time_us").to_number<std::int64_t>() - origin_us_;
-    world_.record(std::move(event));
+  for (bool more = true; more;) {
+    const json::value page = ask("GET", fmt::format("/v1/events?since={}&limit=1000", last_event_));
+    last_event_ = page.at("next").to_number<std::uint64_t>();
+    more = last_event_ < page.at("last").to_number<std::uint64_t>();
+    for (const json::value& each : page.at("events").get_array()) {
+      json::object event = each.get_object();
+      const json::value* initiator = event.if_contains("initiator");
+      if (initiator && *initiator == LiveWay::kObserver) continue;
+      event["time_us"] = event.at("time_us").to_number<std::int64_t>() - origin_us_;
+      world_.record(std::move(event));
+    }
   }
 }
 

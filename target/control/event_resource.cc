@@ -20,6 +20,7 @@ namespace {
 namespace json = boost::json;
 
 constexpr std::uint64_t kUsualLimit = 100;
+constexpr std::uint64_t kMostEvents = 1000;    // in one answer, which is written in one turn of the loop
 constexpr std::size_t kPieceBytes = 64 << 10;  // of a stream, at once
 
 constexpr Field kEventFields[] = {
@@ -56,7 +57,7 @@ constexpr Field kQueryFields[] = {
      .about = "at most so many; 100",
      .required = false,
      .low = 1,
-     .high = 100000},
+     .high = kMostEvents},
     {.name = "wait_s",
      .kind = Kind::whole,
      .about = "where there are none, wait so many seconds of real time for the first",

@@ -425,6 +425,7 @@ TEST_CASE("control: events are told from a number on, by kind, and those that ar
   CHECK(world.get("/v1/events?since=0&limit=1").at("next").to_number<std::uint64_t>() == 1);
   CHECK(world.get(fmt::format("/v1/events?since={}", last)).at("events").get_array().empty());
   CHECK(world.refusal("GET", "/v1/events?kind=party").starts_with("400 kind: "));
+  CHECK(world.refusal("GET", "/v1/events?limit=1001") == "400 limit: a whole number from 1 to 1000");
   Answer waiting = world.dispatcher.answer({.method = "GET", .target = "/v1/events?wait_s=60&kind=token_created"});
   std::optional<Response> response;
   waiting.begin([&](Response given) { response = std::move(given); });

@@ -297,7 +297,7 @@ function Get-OdxEvent {
         [string[]] $Kind,
         [string] $Initiator,
         [string] $LogicalUnit,
-        [ValidateRange(1, 100000)][int] $Limit = 100
+        [ValidateRange(1, 1000)][int] $Limit = 100
     )
     $query = @{ since = $Since; kind = $Kind -join ','; initiator = $Initiator; logical_unit = $LogicalUnit }
     $query.limit = $Limit
