@@ -130,9 +130,11 @@ struct EventLoop::Impl {
     spare.pop_back();
     both->work = std::move(work);
     both->done = std::move(done);
-    to.post([this, both = std::move(both)]() mutable {
-      both->work();
-      both->work = nullptr;
+    auto do_work = [&work = both->work] {
+      work();
+      work = nullptr;
+    };
+    to.post(std::move(do_work), [this, both = std::move(both)]() mutable {
       calls.add([this, both = std::move(both)]() mutable {
         both->done();
         both->done = nullptr;

@@ -25,10 +25,14 @@ WorkerPool::~WorkerPool() {
   threads_.clear();
 }
 
-void WorkerPool::post(Job job) {
-  std::lock_guard lock(mutex_);
-  jobs_.push_back(std::move(job));
-  wake_one();
+void WorkerPool::post(Job job, Job tell) {
+  bool wake = false;
+  {
+    std::lock_guard lock(mutex_);
+    jobs_.push_back({std::move(job), std::move(tell)});
+    wake = has_to_wake();
+  }
+  if (wake) woken_.notify_one();
 }
 
 std::uint64_t WorkerPool::wakes() const {
@@ -36,12 +40,13 @@ std::uint64_t WorkerPool::wakes() const {
   return wakes_;
 }
 
-/// Called with the mutex.
-void WorkerPool::wake_one() {
-  if (asleep_ == 0 || waking_) return;
+/// Called with the mutex. When true, one is woken without it: whoever wakes may take the waker's processor at once, and
+/// would give it back to wait for the mutex.
+bool WorkerPool::has_to_wake() {
+  if (asleep_ == 0 || waking_ || telling_ > 0) return false;
   waking_ = true;
   ++wakes_;
-  woken_.notify_one();
+  return true;
 }
 
 void WorkerPool::run() {
@@ -54,14 +59,21 @@ void WorkerPool::run() {
       waking_ = false;
     }
     if (jobs_.empty()) return;
-    {
-      Job job = std::move(jobs_.front());
-      jobs_.pop_front();
-      if (!jobs_.empty()) wake_one();  // this one may wait
-      lock.unlock();
-      job();
-    }
+    Posted next = std::move(jobs_.front());
+    jobs_.pop_front();
+    const bool wake = !jobs_.empty() && has_to_wake();  // this one may wait
+    lock.unlock();
+    if (wake) woken_.notify_one();
+    next.job();
+    next.job = nullptr;
     lock.lock();
+    if (!next.tell) continue;
+    ++telling_;
+    lock.unlock();
+    next.tell();
+    next.tell = nullptr;
+    lock.lock();
+    --telling_;
   }
 }
 

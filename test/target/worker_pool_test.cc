@@ -5,6 +5,7 @@
 
 #include <doctest/doctest.h>
 
+#include <cstdint>
 #include <latch>
 #include <memory>
 #include <utility>
@@ -72,4 +73,39 @@ TEST_CASE("what a job holds is gone when the next one begins on its thread") {
   });
   over.wait();
   CHECK(gone);
+}
+
+TEST_CASE("what is posted while a thread tells of its job is its next, and wakes nobody") {
+  WorkerPool pool(4);
+  for (int i = 0; i < 100; ++i) {
+    std::uint64_t before = 0, after = 0;
+    std::latch over(1);
+    bool done = false;
+    auto tell = [&] {
+      before = pool.wakes();
+      pool.post([&] { over.count_down(); });
+      after = pool.wakes();
+      CHECK(done);
+    };
+    pool.post([&] { done = true; }, tell);
+    over.wait();
+    CHECK(after == before);
+  }
+}
+
+TEST_CASE("a thread that has much to tell holds up no other, once there is more than it can do next") {
+  WorkerPool pool(3);
+  std::latch second(1), over(2);
+  auto tell = [&] {
+    pool.post([&] {
+      second.wait();
+      over.count_down();
+    });
+    pool.post([&] {
+      second.count_down();
+      over.count_down();
+    });
+  };
+  pool.post([] {}, tell);
+  over.wait();
 }
