@@ -11,22 +11,57 @@ processor.
 import os
 import tempfile
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
-from frame import ONE_CPU, Server, fill, in_turn, io_bench
+from frame import ONE_CPU, REGION, Server, fill, in_turn, io_bench
 
-SHAPES = ((False, 4096, 32), (True, 4096, 32), (False, 4096, 8), (True, 4096, 8), (False, 65536, 4), (True, 65536, 4))
+MEMORY, FILE = LUNS = range(2)
+TMPFS = "/dev/shm"
 LOOPS_THAT_SHARE = (1, 2, 4)
 OTHER_CPU = ("taskset", "-c", "1")
 PROCESSORS = len(os.sched_getaffinity(0))
 
 
-def case_name(write, size, depth):
-    return f"{size >> 10} KiB random {'write' if write else 'read'}, depth {depth}"
+@dataclass(frozen=True)
+class Shape:
+    """What each session asks for."""
+    write: bool
+    size: int
+    depth: int
+    lun: int = MEMORY
+
+    def __str__(self):
+        return (f"{self.size >> 10} KiB random {'write' if self.write else 'read'}"
+                f"{' of a file' if self.lun == FILE else ''}, depth {self.depth}")
+
+    def words(self):
+        return ["--size", self.size, "--depth", self.depth, *(["--write"] if self.write else [])]
 
 
-def words_of(write, size, depth):
-    return ["--size", size, "--depth", depth, *(["--write"] if write else [])]
+SHAPES = (Shape(False, 4096, 32), Shape(True, 4096, 32), Shape(False, 4096, 8), Shape(True, 4096, 8),
+          Shape(False, 65536, 4), Shape(True, 65536, 4), Shape(False, 4096, 32, FILE), Shape(False, 65536, 4, FILE))
+
+
+def url_of(server, lun):
+    return f"{server.url.rpartition('/')[0]}/{lun}"
+
+
+def begin(options, stack, name, threads, prefix=()):
+    """odxd with so many loops, a LUN in memory and one in a file on tmpfs, both written."""
+    image = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="odx-loops-", dir=TMPFS))) / "image"
+    image.touch()
+    os.truncate(image, REGION)
+    server = stack.enter_context(Server(f"{name}-{threads}", [options.odxd], "--threads", threads, "memory:1G",
+                                        f"file:{image}", prefix=prefix))
+    for lun in LUNS:
+        fill(options, url_of(server, lun))
+    return server
+
+
+def light_bench(options, server, shape, *words, prefix=()):
+    return io_bench(options, server, *shape.words(), *words, prefix=prefix, url=url_of(server, shape.lun),
+                    name="light_bench")
 
 
 def cell(figures, text):
@@ -39,24 +74,20 @@ def one_and_two(options, report, shapes):
                    "Four sessions of light_bench. Each cell: one loop / two. The last column is what two loops could "
                    "have at most: all processors busy, and a command no dearer to client and server than with one.")
     with ExitStack() as stack:
-        servers = {threads: stack.enter_context(Server(f"odxd-{threads}", [options.odxd], "--threads", threads,
-                                                       "memory:1G")) for threads in (1, 2)}
-        for server in servers.values():
-            fill(options, server.url)
+        servers = {threads: begin(options, stack, "odxd", threads) for threads in (1, 2)}
         table = report.table("Case", "thousand I/O per s", "server CPU per I/O, us", "client CPU per I/O, us",
                              "processors used by the server", "by the client", "by nobody", "two : one", "at most")
         for shape in shapes:
-            figures = in_turn(options, {threads: lambda s=server: io_bench(options, s, *words_of(*shape),
-                                                                           name="light_bench")
+            figures = in_turn(options, {threads: lambda s=server: light_bench(options, s, shape)
                                         for threads, server in servers.items()})
             ratio = figures[2]["iops"] / figures[1]["iops"]
             both = figures[1]["server_cpu_us"] + figures[1]["client_cpu_us"]
             most = PROCESSORS * 1e6 / both / figures[1]["iops"]
-            table.row(case_name(*shape), cell(figures, lambda f: f"{f['iops'] / 1000:.1f}"),
+            table.row(shape, cell(figures, lambda f: f"{f['iops'] / 1000:.1f}"),
                       *(cell(figures, lambda f, key=key: f"{f[key]:.2f}")
                         for key in ("server_cpu_us", "client_cpu_us", "server_cpus", "client_cpus", "idle_cpus")),
                       f"{ratio:.2f}", f"{most:.2f}", figures=figures)
-            report.goal(f"{case_name(*shape)}, four sessions, two loops : one", ratio, at_least=1)
+            report.goal(f"{shape}, four sessions, two loops : one", ratio, at_least=1)
 
 
 class Counted:
@@ -66,13 +97,10 @@ class Counted:
         self.options = options
         self.file = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="odx-locks-"))) / "locks"
         environment = (f"ODX_LOCKS_FILE={self.file}", f"LD_PRELOAD={options.build}/test/bench/liblock_counter.so")
-        self.server = stack.enter_context(Server(f"locks-{threads}", [options.odxd], "--threads", threads, "memory:1G",
-                                                 prefix=("env", *environment, *prefix)))
-        fill(options, self.server.url)
+        self.server = begin(options, stack, "locks", threads, ("env", *environment, *prefix))
 
     def run(self, shape, *words, prefix=()):
-        return io_bench(self.options, self.server, *words_of(*shape), "--locks", self.file, *words, prefix=prefix,
-                        name="light_bench")
+        return light_bench(self.options, self.server, shape, "--locks", self.file, *words, prefix=prefix)
 
 
 def shared(options, report, shapes):
@@ -87,7 +115,7 @@ def shared(options, report, shapes):
         for shape in shapes:
             figures = in_turn(options, {threads: lambda s=server: s.run(shape) for threads, server in servers.items()})
             whole[shape] = figures[1]["server_cpu_us"]
-            table.row(case_name(*shape), *(cell(figures, lambda f, key=key, digits=digits: f"{f[key]:.{digits}f}")
+            table.row(shape, *(cell(figures, lambda f, key=key, digits=digits: f"{f[key]:.{digits}f}")
                                            for key, digits in (("locks", 3), ("lock_waits", 4), ("lock_waited_us", 3),
                                                                ("slept", 3), ("preempted", 4))), figures=figures)
     return whole
@@ -106,11 +134,11 @@ def more_processors(options, report, whole):
             words = ("--sessions", 1)
             figures = in_turn(options, {2: lambda: server.run(shape, *words, prefix=OTHER_CPU)})[2]
             turn = figures["lock_held_us"]
-            table.row(case_name(*shape), f"{turn:.2f}", f"{cpu:.2f}", f"{cpu / turn:.1f}", f"{1000 / turn:.0f}",
+            table.row(shape, f"{turn:.2f}", f"{cpu:.2f}", f"{cpu / turn:.1f}", f"{1000 / turn:.0f}",
                       figures=figures)
 
 
 def run(options, report):
-    shapes = SHAPES[:1] if options.quick else [shape for shape in SHAPES if options.only in case_name(*shape)]
+    shapes = SHAPES[:1] if options.quick else [shape for shape in SHAPES if options.only in str(shape)]
     one_and_two(options, report, shapes)
     more_processors(options, report, shared(options, report, shapes))
