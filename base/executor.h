@@ -17,6 +17,10 @@ class Executor {
   /// For work that moves much data, as copies do: where processors are short it lets all other work go first.
   virtual Executor& long_work() { return *this; }
 
+  /// For work that waits for nothing and takes microseconds: the loop's thread does it where others can have their turn
+  /// meanwhile, and `done` before its own turn is over. Null: there are no others, so such work is done on the spot.
+  virtual Executor* aside() { return nullptr; }
+
   /// Runs `call` on the loop's thread, once what the loop has at hand is served. Never called from inside.
   virtual void soon(std::move_only_function<void()> call) {
     post([] {}, std::move(call));

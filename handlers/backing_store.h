@@ -129,11 +129,12 @@ class BackingStore {
   virtual IoResult<void> read(ByteRange range, base::Segments& out) = 0;
 
   /// read(), where that needs no device: what a store that may block has in memory. False when it would have to wait,
-  /// or failed; then nothing is appended, and read() can do it or say what is wrong. Thread: the loop's, while workers
-  /// use other ranges.
+  /// or failed; then nothing is appended, and read() can do it or say what is wrong. Thread: the loops', several at
+  /// once, while others use other ranges.
   virtual bool read_at_once(ByteRange, base::Segments&) { return false; }
 
-  /// write() likewise: false when it would have to wait, or failed; then write() does it, any part of it again.
+  /// write() likewise: false when it would have to wait, or failed; then write() does it, any part of it again. One at
+  /// a time.
   virtual bool write_at_once(std::uint64_t, base::Bytes) { return false; }
 
   /// Fills `loan`, which is empty, with memory for what is to be written to the range, in at most kMostLoanParts

@@ -504,7 +504,9 @@ void CommandContext::start(Access access, handlers::ByteRange range, Work work, 
     started = Started::finished;
     return;
   }
-  const bool done = at_once && lu->work().try_at_once(access, range, task, at_once);
+  // A change that is made aside would need its data kept.
+  const bool aside = at_once && access == Access::shared && server.executor() && server.executor()->aside();
+  const bool done = at_once && !aside && lu->work().try_at_once(access, range, task, at_once);
   if (done && lu->work().flush_at_once(access, durability)) {
     if (then) outcome = then({});
     started = Started::finished;
@@ -514,7 +516,8 @@ void CommandContext::start(Access access, handlers::ByteRange range, Work work, 
   // What was lent may be gone from now on, and is not looked at any more.
   if (done) return lu->work().submit_flush(task, access, range, *server.executor(), std::move(then));
   task.keep_data_out();
-  lu->work().submit(task, access, range, server.executor(), std::move(work), std::move(then), durability);
+  lu->work().submit(task, access, range, server.executor(), std::move(work), std::move(then), durability,
+                    aside ? at_once : nullptr);
 }
 
 void CommandContext::defer(Abortable& runner) {

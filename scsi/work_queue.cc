@@ -18,6 +18,14 @@ bool conflict(Access a, handlers::ByteRange range_a, Access b, handlers::ByteRan
   return range_a.offset < range_b.end() && range_b.offset < range_a.end();
 }
 
+bool attempt(CommandContext::AtOnce at_once, Task& task, handlers::ByteRange range) {
+  try {
+    return at_once(task, range);
+  } catch (const std::bad_alloc&) {
+    return false;  // the work will say so
+  }
+}
+
 }  // namespace
 
 std::expected<void, Sense> perform(CommandContext::Work& work) {
@@ -74,11 +82,7 @@ std::optional<WorkQueue::Outcome> WorkQueue::try_now(Access access, handlers::By
 bool WorkQueue::try_at_once(Access access, handlers::ByteRange range, Task& task, CommandContext::AtOnce at_once) {
   if (conflicts(access, range)) return false;
   announce(access, range);
-  try {
-    return at_once(task, range);
-  } catch (const std::bad_alloc&) {
-    return false;  // the work will say so
-  }
+  return attempt(at_once, task, range);
 }
 
 bool WorkQueue::flush_at_once(Access access, Durability durability) {
@@ -104,8 +108,9 @@ WorkQueue::Entry& WorkQueue::add(Access access, handlers::ByteRange range, base:
 }
 
 void WorkQueue::submit(Task& task, Access access, handlers::ByteRange range, base::Executor* executor, Work work,
-                       Then then, Durability durability) {
+                       Then then, Durability durability, CommandContext::AtOnce at_once) {
   Entry& entry = add(access, range, executor, std::move(work), durability);
+  entry.at_once = at_once;
   entry.task = &task;
   entry.then = std::move(then);
   task.state = Task::State::waiting;
@@ -132,13 +137,20 @@ void WorkQueue::start(Entries::iterator entry) {
   entry->running = true;
   if (entry->task) entry->task->state = Task::State::running;
   announce(entry->access, entry->range);
-  if (entry->executor) {
-    entry->executor->post([entry] { entry->outcome = perform(entry->work); }, [this, entry] { worked(entry); });
+  if (base::Executor* aside = entry->executor && entry->at_once ? entry->executor->aside() : nullptr) {
+    aside->post([entry] { entry->done_at_once = attempt(entry->at_once, *entry->task, entry->range); },
+                [this, entry] { entry->done_at_once ? worked(entry) : post(entry); });
+  } else if (entry->executor) {
+    post(entry);
   } else {
     entry->outcome = perform(entry->work);
     if (entry->outcome && entry->durability == Durability::flushed) entry->outcome = flush_store();
     done(entry);
   }
+}
+
+void WorkQueue::post(Entries::iterator entry) {
+  entry->executor->post([entry] { entry->outcome = perform(entry->work); }, [this, entry] { worked(entry); });
 }
 
 void WorkQueue::worked(Entries::iterator entry) {
@@ -187,6 +199,8 @@ void WorkQueue::remove(Entries::iterator entry) {
     if (conflict(entry->access, entry->range, later->access, later->range)) --later->blockers;
   entry->task = nullptr;
   entry->work = nullptr;
+  entry->at_once = nullptr;
+  entry->done_at_once = false;
   entry->then = nullptr;
   entry->done = nullptr;
   entry->outcome = {};

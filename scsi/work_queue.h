@@ -50,9 +50,9 @@ class WorkQueue {
   void submit_flush(Task& task, Access access, handlers::ByteRange range, base::Executor& executor, Then then);
 
   /// Takes work of `task`; the task is finished through its device server when the work is done, never from inside.
-  /// `then` as in CommandContext::start().
+  /// `then` as in CommandContext::start(), and so `at_once`: it is asked first where the executor has an aside().
   void submit(Task& task, Access access, handlers::ByteRange range, base::Executor* executor, Work work, Then then,
-              Durability durability);
+              Durability durability, CommandContext::AtOnce at_once = nullptr);
 
   using Done = std::move_only_function<void(Outcome)>;
   /// Takes work that is no task's of this logical unit (a copy's); `done` is called on this thread, never from inside.
@@ -77,6 +77,8 @@ class WorkQueue {
     handlers::ByteRange range{};
     base::Executor* executor = nullptr;
     Work work{};
+    CommandContext::AtOnce at_once = nullptr;
+    bool done_at_once = false;
     Then then{};
     Done done{};
     Durability durability = Durability::cached;
@@ -92,6 +94,7 @@ class WorkQueue {
   Outcome flush_store();
   void announce(Access access, handlers::ByteRange range);
   void start(Entries::iterator entry);
+  void post(Entries::iterator entry);
   void worked(Entries::iterator entry);
   void await_flush(Entries::iterator entry);
   void start_flush_soon(base::Executor& executor);

@@ -230,6 +230,16 @@ struct EventLoop::Impl {
   std::optional<asio::signal_set> signals;
   std::vector<std::unique_ptr<RepeatedSignal>> repeated_signals;
 
+  std::vector<Posted> asides;        // of this turn
+  std::vector<Posted> asides_going;  // empty but for a moment; keeps its memory
+  struct Aside final : base::Executor {
+    explicit Aside(Turns& its_turns) : turns(its_turns) {}
+    void post(Callback work, Callback done) override {
+      turns.whose->impl_->asides.push_back({std::move(work), std::move(done)});
+    }
+    Turns& turns;
+  } aside{*turns_of_all};
+
   std::size_t posted = 0;  // work whose `done` has not run yet
   std::vector<std::unique_ptr<Posted>> spare;
   std::optional<WorkerPool> pool, long_pool;  // of the first
@@ -272,6 +282,8 @@ void EventLoop::post(Callback work, Callback done) {
 }
 
 base::Executor& EventLoop::long_work() { return impl_->first->long_work; }
+
+base::Executor* EventLoop::aside() { return impl_->first->loops.size() > 1 ? &impl_->aside : nullptr; }
 
 void EventLoop::soon(Callback call_soon) {
   Impl* const impl = impl_->first;
@@ -348,6 +360,26 @@ void EventLoop::leave_turn() {
 void EventLoop::give_way(Callback step) {
   impl_->steps.push_back(std::move(step));
   if (!std::exchange(impl_->looking, true)) impl_->look();
+}
+
+/// Output and what else callbacks at the end of a turn bring forth may be more work to be done aside.
+void EventLoop::settle() {
+  do {
+    do_asides();
+    end_turn();
+  } while (!impl_->asides.empty());
+}
+
+void EventLoop::do_asides() {
+  std::vector<Posted>& going = impl_->asides_going;
+  while (!impl_->asides.empty()) {
+    going.swap(impl_->asides);
+    outside_turn([&going] {
+      for (Posted& each : going) each.work();
+    });
+    for (Posted& each : going) each.done();
+    going.clear();
+  }
 }
 
 void EventLoop::end_turn() {

@@ -50,6 +50,9 @@ class EventLoop final : public base::Executor {
   void post(std::move_only_function<void()> work, std::move_only_function<void()> done) override;
   /// Its workers have a tenth of the weight of other threads.
   base::Executor& long_work() override;
+  /// Where there are further loops. Called in a turn of any: what that loop is given there, it does at the end of the
+  /// turn, outside of it, and the turn goes on.
+  base::Executor* aside() override;
   /// In a turn of the first loop, behind what is ready by now.
   void soon(std::move_only_function<void()> call) override;
   /// give_way() of the first loop, with rests. Called in a turn of any.
@@ -87,7 +90,7 @@ class EventLoop final : public base::Executor {
     {
       const Turn turn(*this);
       work();
-      end_turn();
+      settle();
     }
     turn_is_over();
   }
@@ -124,6 +127,8 @@ class EventLoop final : public base::Executor {
 
   void take_turn();
   void leave_turn();
+  void settle();
+  void do_asides();
   void end_turn();
   void turn_is_over();
 

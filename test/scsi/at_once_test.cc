@@ -223,5 +223,76 @@ TEST_CASE("who watches the data hears of a change at once before it begins") {
   CHECK(told == std::vector<ByteRange>{{5 * 512, 512}});
 }
 
+/// Where others could have their turn meanwhile.
+struct SharedDevice : CachedDevice {
+  SharedDevice() { executor.asides = std::make_unique<test::HeldExecutor>(); }
+  test::HeldExecutor& asides() { return *executor.asides; }
+};
+
+TEST_CASE("where others could have their turn, a read at once is done aside, a write on the spot") {
+  SharedDevice device;
+  CHECK(device.write(5, 0x11).good());
+  CHECK(device.store->at_once == 1);
+  Command& first = device.read(5);
+  Command& second = device.read(5);
+  CHECK_FALSE(first.done());
+  CHECK(device.store->at_once == 1);
+  REQUIRE(device.asides().held() == 2);
+  device.asides().run(1);
+  CHECK(second.data() == block_of(0x11));
+  CHECK_FALSE(first.done());
+  device.asides().run();
+  CHECK(first.data() == block_of(0x11));
+  CHECK(device.store->at_once == 3);
+  CHECK(device.executor.held() == 0);
+}
+
+TEST_CASE("what cannot be done aside goes to a worker") {
+  SharedDevice device;
+  CHECK(device.write(5, 0x11).good());
+  device.store->cached = false;
+  Command& read = device.read(5);
+  device.asides().run_all();
+  CHECK_FALSE(read.done());
+  device.store->cached = true;
+  device.store->out_of_memory = true;
+  Command& other = device.read(5);
+  device.asides().run_all();
+  CHECK_FALSE(other.done());
+  CHECK(device.executor.held() == 2);
+  device.executor.run_all();
+  CHECK(read.data() == block_of(0x11));
+  CHECK(other.data() == block_of(0x11));
+}
+
+TEST_CASE("nothing passes a read aside that is in its way, nor does that") {
+  SharedDevice device;
+  Command& read = device.read(5);
+  Command& write = device.write(5, 0x22);
+  Command& reread = device.read(5);
+  CHECK(device.write(6, 0x33).good());
+  CHECK_FALSE(write.done());
+  CHECK(device.asides().held() == 1);
+  device.asides().run();
+  CHECK(read.data() == block_of(0));
+  CHECK_FALSE(write.done());
+  device.executor.run_all();
+  CHECK(write.good());
+  CHECK_FALSE(reread.done());
+  device.asides().run_all();
+  CHECK(reread.data() == block_of(0x22));
+}
+
+TEST_CASE("a read aside that is to be on the medium is answered after a flush") {
+  SharedDevice device;
+  Command& read = device.read(5, BlockFlags::kFua);
+  device.asides().run_all();
+  CHECK_FALSE(read.done());
+  CHECK(device.executor.held() == 1);
+  device.executor.run_all();
+  CHECK(read.good());
+  CHECK(device.store->flushes == 1);
+}
+
 }  // namespace
 }  // namespace scsi

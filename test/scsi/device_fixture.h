@@ -34,6 +34,9 @@ class HeldExecutor final : public base::Executor {
     jobs_.push_back({std::move(work), std::move(done)});
   }
   void soon(std::move_only_function<void()> call) override { soon_.push_back(std::move(call)); }
+  Executor* aside() override { return asides.get(); }
+  std::unique_ptr<HeldExecutor> asides{};  ///< null: none are taken
+
   std::size_t held() {
     end_turn();
     return jobs_.size();

@@ -435,6 +435,53 @@ TEST_CASE("work posted in a turn of any loop is completed in a turn of the first
   CHECK(first_has_turn);
 }
 
+TEST_CASE("what is done aside leaves the turn to others, and is answered before its own is over") {
+  TwoLoops loops;
+  std::atomic<bool> served = false;
+  std::string order;
+  std::thread::id whose;
+  loops.first.at_end_of_turn([&] { order += 'e'; });
+  loops.run([&] {
+    order += 'w';
+    REQUIRE(loops.first.aside());
+    auto aside = [&] {
+      served.wait(false);
+      whose = std::this_thread::get_id();
+    };
+    loops.first.aside()->post(aside, [&] {
+      CHECK(loops.first.has_turn());
+      order += 'd';
+      loops.first.aside()->post([&] { order += 'a'; }, [&] { order += 'D'; });
+    });
+    CHECK(order.back() == 'w');
+    loops.second.call([&] {
+      order += '2';
+      served = true;
+      served.notify_all();
+    });
+    loops.first.stop();
+  });
+  loops.further.stop();
+  CHECK(order.ends_with("w2daDe"));
+  CHECK(whose == std::this_thread::get_id());
+}
+
+TEST_CASE("what the end of a turn brings forth to be done aside is done, and is followed by another end") {
+  EventLoop first(1), second(first);
+  std::string order;
+  second.at_end_of_turn([&] {
+    order += 'e';
+    if (order == "te") first.aside()->post([&] { order += 'a'; }, [&] { order += 'd'; });
+  });
+  second.turn([&] { order += 't'; });
+  CHECK(order == "teade");
+}
+
+TEST_CASE("a loop that is alone does nothing aside") {
+  EventLoop loop(1);
+  CHECK(loop.aside() == nullptr);
+}
+
 TEST_CASE("what is called at the end of any turn comes behind what is called at the end of the loop's own") {
   EventLoop first(1), second(first);
   std::string called;
