@@ -79,11 +79,11 @@ class Snapshot : public base::RefCounted {
   /// The run at `offset`, so that copies keep holes.
   virtual IoResult<ProvisioningRun> provisioning(std::uint64_t offset) const = 0;
 
-  /// Adds the memory it keeps to a walk (memory_usage.h). Waits at most while a piece of old data is being saved.
+  /// Adds the memory it keeps to a walk (memory_usage.h). Waits for no device.
   virtual void count_memory(MemoryUsage&) const {}
   /// The same in steps: from the byte `from` on, which is 0 or where the step before has stopped. `left`, not 0, goes
-  /// down by the leaves of a tree that were counted, and at 0 the step is over. Returns where it stopped; size_bytes()
-  /// at the end.
+  /// down by the leaves of a tree that were counted, and at 0 the step is over. Returns where it stopped, which may be
+  /// where it began (MemoryUsage::within()); size_bytes() at the end.
   virtual std::uint64_t count_memory_from(MemoryUsage& usage, std::uint64_t, std::size_t& left) const {
     --left;
     count_memory(usage);

@@ -3,17 +3,45 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <mutex>
+#include <utility>
 
 #include "handlers/memory_usage.h"
 
 namespace handlers {
 namespace {
 
-/// How much is saved before readers of other old data get their turn.
-constexpr std::uint64_t kLockedPiece = 1 << 20;
+/// How much is read before it is put where readers find it.
+constexpr std::uint64_t kSavedAtOnce = 1 << 20;
+/// Pieces, and parts of originals, that are looked at while others wait for the lock: some ten microseconds.
+constexpr std::size_t kStep = 64;
+/// What is saved and counts as much as a leaf of a tree does.
+constexpr std::size_t kSavedOfALeaf = 4;
 
 }  // namespace
+
+/// What a released capture leaves.
+class FileOriginals::Remains final : public Sliced {
+ public:
+  Remains(base::Ref<FileOriginals> originals, Capture&& capture)
+      : originals_(std::move(originals)), released_{.capture = std::move(capture)} {}
+
+  void free_slice() override {
+    if (originals_->discard_some(released_))
+      delete this;
+    else
+      originals_->pool_->bury(this);
+  }
+
+ private:
+  const base::Ref<FileOriginals> originals_;
+  Released released_;
+};
+
+/// Whoever waits for it is next, also when its holder takes it again at once.
+std::unique_lock<std::mutex> FileOriginals::lock() const {
+  std::lock_guard next(next_);
+  return std::unique_lock(mutex_);
+}
 
 FileOriginals::CurrentMap::iterator FileOriginals::first_overlapping(std::uint64_t offset) {
   auto at = current_.upper_bound(offset);
@@ -21,137 +49,269 @@ FileOriginals::CurrentMap::iterator FileOriginals::first_overlapping(std::uint64
   return at;
 }
 
-std::vector<FileOriginals::Piece> FileOriginals::capture(std::span<const ByteRange> ranges) {
-  std::vector<Piece> pieces;
-  std::lock_guard lock(mutex_);
-  ++captures_;
-  for (const ByteRange& range : ranges) capture_range(range, pieces);
-  any_current_.store(!current_.empty(), std::memory_order_relaxed);
-  return pieces;
+std::uint64_t FileOriginals::oldest_needing(const Original& original) const {
+  auto needs = [this](const auto& user) { return !released_.contains(user.first); };
+  auto oldest = std::ranges::find_if(original.users, needs);
+  return oldest == original.users.end() ? kNone : oldest->first;
 }
 
-void FileOriginals::capture_range(ByteRange range, std::vector<Piece>& out) {
+FileOriginals::Capture FileOriginals::capture(std::span<const ByteRange> ranges) {
+  Capture capture;
+  {
+    const auto locked = lock();
+    capture.number = ++captures_;
+  }
+  for (ByteRange range : ranges) {
+    while (range.length > 0) {
+      const auto locked = lock();
+      capture_some(range, capture);
+      note_current();
+    }
+  }
+  return capture;
+}
+
+/// Takes from the start of `range` what it has captured.
+void FileOriginals::capture_some(ByteRange& range, Capture& out) {
   auto at = first_overlapping(range.offset);
-  for (std::uint64_t offset = range.offset; offset < range.end();) {
-    std::uint64_t next = at == current_.end() ? range.end() : std::min(at->first, range.end());
-    if (offset < next) {
-      auto original = originals_.insert(originals_.end(), Original{.range = {offset, next - offset}});
-      at = current_.emplace_hint(at, offset, Current{next, original});
+  for (std::size_t left = kStep; left > 0 && range.length > 0; --left) {
+    if (at != current_.end() && at->first < range.end() && at->second.original->lost) {
+      at = current_.erase(at);
+      continue;
     }
-    next = std::min(at->second.end, range.end());
-    at->second.original->users.insert(captures_);
-    out.push_back({{offset, next - offset}, at->second.original, captures_});
+    std::uint64_t end = at == current_.end() ? range.end() : std::min(at->first, range.end());
+    if (range.offset < end) {
+      auto original = originals_.insert(originals_.end(), Original{.range = {range.offset, end - range.offset}});
+      at = current_.emplace_hint(at, range.offset, Current{end, original});
+    }
+    end = std::min(at->second.end, range.end());
+    ++at->second.original->users[out.number];
+    out.pieces.emplace_hint(out.pieces.end(), out.size_bytes,
+                            Piece{{range.offset, end - range.offset}, at->second.original});
+    out.size_bytes += end - range.offset;
+    range = {end, range.end() - end};
     ++at;
-    offset = next;
   }
 }
 
-void FileOriginals::release(const std::vector<Piece>& pieces) {
-  std::lock_guard lock(mutex_);
-  for (const Piece& piece : pieces) {
-    Original& original = *piece.original;
-    original.users.erase(original.users.find(piece.capture));
-    if (original.users.empty()) {
-      forget(piece.original);
-      originals_.erase(piece.original);
-    } else if (std::uint64_t oldest = *original.users.begin(); oldest > piece.capture) {
-      std::erase_if(original.saved, [&](const auto& entry) { return entry.second.captures < oldest; });
+void FileOriginals::discard(Capture&& capture) {
+  {
+    const auto locked = lock();
+    released_.insert(capture.number);
+  }
+  (new Remains(base::Ref(this), std::move(capture)))->free_slice();
+}
+
+/// Whether nothing of it is left.
+bool FileOriginals::discard_some(Released& released) {
+  const auto locked = lock();
+  std::size_t left = kStep;
+  Pieces& pieces = released.capture.pieces;
+  while (!pieces.empty() && left > 0 && discard_piece(released, left)) {
+    pieces.erase(pieces.begin());
+    released.oldest = released.saved_from = released.current_from = 0;
+  }
+  note_current();
+  if (!pieces.empty()) return false;
+  released_.erase(released.capture.number);
+  return true;
+}
+
+/// Whether its first piece is no longer a user of its original. While it is, the original stays.
+bool FileOriginals::discard_piece(Released& released, std::size_t& left) {
+  --left;
+  const std::uint64_t number = released.capture.number;
+  const auto original = released.capture.pieces.begin()->second.original;
+  const auto user = original->users.find(number);
+  if (user->second > 1) {
+    --user->second;
+    return true;
+  }
+  if (original->lost || original->users.size() == 1) {
+    if (!original->forgotten && !(drop_saved(*original, kNone, released.saved_from, left) &&
+                                  drop_current(original, released.current_from, left)))
+      return false;
+    original->forgotten = true;
+  } else {
+    // The last of those that need nothing does all the rest.
+    if (released.oldest == 0) released.oldest = oldest_needing(*original);
+    const std::uint64_t oldest = released.oldest;
+    if (oldest != kNone && oldest > number && oldest > original->least_captures) {
+      if (!drop_saved(*original, oldest, released.saved_from, left)) return false;
+      original->least_captures = oldest;
     }
   }
-  any_current_.store(!current_.empty(), std::memory_order_relaxed);
+  original->users.erase(user);
+  if (original->users.empty()) originals_.erase(original);
+  return true;
+}
+
+/// Frees what captures before `oldest` needed, from the offset `from` on. Whether it has come to the end.
+bool FileOriginals::drop_saved(Original& original, std::uint64_t oldest, std::uint64_t& from, std::size_t& left) {
+  auto at = original.saved.lower_bound(from);
+  for (; at != original.saved.end() && left > 0; --left)
+    at = at->second.captures < oldest ? original.saved.erase(at) : std::next(at);
+  const bool done = at == original.saved.end();
+  from = done ? kNone : at->first;
+  return done;
+}
+
+/// The same for what is current of it.
+bool FileOriginals::drop_current(std::list<Original>::iterator original, std::uint64_t& from, std::size_t& left) {
+  auto at = first_overlapping(std::max(from, original->range.offset));
+  for (; at != current_.end() && at->first < original->range.end() && left > 0; --left)
+    at = at->second.original == original ? current_.erase(at) : std::next(at);
+  const bool done = at == current_.end() || at->first >= original->range.end();
+  from = done ? kNone : at->first;
+  return done;
 }
 
 void FileOriginals::preserve(ByteRange range) {
   // Captures are alone on their store, so what this load misses cannot have been captured before this change.
   while (any_current_.load(std::memory_order_relaxed) && range.length > 0) {
-    std::lock_guard lock(mutex_);
-    auto at = first_overlapping(range.offset);
-    if (at == current_.end() || at->first >= range.end()) return;
-    auto original = at->second.original;
-    std::uint64_t from = std::max(at->first, range.offset);
-    std::uint64_t to = std::min({at->second.end, range.end(), from + kLockedPiece});
-    if (save(*original, {from, to - from})) {
-      forget({from, to - from});
-    } else {
-      original->lost = true;
-      original->saved.clear();
-      forget(original);
+    ByteRange part = next_to_save(range);
+    if (part.length > 0) {
+      SavedMap saved;
+      const bool whole = save(part, saved);
+      keep(part, std::move(saved), whole);
     }
-    range = {to, range.end() - to};
-    any_current_.store(!current_.empty(), std::memory_order_relaxed);
+    range = {part.end(), range.end() - part.end()};
   }
 }
 
-void FileOriginals::forget(std::list<Original>::iterator original) {
-  ByteRange range = original->range;
-  for (auto at = first_overlapping(range.offset); at != current_.end() && at->first < range.end();)
-    at = at->second.original == original ? current_.erase(at) : std::next(at);
-}
-
-void FileOriginals::forget(ByteRange range) {
-  for (auto at = first_overlapping(range.offset); at != current_.end() && at->first < range.end();) {
-    std::uint64_t start = at->first;
-    Current whole = at->second;
+/// The next part to be saved. An empty one: nothing is, before it.
+ByteRange FileOriginals::next_to_save(ByteRange range) {
+  const auto locked = lock();
+  auto at = first_overlapping(range.offset);
+  for (std::size_t left = kStep; at != current_.end() && at->first < range.end(); --left) {
+    const std::uint64_t from = std::max(at->first, range.offset);
+    if (left == 0) return {from, 0};
+    const std::uint64_t to = std::min({at->second.end, range.end(), from + kSavedAtOnce});
+    if (needed(*at->second.original)) return {from, to - from};
     at = current_.erase(at);
-    if (start < range.offset) current_.emplace_hint(at, start, Current{range.offset, whole.original});
-    if (range.end() < whole.end) at = current_.emplace_hint(at, range.end(), whole);
+    note_current();
   }
+  return {range.end(), 0};
 }
 
-bool FileOriginals::save(Original& original, ByteRange range) {
+bool FileOriginals::save(ByteRange range, SavedMap& saved) {
   while (range.length > 0) {
     ProvisioningRun run = image_.run(range.offset);
     std::uint64_t length = std::min(run.length, range.length);
-    Saved saved{length, {}, captures_};
+    base::Ref<Chunk> chunk;
     if (run.mapped) {
-      saved.chunk = pool_.allocate(static_cast<std::size_t>(std::min<std::uint64_t>(length, kMaxChunk)));
-      if (!saved.chunk) return false;
-      length = std::min<std::uint64_t>(length, saved.chunk->size());
-      saved.length = length;
-      if (!image_.read(range.offset, {saved.chunk->data(), static_cast<std::size_t>(length)})) return false;
+      chunk = pool_->allocate(static_cast<std::size_t>(std::min<std::uint64_t>(length, kMaxChunk)));
+      if (!chunk) return false;
+      length = std::min<std::uint64_t>(length, chunk->size());
+      if (!image_.read(range.offset, {chunk->data(), static_cast<std::size_t>(length)})) return false;
     }
-    original.saved.emplace(range.offset, std::move(saved));
+    saved.emplace(range.offset, Saved{.length = length, .chunk = std::move(chunk)});
     range.offset += length;
     range.length -= length;
   }
   return true;
 }
 
-void FileOriginals::count_memory(const std::vector<Piece>& pieces, MemoryUsage& usage) const {
-  std::shared_lock lock(mutex_);
-  for (const Piece& piece : pieces) {
-    if (!usage.enter(&*piece.original)) continue;
-    for (const auto& [offset, saved] : piece.original->saved)
-      if (saved.chunk) usage.add(*saved.chunk);
+/// Puts it where readers find it, when none is left that reads it from the file. What is not whole is lost.
+void FileOriginals::keep(ByteRange range, SavedMap saved, bool whole) {
+  Capture lost{.number = kLost};
+  {
+    std::unique_lock reading(reading_);
+    const auto locked = lock();
+    auto at = first_overlapping(range.offset);
+    // It may have been released meanwhile.
+    if (at == current_.end() || at->first >= range.end() || !needed(*at->second.original)) return;
+    const auto original = at->second.original;
+    if (whole) {
+      if (original->saved.empty()) original->least_captures = captures_;
+      for (auto& [offset, piece] : saved) piece.captures = captures_;
+      original->saved.merge(saved);
+      forget(range);
+      note_current();
+      return;
+    }
+    original->lost = true;
+    ++original->users[kLost];
+    lost.pieces.emplace(0, Piece{{}, original});
   }
+  discard(std::move(lost));
+}
+
+/// What is current in `range`, which is of one original, is no longer.
+void FileOriginals::forget(ByteRange range) {
+  auto at = first_overlapping(range.offset);
+  const std::uint64_t start = at->first;
+  const Current whole = at->second;
+  at = current_.erase(at);
+  if (range.end() < whole.end) at = current_.emplace_hint(at, range.end(), whole);
+  if (start < range.offset) current_.emplace_hint(at, start, Current{range.offset, whole.original});
+}
+
+std::uint64_t FileOriginals::count_memory_from(const Capture& capture, std::uint64_t from, MemoryUsage& usage,
+                                               std::size_t& left) const {
+  if (from >= capture.size_bytes) return capture.size_bytes;
+  const auto end = capture.pieces.end();
+  auto at = capture.piece_at(from);
+  for (; at != end && left > 0; --left) {
+    const auto locked = lock();
+    for (std::size_t most = kSavedOfALeaf; at != end && most > 0;)
+      if (count_some(*at->second.original, usage, most)) ++at;
+  }
+  return at == end ? capture.size_bytes : at->first;
+}
+
+/// Goes on where it has stopped. Whether it is through.
+bool FileOriginals::count_some(const Original& original, MemoryUsage& usage, std::size_t& most) {
+  const bool met = usage.within() == 0 && !usage.enter(&original);
+  auto at = met ? original.saved.end() : original.saved.lower_bound(usage.within());
+  for (; at != original.saved.end() && most > 0; ++at, --most)
+    if (at->second.chunk) usage.add(*at->second.chunk);
+  const bool done = at == original.saved.end();
+  if (done && most > 0) --most;
+  usage.stop_within(done ? 0 : at->first);
+  return done;
 }
 
 IoResult<void> FileOriginals::visit(const Piece& piece, ByteRange range,
                                     const std::function<IoResult<void>(const Part&)>& visit) const {
-  std::shared_lock lock(mutex_);
-  const Original& original = *piece.original;
-  if (original.lost) {
-    return std::unexpected(IoError{IoError::Kind::snapshot_lost,
-                                   fmt::format("{}: no memory to keep old data of bytes {} to {} for a snapshot",
-                                               image_.path(), original.range.offset, original.range.end())});
+  std::shared_lock reading(reading_);
+  std::vector<Part> parts;
+  while (range.length > 0) {
+    parts.clear();
+    if (!find_parts(*piece.original, range, parts)) {
+      const ByteRange& lost = piece.original->range;
+      return std::unexpected(IoError{IoError::Kind::snapshot_lost,
+                                     fmt::format("{}: no memory to keep old data of bytes {} to {} for a snapshot",
+                                                 image_.path(), lost.offset, lost.end())});
+    }
+    for (const Part& part : parts)
+      if (auto result = visit(part); !result) return result;
   }
+  return {};
+}
+
+/// Takes from the start of `range` what it has found. False: it is lost. Nothing is, and no part goes, while reading_
+/// is held and its capture is not released.
+bool FileOriginals::find_parts(const Original& original, ByteRange& range, std::vector<Part>& parts) const {
+  const auto locked = lock();
+  if (original.lost) return false;
   auto at = original.saved.upper_bound(range.offset);
   if (at != original.saved.begin() && std::prev(at)->first + std::prev(at)->second.length > range.offset) --at;
-  for (std::uint64_t offset = range.offset; offset < range.end();) {
+  while (range.length > 0 && parts.size() < kStep) {
     Part part;
     std::uint64_t end = at == original.saved.end() ? range.end() : std::min(at->first, range.end());
-    part.live = offset < end;
+    part.live = range.offset < end;
     if (!part.live) {
       end = std::min(at->first + at->second.length, range.end());
       part.chunk = at->second.chunk.get();
-      part.chunk_offset = offset - at->first;
+      part.chunk_offset = range.offset - at->first;
       ++at;
     }
-    part.range = {offset, end - offset};
-    if (auto result = visit(part); !result) return result;
-    offset = end;
+    part.range = {range.offset, end - range.offset};
+    range = {end, range.end() - end};
+    parts.push_back(part);
   }
-  return {};
+  return true;
 }
 
 }  // namespace handlers

@@ -9,15 +9,22 @@
 // Why memory and not a file beside the image: tokens live a minute, the limit is one number for the whole process,
 // and there is no second thing to clean up, fill a disk or leave behind after a crash.
 //
-// Thread: any. Readers of old data share a lock, whoever saves or captures holds it alone; nobody holds it while
-// writing to the image.
+// A capture that is released costs no write anything from then on: nothing more is saved for it. What it leaves is
+// taken apart in slices: the first at once, which is all of a small one, the others by the pool's graveyard. Until
+// they are through, empty() may be false though nothing has to be saved.
+//
+// Thread: any. Readers of old data share one lock while they read, and whoever has saved some waits for them before
+// the file may change. All that is kept here is behind another, which is held for some ten microseconds at a time,
+// never while a device is waited for or memory is allocated (that may call the graveyard).
 #pragma once
 
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <iterator>
 #include <list>
 #include <map>
+#include <mutex>
 #include <set>
 #include <shared_mutex>
 #include <span>
@@ -27,18 +34,22 @@
 
 namespace handlers {
 
-class FileOriginals {
+/// Outlives its image, which is used by preserve() and visit() alone, while what a released capture left is buried.
+class FileOriginals final : public base::RefCounted {
  private:
   struct Saved {
     std::uint64_t length = 0;
     base::Ref<Chunk> chunk;      ///< null: it was a hole
     std::uint64_t captures = 0;  ///< how many captures had been made: only those can need it
   };
+  using SavedMap = std::map<std::uint64_t, Saved>;  ///< by offset in the file
   struct Original {
     ByteRange range;
-    std::multiset<std::uint64_t> users{};  ///< the numbers of the captures that refer to it
+    std::map<std::uint64_t, std::size_t> users{};  ///< captures that refer to it, by number, with how many pieces
     bool lost = false;
-    std::map<std::uint64_t, Saved> saved{};  ///< by offset in the file
+    bool forgotten = false;  ///< lost, and nothing of it is saved or current any more
+    SavedMap saved{};
+    std::uint64_t least_captures = 0;  ///< nothing in `saved` has less
   };
 
  public:
@@ -46,7 +57,15 @@ class FileOriginals {
   struct Piece {
     ByteRange range;  ///< in the file
     std::list<Original>::iterator original;
-    std::uint64_t capture = 0;
+  };
+  /// By their start in the snapshot. Most captures have one, and those that have a million free them one by one.
+  using Pieces = std::map<std::uint64_t, Piece>;
+  struct Capture {
+    std::uint64_t number = 0;
+    std::uint64_t size_bytes = 0;
+    Pieces pieces{};
+    /// The one that has byte `offset`.
+    Pieces::const_iterator piece_at(std::uint64_t offset) const { return std::prev(pieces.upper_bound(offset)); }
   };
 
   /// Where the bytes of a part of a piece are.
@@ -57,11 +76,12 @@ class FileOriginals {
     std::uint64_t chunk_offset = 0;
   };
 
-  FileOriginals(const FileImage& image, MemoryPool& pool) : image_(image), pool_(pool) {}
+  FileOriginals(const FileImage& image, base::Ref<MemoryPool> pool) : image_(image), pool_(std::move(pool)) {}
 
-  /// The pieces that make up `ranges` now.
-  std::vector<Piece> capture(std::span<const ByteRange> ranges);
-  void release(const std::vector<Piece>& pieces);
+  /// The pieces that make up `ranges` now. Takes as long as there are many; others get the lock in between.
+  Capture capture(std::span<const ByteRange> ranges);
+  /// Nobody reads it any more. Takes a moment: reclaim() of the pool does what is left.
+  void discard(Capture&& capture);
 
   /// Whether preserve() of any range has nothing to do. Where captures are alone.
   bool empty() const { return !any_current_.load(std::memory_order_relaxed); }
@@ -73,8 +93,9 @@ class FileOriginals {
   IoResult<void> visit(const Piece& piece, ByteRange range,
                        const std::function<IoResult<void>(const Part&)>& visit) const;
 
-  /// Adds what is saved for these pieces to a walk.
-  void count_memory(const std::vector<Piece>& pieces, MemoryUsage& usage) const;
+  /// Snapshot::count_memory_from() of what is saved for a capture.
+  std::uint64_t count_memory_from(const Capture& capture, std::uint64_t from, MemoryUsage& usage,
+                                  std::size_t& left) const;
 
  private:
   struct Current {
@@ -82,19 +103,44 @@ class FileOriginals {
     std::list<Original>::iterator original;
   };
   using CurrentMap = std::map<std::uint64_t, Current>;
+  class Remains;
+  /// How far the release of a capture has come: at the first of its pieces that are left.
+  struct Released {
+    Capture capture;
+    std::uint64_t oldest = 0;  ///< the first capture that still needs the original; 0: not looked for yet
+    std::uint64_t saved_from = 0;
+    std::uint64_t current_from = 0;
+  };
 
+  std::unique_lock<std::mutex> lock() const;
   CurrentMap::iterator first_overlapping(std::uint64_t offset);
-  void capture_range(ByteRange range, std::vector<Piece>& out);
+  bool needed(const Original& original) const { return !original.lost && oldest_needing(original) != kNone; }
+  std::uint64_t oldest_needing(const Original& original) const;
+  void capture_some(ByteRange& range, Capture& out);
+  ByteRange next_to_save(ByteRange range);
+  bool save(ByteRange range, SavedMap& saved);
+  void keep(ByteRange range, SavedMap saved, bool whole);
   void forget(ByteRange range);
-  void forget(std::list<Original>::iterator original);
-  bool save(Original& original, ByteRange range);
+  bool discard_some(Released& released);
+  bool discard_piece(Released& released, std::size_t& left);
+  static bool drop_saved(Original& original, std::uint64_t oldest, std::uint64_t& from, std::size_t& left);
+  bool drop_current(std::list<Original>::iterator original, std::uint64_t& from, std::size_t& left);
+  static bool count_some(const Original& original, MemoryUsage& usage, std::size_t& most);
+  bool find_parts(const Original& original, ByteRange& range, std::vector<Part>& parts) const;
+  void note_current() { any_current_.store(!current_.empty(), std::memory_order_relaxed); }
+
+  static constexpr std::uint64_t kNone = UINT64_MAX;
+  static constexpr std::uint64_t kLost = 0;  ///< the number of a capture that stands for no snapshot
 
   const FileImage& image_;
-  MemoryPool& pool_;
-  mutable std::shared_mutex mutex_;
+  const base::Ref<MemoryPool> pool_;
+  mutable std::shared_mutex reading_;  ///< taken before mutex_
+  mutable std::mutex next_;            ///< held by who waits for mutex_
+  mutable std::mutex mutex_;           ///< for all that follows
   std::list<Original> originals_;
   std::uint64_t captures_ = 0;
-  CurrentMap current_;  ///< by start: parts of originals not overwritten yet; they do not overlap
+  std::set<std::uint64_t> released_;  ///< numbers of captures that still are users of originals, but need nothing
+  CurrentMap current_;                ///< by start: parts of originals not overwritten yet; they do not overlap
   std::atomic<bool> any_current_{false};
 };
 

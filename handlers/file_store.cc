@@ -19,12 +19,11 @@ constexpr std::size_t kMaxIdleBufferBytes = 32 << 20;
 /// What a store shares with its snapshots.
 class FileCore {
  public:
-  explicit FileCore(const FileStoreOptions& options)
-      : image(options), pool(options.pool ? options.pool : MemoryPool::create()), originals(image, *pool) {}
+  FileCore(const FileStoreOptions& options, MemoryPool& pool)
+      : image(options), originals(base::make_ref<FileOriginals>(image, base::Ref(&pool))) {}
 
   FileImage image;
-  base::Ref<MemoryPool> pool;
-  FileOriginals originals;
+  const base::Ref<FileOriginals> originals;
 
   base::Ref<base::DataBuffer> take_buffer(std::size_t length) {
     std::lock_guard lock(buffers_mutex_);
@@ -61,17 +60,11 @@ class FileSnapshot final : public Snapshot {
   using Part = FileOriginals::Part;
   using Visit = std::function<IoResult<void>(const Part&)>;
 
-  FileSnapshot(std::shared_ptr<FileCore> core, std::span<const ByteRange> ranges)
-      : core_(std::move(core)), pieces_(core_->originals.capture(ranges)) {
-    starts_.reserve(pieces_.size());
-    for (const auto& piece : pieces_) {
-      starts_.push_back(size_);
-      size_ += piece.range.length;
-    }
-  }
-  ~FileSnapshot() override { core_->originals.release(pieces_); }
+  FileSnapshot(const PoolUser& pool, std::shared_ptr<FileCore> core, std::span<const ByteRange> ranges)
+      : pool_(pool), core_(std::move(core)), capture_(core_->originals->capture(ranges)) {}
+  ~FileSnapshot() override { core_->originals->discard(std::move(capture_)); }
 
-  std::uint64_t size_bytes() const override { return size_; }
+  std::uint64_t size_bytes() const override { return capture_.size_bytes; }
   bool may_block() const override { return true; }
   const FileImage& image() const { return core_->image; }
 
@@ -91,49 +84,48 @@ class FileSnapshot final : public Snapshot {
   IoResult<ProvisioningRun> provisioning(std::uint64_t offset) const override {
     ProvisioningRun run;
     bool first = true;
-    std::size_t i = piece_at(offset);
-    auto result =
-        visit({offset, starts_[i] + pieces_[i].range.length - offset}, kPiece, [&](const Part& part) -> IoResult<void> {
-          if (!first) return {};
-          first = false;
-          run = {part.range.length, part.chunk != nullptr};
-          if (part.live) {
-            run = core_->image.run(part.range.offset);
-            run.length = std::min(run.length, part.range.length);
-          }
-          return {};
-        });
+    const auto& [start, piece] = *capture_.piece_at(offset);
+    auto result = visit({offset, start + piece.range.length - offset}, kPiece, [&](const Part& part) -> IoResult<void> {
+      if (!first) return {};
+      first = false;
+      run = {part.range.length, part.chunk != nullptr};
+      if (part.live) {
+        run = core_->image.run(part.range.offset);
+        run.length = std::min(run.length, part.range.length);
+      }
+      return {};
+    });
     if (!result) return std::unexpected(result.error());
     return run;
   }
 
-  void count_memory(MemoryUsage& usage) const override { core_->originals.count_memory(pieces_, usage); }
+  void count_memory(MemoryUsage& usage) const override {
+    std::size_t left = SIZE_MAX;
+    count_memory_from(usage, 0, left);
+  }
+  std::uint64_t count_memory_from(MemoryUsage& usage, std::uint64_t from, std::size_t& left) const override {
+    return core_->originals->count_memory_from(capture_, from, usage, left);
+  }
 
   /// Calls `visit` for each part of `range`, at most `most` long, in order. The part does not change meanwhile.
   IoResult<void> visit(ByteRange range, std::uint64_t most, const Visit& visit) const {
     if (range.length == 0) return {};
-    for (std::size_t i = piece_at(range.offset); range.length > 0;) {
-      const FileOriginals::Piece& piece = pieces_[i];
-      std::uint64_t within = range.offset - starts_[i];
+    for (auto at = capture_.piece_at(range.offset); range.length > 0;) {
+      const FileOriginals::Piece& piece = at->second;
+      std::uint64_t within = range.offset - at->first;
       std::uint64_t run = std::min({range.length, piece.range.length - within, most});
-      if (auto result = core_->originals.visit(piece, {piece.range.offset + within, run}, visit); !result)
+      if (auto result = core_->originals->visit(piece, {piece.range.offset + within, run}, visit); !result)
         return result;
       range = {range.offset + run, range.length - run};
-      if (within + run == piece.range.length) ++i;
+      if (within + run == piece.range.length) ++at;
     }
     return {};
   }
 
  private:
-  std::size_t piece_at(std::uint64_t offset) const {
-    auto after = std::upper_bound(starts_.begin(), starts_.end(), offset);
-    return static_cast<std::size_t>(after - starts_.begin()) - 1;
-  }
-
+  PoolUser pool_;  // goes last: it may have to free what is left
   std::shared_ptr<FileCore> core_;
-  std::vector<FileOriginals::Piece> pieces_;
-  std::vector<std::uint64_t> starts_;
-  std::uint64_t size_ = 0;
+  FileOriginals::Capture capture_;
 };
 
 /// Writes a part of a snapshot that is no longer in its image.
@@ -169,7 +161,9 @@ IoResult<void> copy(FileImage& to, const FileSnapshot& from, ByteRange range, st
 }  // namespace
 
 FileStore::FileStore(const FileStoreOptions& options)
-    : core_(std::make_shared<FileCore>(options)), read_only_(options.read_only) {}
+    : pool_(options.pool ? options.pool : MemoryPool::create()),
+      core_(std::make_shared<FileCore>(options, *pool_)),
+      read_only_(options.read_only) {}
 FileStore::~FileStore() = default;
 
 std::uint64_t FileStore::size_bytes() const { return core_->image.size(); }
@@ -193,7 +187,7 @@ IoResult<void> FileStore::read(ByteRange range, base::Segments& out) {
 
 IoResult<void> FileStore::write(std::uint64_t offset, base::Bytes data) {
   if (auto result = check_writable(); !result) return result;
-  core_->originals.preserve({offset, data.size()});
+  core_->originals->preserve({offset, data.size()});
   return core_->image.write(offset, data);
 }
 
@@ -209,7 +203,7 @@ bool FileStore::read_at_once(ByteRange range, base::Segments& out) {
 
 bool FileStore::write_at_once(std::uint64_t offset, base::Bytes data) {
   // Saving what a snapshot needs may have to read it first.
-  if (data.size() > kLongestAtOnce || !core_->originals.empty() || !check_writable()) return false;
+  if (data.size() > kLongestAtOnce || !core_->originals->empty() || !check_writable()) return false;
   return core_->image.write_at_once(offset, data);
 }
 
@@ -230,7 +224,7 @@ IoResult<void> FileStore::write_same(ByteRange range, base::Bytes pattern) {
 
 IoResult<void> FileStore::unmap(ByteRange range) {
   if (auto result = check_writable(); !result) return result;
-  core_->originals.preserve(range);
+  core_->originals->preserve(range);
   return core_->image.punch(range);
 }
 
@@ -247,7 +241,7 @@ bool FileStore::flush_at_once() { return (read_only_ || core_->image.in_memory()
 IoResult<ProvisioningRun> FileStore::provisioning(std::uint64_t offset) { return core_->image.run(offset); }
 
 IoResult<SnapshotRef> FileStore::capture(std::span<const ByteRange> ranges) {
-  return base::make_ref<const FileSnapshot>(core_, ranges);
+  return base::make_ref<const FileSnapshot>(pool_, core_, ranges);
 }
 
 IoResult<void> FileStore::clone(const Snapshot& snapshot, ByteRange range, std::uint64_t offset,
@@ -265,7 +259,7 @@ IoResult<void> FileStore::clone(const Snapshot& snapshot, ByteRange range, std::
     std::uint64_t length = std::min(range.length - done, most - to % most);
     // First what this store's snapshots need of the target, which may be what is copied from: then it is no
     // longer live, and is taken from memory below.
-    core_->originals.preserve({to, length});
+    core_->originals->preserve({to, length});
     sharing = sharing && share(image, *source, {range.offset + done, length}, to);
     if (!sharing) {
       length = std::min(length, kPiece - to % kPiece);

@@ -1,7 +1,8 @@
 // A store in a raw image: any other tool can open the file.
 //
 // Holes are what is unmapped. Durable after flush(). While a snapshot needs old data it is saved before being
-// overwritten (file_originals.h). The image stays open and locked until the store and its last snapshot are gone.
+// overwritten (file_originals.h). The image stays open and locked until the store and its last snapshot are gone, not
+// until all that they have left in the pool is reclaimed: of a snapshot that has saved much, most is.
 // Thread: workers, several at once on ranges that do not overlap; captures are alone; snapshots are read on any
 // thread, at any time.
 #pragma once
@@ -45,6 +46,7 @@ class FileStore final : public BackingStore {
  private:
   IoResult<void> check_writable() const;
 
+  PoolUser pool_;
   std::shared_ptr<FileCore> core_;
   const bool read_only_;
   std::atomic<bool> flush_failed_{false};

@@ -394,9 +394,9 @@ bool MemoryPool::reclaim(std::size_t objects) {
       buried_ = object->next_buried_;
       has_buried_.store(buried_ != nullptr, std::memory_order_relaxed);
     }
-    // Its children are released by its destructor; the ones nobody else holds are buried in turn and, last in
+    // Its children are released with it; the ones nobody else holds are buried in turn and, last in
     // first out, taken next: depth first, so that memory comes back early and the graveyard stays short.
-    delete object;
+    object->free_slice();
   }
   return has_buried_.load(std::memory_order_relaxed);
 }

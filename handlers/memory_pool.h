@@ -9,8 +9,8 @@
 // reach and a new arena is mapped only when all are full; or for memory to lend, which is wanted whole, while an eighth
 // at most is free. The counts stand at an arena's start, in the same huge page as the data they are about.
 //
-// Also the graveyard: tree nodes nobody refers to wait here and are taken apart a few at a time, so that
-// dropping a terabyte stalls nothing.
+// Also the graveyard: tree nodes nobody refers to, and what released snapshots of files leave, wait here and are taken
+// apart a few at a time, so that dropping a terabyte stalls nothing.
 //
 // Does not know what a chunk's bytes mean or who shares them. Thread: any, but for what is lent.
 #pragma once
@@ -66,6 +66,9 @@ inline std::uint8_t* Chunk::data() const {
 class Sliced : public base::RefCounted {
  private:
   friend class MemoryPool;
+  /// Frees it but for what is buried again: children, or itself. Thread: any, and whoever calls reclaim() or
+  /// allocate() holds no lock that this takes.
+  virtual void free_slice() { delete this; }
   Sliced* next_buried_ = nullptr;
 };
 
@@ -108,10 +111,10 @@ class MemoryPool final : public base::RefCounted {
   /// Gives the system back an arena that is empty, unless it is the only one.
   void give_back_empty();
 
-  /// Takes over an object nobody refers to any more; it is deleted by a later reclaim().
+  /// Takes over an object nobody refers to any more; it is freed by later reclaim()s.
   void bury(Sliced* object);
-  /// Deletes up to `objects` buried ones (a node with its up to 32 references: about 5 microseconds). For the
-  /// loop to call when idle; stores call it in small amounts themselves. Returns whether more wait.
+  /// Frees up to `objects` buried ones (a node with its up to 32 references: about 5 microseconds) or slices of them.
+  /// For the loop to call when idle; stores call it in small amounts themselves. Returns whether more wait.
   bool reclaim(std::size_t objects);
 
  private:

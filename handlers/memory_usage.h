@@ -10,8 +10,9 @@
 // extent of each snapshot.
 //
 // A walk may be made in steps (count_memory_from()), between which stores change: then each snapshot that is counted
-// was captured before the walk began, stores go before snapshots, and what changed in stores meanwhile may be counted
-// as it was, as it is, or not at all.
+// was captured before the walk began, stores go before snapshots, what changed in stores meanwhile may be counted
+// as it was, as it is, or not at all, and so may what was saved for a snapshot meanwhile. What a step has begun is
+// counted to its end before anything else is.
 //
 // Owns marks of what was counted (100 bytes for each 2 MiB of memory, 40 for each snapshot and shared node), and of
 // nodes that several trees share references, so that none of them becomes another: there may be many to be released at
@@ -55,10 +56,15 @@ class MemoryUsage {
   /// Adds a chunk's memory, the first time.
   void add(const Chunk& chunk);
 
+  /// Where a step has stopped inside of something that a position in bytes does not tell; 0: it did not.
+  std::uint64_t within() const { return within_; }
+  void stop_within(std::uint64_t where) { within_ = where; }
+
  private:
   using Marks = std::bitset<kArenaGranules>;  ///< of the granules of an arena, the first of each chunk
 
   std::uint64_t bytes_ = 0;
+  std::uint64_t within_ = 0;
   /// In parts, so that none grows so large that hashing it anew would take long; nor is what is held moved.
   static constexpr std::size_t kParts = 4096;
   static std::size_t part_of(const void* object) {

@@ -196,6 +196,28 @@ TEST_CASE("nothing is written at once while a snapshot may need what is there") 
   CHECK(file.store->write_at_once(kBlocks.offset, file.before));
 }
 
+TEST_CASE("writes are done at once again when what no snapshot needs any more is taken apart") {
+  constexpr std::uint64_t kBlock = 4096;
+  const auto pool = MemoryPool::create(100 * kBlock);
+  const PoolUser user(pool);
+  Fixture file;
+  file.store.reset();
+  file.options.pool = pool;
+  file.store = std::make_unique<FileStore>(file.options);
+  REQUIRE(file.store->write(0, content(kMiB, 1)));
+  SnapshotRef snapshot = capture(*file.store, {{0, kMiB}});
+  std::uint64_t saved = 90;
+  SUBCASE("of one that is released") {}
+  SUBCASE("of one that is lost, and released later") { saved = 101; }
+  for (std::uint64_t i = 0; i < saved; ++i) REQUIRE(file.store->write(2 * i * kBlock, content(kBlock, 2)));
+  SnapshotRef lost = saved > 100 ? snapshot : SnapshotRef{};
+  snapshot = {};
+  CHECK_FALSE(file.store->write_at_once(kBlocks.offset, file.after));
+  while (pool->reclaim(1)) continue;
+  CHECK(file.store->write_at_once(kBlocks.offset, file.after));
+  CHECK(pool->budget().used() == 0);
+}
+
 TEST_CASE("an image that is open read-only is not written at once") {
   Fixture file;
   file.store.reset();

@@ -13,9 +13,11 @@
 #include <atomic>
 #include <cerrno>
 #include <fstream>
+#include <functional>
 #include <iterator>
 #include <thread>
 
+#include "handlers/memory_usage.h"
 #include "handlers/open_error.h"
 #include "store_kinds.h"
 
@@ -37,9 +39,12 @@ class Calls final : public FileCalls {
   std::atomic<std::uint64_t> writable_bytes{UINT64_MAX};
   std::atomic<off_t> shared_bytes{0};
   std::atomic<int> syncs{0}, punches{0}, clones{0}, copies{0}, writes{0};
+  std::atomic<bool> acts{false};        ///< while reading, once
+  std::function<void()> while_reading;  ///< what it does then
 
   ssize_t pread(int fd, void* buffer, std::size_t count, off_t offset) override {
     if (fails(read_error) || interrupted()) return -1;
+    if (acts.exchange(false)) while_reading();
     return FileCalls::pread(fd, buffer, std::min(count, most_bytes.load()), offset);
   }
   ssize_t pwrite(int fd, const void* buffer, std::size_t count, off_t offset) override {
@@ -105,6 +110,23 @@ struct Fixture {
     return std::make_unique<FileStore>(options);
   }
   std::uint64_t used() const { return pool->budget().used(); }
+
+  /// Overwrites every second block.
+  static void scatter(FileStore& store, std::uint64_t blocks, unsigned seed, std::uint64_t first = 0) {
+    for (std::uint64_t i = 0; i < blocks; ++i)
+      REQUIRE(store.write((2 * i + first) * 4096, content(4096, static_cast<unsigned>(seed + i))));
+  }
+  /// Reclaims all, one at a time; how many it took.
+  int reclaim_all() const {
+    int slices = 0;
+    for (bool more = true; more; ++slices) {
+      std::uint64_t before = used();
+      more = pool->reclaim(1);
+      CHECK(before - used() <= kSlice);
+    }
+    return slices;
+  }
+  static constexpr std::uint64_t kSlice = 64 * 4096;  ///< bytes, of scattered blocks
 };
 
 IoError::Kind kind_of(const IoResult<void>& result) {
@@ -423,6 +445,199 @@ TEST_CASE_FIXTURE(Fixture, "the image stays locked until the last snapshot is go
   CHECK(make(kMiB)->write(0, content(512, 1)));
 }
 
+TEST_CASE_FIXTURE(Fixture, "what was saved for a snapshot is freed in slices, while the image can be opened again") {
+  const PoolUser user(pool);
+  constexpr std::uint64_t kBlocks = 2000;
+  auto store = make(2 * kBlocks * 4096);
+  scatter(*store, kBlocks, 1);
+  SnapshotRef snapshot = capture(*store, {{0, 2 * kBlocks * 4096}});
+  scatter(*store, kBlocks, 2);
+  REQUIRE(used() == kBlocks * 4096);
+  SUBCASE("of its store's last") { store.reset(); }
+  SUBCASE("of one among several") {
+    // It shares what has not been overwritten, in as many pieces.
+    SnapshotRef other = capture(*store, {{0, 2 * kBlocks * 4096}});
+    Content expected = read_all(*other);
+    snapshot = {};
+    CHECK(used() >= kBlocks * 4096 - kSlice);
+    CHECK(reclaim_all() > static_cast<int>(kBlocks / 64) - 2);
+    CHECK(used() == 0);
+    scatter(*store, kBlocks, 3);
+    CHECK(used() == kBlocks * 4096);
+    CHECK(read_all(*other) == expected);
+    snapshot = std::move(other);
+  }
+  snapshot = {};
+  CHECK(used() >= kBlocks * 4096 - kSlice);
+  if (!store) CHECK(make(2 * kBlocks * 4096)->write(0, content(512, 1)));
+  CHECK(reclaim_all() > static_cast<int>(kBlocks / 64) - 2);
+  CHECK(used() == 0);
+}
+
+TEST_CASE_FIXTURE(Fixture, "a small snapshot is freed at once") {
+  const PoolUser user(pool);
+  auto store = make(4 * kMiB);
+  REQUIRE(store->write(0, content(4 * kMiB, 1)));
+  SnapshotRef snapshot = capture(*store, {{0, 4 * kMiB}, {kMiB, 4096}});
+  REQUIRE(store->write(0, content(2 * kMiB, 2)));
+  REQUIRE(used() == 2 * kMiB);
+  snapshot = {};
+  CHECK(used() == 0);
+  CHECK_FALSE(pool->reclaim(1));
+}
+
+TEST_CASE_FIXTURE(Fixture, "nothing is saved for a snapshot that was released, though not all of it is taken apart") {
+  const PoolUser user(pool);
+  constexpr std::uint64_t kBlocks = 1000;
+  auto store = make(2 * kBlocks * 4096);
+  scatter(*store, kBlocks, 1);
+  SnapshotRef first = capture(*store, {{0, 2 * kBlocks * 4096}});
+  scatter(*store, kBlocks, 2);
+  SnapshotRef second = capture(*store, {{0, 2 * kBlocks * 4096}});
+  SUBCASE("the first: what the second has is saved for it") {
+    Content expected = read_all(*second);
+    first = {};
+    std::uint64_t before = used();
+    scatter(*store, 10, 3);
+    CHECK(used() == before + std::uint64_t{10} * 4096);
+    CHECK(read_all(*second) == expected);
+  }
+  SUBCASE("the second, in many pieces: what the first has is not live any more") {
+    second = {};
+    std::uint64_t before = used();
+    scatter(*store, kBlocks, 3);
+    CHECK(used() == before);
+    CHECK(used() == kBlocks * 4096);
+  }
+  SUBCASE("both: nothing") {
+    second = {};
+    first = {};
+    std::uint64_t before = used();
+    REQUIRE(store->write(0, content(2 * kBlocks * 4096, 3)));
+    CHECK(used() == before);
+  }
+  first = second = {};
+  while (pool->reclaim(1)) continue;
+  CHECK(used() == 0);
+  // A new one is right, whatever the old ones left.
+  SnapshotRef next = capture(*store, {{0, 2 * kBlocks * 4096}});
+  Content now = read_all(*next);
+  scatter(*store, kBlocks, 4);
+  CHECK(read_all(*next) == now);
+}
+
+TEST_CASE_FIXTURE(Fixture, "a snapshot of what another one leaves is whole, however far that has been taken apart") {
+  const PoolUser user(pool);
+  constexpr std::uint64_t kBlocks = 300;
+  auto store = make(2 * kBlocks * 4096);
+  REQUIRE(store->write(0, content(2 * kBlocks * 4096, 1)));
+  for (std::size_t slices = 0; slices < 12; ++slices) {
+    CAPTURE(slices);
+    SnapshotRef old = capture(*store, {{0, 2 * kBlocks * 4096}});
+    scatter(*store, kBlocks, 2);
+    old = {};
+    pool->reclaim(slices);
+    SnapshotRef next = capture(*store, {{4096, kBlocks * 4096}, {0, 2 * kBlocks * 4096}});
+    Content expected = read_all(*next);
+    pool->reclaim(3);
+    scatter(*store, kBlocks, 3, slices % 2);
+    reclaim_all();
+    CHECK(read_all(*next) == expected);
+    next = {};
+    reclaim_all();
+    CHECK(used() == 0);
+  }
+}
+
+TEST_CASE_FIXTURE(Fixture, "what released snapshots keep is freed when there is no other memory for old data") {
+  pool = MemoryPool::create(600 * 4096);
+  const PoolUser user(pool);
+  constexpr std::uint64_t kBlocks = 500;
+  auto store = make(2 * kBlocks * 4096);
+  auto other = make(2 * kBlocks * 4096, "other.img");
+  for (FileStore* each : {store.get(), other.get()}) scatter(*each, kBlocks, 1);
+  SnapshotRef old = capture(*store, {{0, 2 * kBlocks * 4096}});
+  scatter(*store, kBlocks, 2);
+  // Of this store itself, and of another.
+  for (FileStore* each : {store.get(), other.get(), store.get()}) {
+    SnapshotRef next = capture(*each, {{0, 2 * kBlocks * 4096}});
+    Content expected = read_all(*next);
+    old = {};
+    REQUIRE(used() > 400 * 4096);
+    scatter(*each, kBlocks, 3);
+    CHECK(read_all(*next) == expected);
+    old = std::move(next);
+  }
+}
+
+TEST_CASE_FIXTURE(Fixture, "whoever waits for the device holds up no release and no count") {
+  const PoolUser user(pool);
+  constexpr std::uint64_t kBlocks = 200;
+  auto store = make(2 * kBlocks * 4096);
+  REQUIRE(store->write(0, content(2 * kBlocks * 4096, 1)));
+  SnapshotRef kept = capture(*store, {{0, 2 * kBlocks * 4096}});
+  scatter(*store, kBlocks, 2);
+  SnapshotRef dropped = capture(*store, {{0, 2 * kBlocks * 4096}});
+  const Content expected = read_all(*kept);
+  bool acted = false;
+  calls->while_reading = [&] {
+    dropped = {};
+    reclaim_all();
+    MemoryUsage usage;
+    kept->count_memory(usage);
+    CHECK(usage.bytes() == kBlocks * 4096);
+    acted = true;
+  };
+  calls->acts = true;
+  SUBCASE("to read a snapshot") { CHECK(read_all(*kept) == expected); }
+  SUBCASE("to save old data") { REQUIRE(store->write(4096, content(4096, 3))); }
+  CHECK(acted);
+  CHECK(read_all(*kept) == expected);
+}
+
+TEST_CASE_FIXTURE(Fixture, "what is being saved for a snapshot that is released meanwhile is not kept") {
+  auto store = make(kMiB);
+  REQUIRE(store->write(0, content(kMiB, 1)));
+  SnapshotRef other = capture(*store, {{kMiB / 2, 4096}, {kMiB / 2 + 8192, 4096}});
+  SnapshotRef snapshot = capture(*store, {{0, kMiB}});
+  const Content expected = read_all(*other);
+  calls->while_reading = [&] { snapshot = {}; };
+  calls->acts = true;
+  REQUIRE(store->write(4096, content(4096, 2)));
+  CHECK_FALSE(snapshot);
+  CHECK(used() == 0);
+  REQUIRE(store->write(0, content(kMiB, 3)));
+  CHECK(read_all(*other) == expected);
+}
+
+TEST_CASE_FIXTURE(Fixture, "what was saved for a snapshot that is lost is freed in slices, and the next one is whole") {
+  constexpr std::uint64_t kBlocks = 1000;
+  pool = MemoryPool::create((kBlocks - 100) * 4096);
+  const PoolUser user(pool);
+  auto store = make(2 * kBlocks * 4096);
+  scatter(*store, kBlocks, 1);
+  SnapshotRef lost = capture(*store, {{0, 2 * kBlocks * 4096}});
+  scatter(*store, kBlocks - 99, 2);
+  CHECK(kind_of(try_read(*lost)) == IoError::Kind::snapshot_lost);
+  CHECK(used() >= (kBlocks - 100) * 4096 - kSlice);
+  const std::uint64_t before = used();
+  scatter(*store, kBlocks, 3);
+  CHECK(used() == before);
+  SUBCASE("before it is taken apart") {}
+  SUBCASE("when it has been") {
+    CHECK(reclaim_all() > 10);
+    CHECK(used() == 0);
+  }
+  SUBCASE("when it is released as well") { lost = {}; }
+  SnapshotRef next = capture(*store, {{4096, kBlocks * 4096}});
+  Content expected = read_all(*next);
+  scatter(*store, kBlocks / 2, 4);
+  CHECK(read_all(*next) == expected);
+  next = lost = {};
+  reclaim_all();
+  CHECK(used() == 0);
+}
+
 TEST_CASE_FIXTURE(Fixture, "writers on ranges of their own and readers of snapshots run at once") {
   constexpr unsigned kWriters = 3;
   constexpr std::uint64_t kShare = 256 * kKiB;
@@ -463,5 +678,53 @@ TEST_CASE_FIXTURE(Fixture, "writers on ranges of their own and readers of snapsh
   CHECK(wrong == 0);
   for (std::size_t i = 0; i < snapshots.size(); ++i) CHECK(read_all(*snapshots[i]) == contents[i]);
   snapshots.clear();
+  while (pool->reclaim(1)) continue;
+  CHECK(used() == 0);
+}
+
+TEST_CASE_FIXTURE(Fixture, "snapshots are released, taken apart and counted while others are read and overwritten") {
+  constexpr std::uint64_t kBlocks = 500;
+  constexpr ByteRange kAll{0, 4 * kBlocks * 4096};
+  const PoolUser user(pool);
+  auto store = make(kAll.length);
+  REQUIRE(store->write(0, content(kAll.length, 1)));
+  std::atomic<int> wrong{0};
+  for (unsigned round = 0; round < 8; ++round) {
+    SnapshotRef kept = capture(*store, {kAll});
+    Content expected = read_all(*kept);
+    std::vector<SnapshotRef> dropped(round % 4 + 1, kept);
+    if (round % 2 == 0) scatter(*store, kBlocks, round);
+    for (SnapshotRef& each : dropped) each = capture(*store, {{4096, kAll.length - 4096}});
+    std::atomic<bool> stop{false};
+    std::vector<std::thread> threads;
+    for (unsigned writer = 0; writer < 2; ++writer)
+      threads.emplace_back([&, writer] {
+        for (std::uint64_t i = 0; i < kBlocks; ++i)
+          if (!store->write((i * 4 + writer * 2 + round % 2) * 4096, content(4096, round))) ++wrong;
+      });
+    threads.emplace_back([&] {
+      for (int i = 0; i < 3; ++i)
+        if (read_all(*kept) != expected) ++wrong;
+    });
+    threads.emplace_back([&] {
+      for (SnapshotRef& each : dropped) each = {};
+    });
+    std::thread loop([&] {
+      while (!stop) {
+        MemoryUsage usage;
+        for (std::uint64_t at = 0; at < kAll.length;) {
+          std::size_t left = 4;
+          at = kept->count_memory_from(usage, at, left);
+          pool->reclaim(2);
+        }
+      }
+    });
+    for (auto& thread : threads) thread.join();
+    stop = true;
+    loop.join();
+    CHECK(read_all(*kept) == expected);
+  }
+  CHECK(wrong == 0);
+  while (pool->reclaim(1)) continue;
   CHECK(used() == 0);
 }

@@ -198,6 +198,47 @@ TEST_CASE_FIXTURE(Fixture, "a walk in steps counts what a walk at once does, a f
   }
 }
 
+TEST_CASE_FIXTURE(Fixture,
+                  "what is saved for files' snapshots is counted in steps as at once, a few pieces at a time") {
+  constexpr std::uint64_t kBlocks = 600;
+  constexpr ByteRange kAll{0, 2 * kBlocks * 4096};
+  FileKind kind;
+  kind.pool = pool;
+  const auto store = kind.make(kAll.length);
+  REQUIRE(store->write(0, content(kAll.length, 1)));
+  std::vector<SnapshotRef> snapshots;
+  for (std::uint64_t i = 0; i < 3 * kBlocks; ++i) {
+    // The second has as many pieces as the first has been left in, and the third is of a part of them.
+    if (i == 0 || i == kBlocks) snapshots.push_back(capture(*store, {kAll}));
+    if (i == kBlocks * 3 / 2) snapshots.push_back(capture(*store, {{kAll.length / 4 + 512, kAll.length / 2}, kAll}));
+    REQUIRE(store->write(i * 7 % (2 * kBlocks) * 4096, content(4096, 2)));
+  }
+  snapshots.push_back(base::make_ref<const JoinedSnapshot>(snapshots));
+  std::swap(snapshots.front(), snapshots.back());
+  std::vector<std::uint64_t> at_once;
+  for (const SnapshotRef& snapshot : snapshots) at_once.push_back(count(snapshot));
+  REQUIRE(usage.bytes() == used());
+  REQUIRE(usage.bytes() > 2 * kBlocks * 4096);
+  for (const std::size_t most : {1, 2, 7, 100000}) {
+    MemoryUsage later;
+    std::vector<std::uint64_t> in_steps;
+    std::size_t steps = 0;
+    for (const SnapshotRef& snapshot : snapshots)
+      in_steps.push_back(later.count([&] {
+        for (std::uint64_t position = 0; position < snapshot->size_bytes(); ++steps) {
+          std::size_t left = most;
+          const std::uint64_t before = later.bytes();
+          position = snapshot->count_memory_from(later, position, left);
+          REQUIRE((left == 0 || position == snapshot->size_bytes()));
+          REQUIRE(later.bytes() - before <= most * 4 * 4096);
+        }
+      }));
+    CHECK(in_steps == at_once);
+    if (most == 1) CHECK(steps > 2 * kBlocks / 4);
+    if (most == 100000) CHECK(steps == snapshots.size());
+  }
+}
+
 TEST_CASE_FIXTURE(Fixture, "parts that were counted before are passed by in one step, each for one of its nodes") {
   MemoryStore store(kGiB, pool);
   REQUIRE(store.write(0, content(4096, 1)));

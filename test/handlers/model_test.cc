@@ -7,6 +7,7 @@
 #include <array>
 #include <random>
 
+#include "handlers/memory_usage.h"
 #include "store_kinds.h"
 
 using namespace handlers;
@@ -16,36 +17,46 @@ namespace {
 /// One operation: a kind and numbers that pick its stores and ranges, whatever their sizes.
 using Op = std::array<std::uint32_t, 6>;
 
-/// Stores of all kinds, their model, and snapshots with theirs.
+constexpr std::uint32_t kKinds = 8;
+enum class Kinds { memory, files, all };
+
+/// Stores, their model, and snapshots with theirs.
 class World {
  public:
-  World(std::uint64_t size, std::uint32_t alignment, bool with_files) : size_(size), alignment_(alignment) {
-    add(std::make_unique<MemoryStore>(size, pool_));
-    add(std::make_unique<MemoryStore>(size, pool_));
-    add(std::make_unique<MemoryStore>(size, other_pool_));
-    for (int i = 0; with_files && i < 2; ++i) add(file_.make(size));
+  World(std::uint64_t size, std::uint32_t alignment, Kinds kinds) : size_(size), alignment_(alignment) {
+    if (kinds != Kinds::files) {
+      add(std::make_unique<MemoryStore>(size, pool_));
+      add(std::make_unique<MemoryStore>(size, pool_));
+      add(std::make_unique<MemoryStore>(size, other_pool_));
+    }
+    for (auto& pool : {pool_, other_pool_}) {
+      file_.pool = pool;
+      if (kinds != Kinds::memory) add(file_.make(size));
+    }
   }
 
   void apply(const Op& op) {
     Pair& at = stores_[op[1] % stores_.size()];
     ByteRange range = pick(op[2], op[3], size_);
-    switch (op[0] % 7) {
+    switch (op[0] % kKinds) {
       case 0: write(at, range, op[5]); break;
       case 1: write_lent(at, range, op[4], op[5]); break;
       case 2: write_same(at, range, op[5]); break;
       case 3: unmap(at, range); break;
       case 4: take(at, range, pick(op[4], op[5], size_), op[5]); break;
       case 5: clone(at, op); break;
+      case 6: (op[4] % 2 == 0 ? pool_ : other_pool_)->reclaim(op[5] % 4); break;
       default:
         if (!snapshots_.empty()) snapshots_.erase(snapshots_.begin() + op[2] % snapshots_.size());
     }
     for (auto& store : stores_) check_tree(*store.store);
   }
 
-  /// Data with a hole in every 2 KiB: as many extents as the size allows.
+  /// Data with a hole in every 2 KiB: as many extents as the size allows, or as much saved for a snapshot.
   void fragment() {
     for (auto& store : stores_) {
       write(store, {0, size_}, 1);
+      if (!dynamic_cast<MemoryStore*>(store.store.get())) take(store, {0, size_}, {}, 1);
       for (std::uint64_t at = 0; at < size_; at += 2048) unmap(store, {at, 512});
     }
   }
@@ -57,6 +68,18 @@ class World {
     }
     for (auto& snapshot : snapshots_)
       if (read_all(*snapshot.snapshot) != snapshot.model) throw std::runtime_error("a snapshot differs");
+  }
+
+  /// Whether the snapshots, all of files, keep what is used of the pools, when nothing is left to be reclaimed.
+  bool keep_all_that_is_used() {
+    std::uint64_t used = 0;
+    for (auto& pool : {pool_, other_pool_}) {
+      while (pool->reclaim(1000)) continue;
+      used += pool->budget().used();
+    }
+    MemoryUsage usage;
+    for (auto& snapshot : snapshots_) snapshot.snapshot->count_memory(usage);
+    return usage.bytes() == used;
   }
 
   /// Drops everything in an order that leaves snapshots last; what the pools then hold.
@@ -193,27 +216,29 @@ class World {
 };
 
 bool agrees(const std::vector<Op>& ops, std::uint32_t alignment) {
-  World world(96 * 1024, alignment, true);
+  World world(96 * 1024, alignment, Kinds::all);
   for (const Op& op : ops) world.apply(op);
   world.check_all();
   return world.drop() == 0;
 }
 
-/// Long runs: trees of several levels, which a sequence worth shrinking never builds.
-void run_long(std::uint64_t seed, std::uint64_t size, std::uint32_t alignment, int operations) {
+/// Long runs: trees of several levels, and old data that goes in several slices, which a sequence worth shrinking never
+/// builds.
+void run_long(std::uint64_t seed, std::uint64_t size, std::uint32_t alignment, int operations, Kinds kinds) {
   std::mt19937 random(static_cast<std::mt19937::result_type>(seed));
-  World world(size, alignment, false);
+  World world(size, alignment, kinds);
   world.fragment();
-  CHECK(world.extents() > 1024);  // more than two levels of kFanout
+  if (kinds == Kinds::memory) CHECK(world.extents() > 1024);  // more than two levels of kFanout
   for (int i = 0; i < operations; ++i) {
     Op op;
     for (auto& number : op) number = random();
-    if (op[0] % 7 == 2 && op[1] % 4 != 0) op[0] = 0;  // long fills would keep the trees small
+    if (op[0] % kKinds == 2 && op[1] % 4 != 0) op[0] = 0;  // long fills would keep the trees small
     if (op[3] % 1024 != 0) op[3] |= 1;
     world.apply(op);
     if (i % (operations / 4) == 0) world.check_all();
   }
   world.check_all();
+  if (kinds == Kinds::files) CHECK(world.keep_all_that_is_used());
   CHECK(world.drop() == 0);
 }
 
@@ -230,9 +255,16 @@ TEST_CASE("stores and snapshots agree with byte arrays after any sequence of ope
 TEST_CASE("deep trees agree with byte arrays after thousands of operations") {
   for (std::uint64_t seed : {1, 2}) {
     CAPTURE(seed);
-    run_long(seed, 2 << 20, 512, 500);
+    run_long(seed, 2 << 20, 512, 500, Kinds::memory);
   }
-  run_long(4, 2 << 20, 1, 500);
+  run_long(4, 2 << 20, 1, 500, Kinds::memory);
+}
+
+TEST_CASE("files agree with byte arrays while what released snapshots left is taken apart between any operations") {
+  for (std::uint64_t seed : {1, 2, 3, 4}) {
+    CAPTURE(seed);
+    run_long(seed, 2 << 20, 512, 1000, Kinds::files);
+  }
 }
 
 TEST_CASE("at the memory limit a failing write leaves old or new bytes in its range, and all else as it was") {

@@ -37,11 +37,13 @@ struct MemoryKind {
 
 struct FileKind {
   TemporaryFolder folder;
+  base::Ref<MemoryPool> pool{};  ///< null: each store has its own
   int count = 0;
   std::unique_ptr<BackingStore> make(std::uint64_t size) {
     FileStoreOptions options;
     options.path = folder.file(std::to_string(count++) + ".img");
     options.create_size = size;
+    options.pool = pool;
     return std::make_unique<FileStore>(options);
   }
 };
