@@ -21,6 +21,25 @@ from harness import Failed, Target, tool  # noqa: E402
 KIBIBYTE, MEBIBYTE, GIBIBYTE = 1 << 10, 1 << 20, 1 << 30
 REGION = 256 * MEBIBYTE
 ONE_CPU = ("taskset", "-c", "0")
+TMPFS = "/dev/shm"
+
+
+def named(size):
+    return f"{size >> 20} MiB" if size >= MEBIBYTE else f"{size >> 10} KiB"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a logical unit is asked for: reads or writes of so many bytes, so many under way."""
+    write: bool
+    size: int
+    depth: int
+
+    def __str__(self):
+        return f"{named(self.size)} {'write' if self.write else 'read'}, depth {self.depth}"
+
+    def words(self):
+        return ["--size", self.size, "--depth", self.depth, *(["--write"] if self.write else [])]
 
 
 @dataclass

@@ -6,7 +6,7 @@ libiscsi does not have, are measured with light_bench: odxd has CPU 0 for itself
 import tempfile
 from pathlib import Path
 
-from frame import ONE_CPU, Server, fill, in_turn, io_bench
+from frame import ONE_CPU, Asked, Server, fill, in_turn, io_bench
 
 PLAIN = "nothing else"
 ALL = "journal, control interface and a rule"
@@ -72,11 +72,10 @@ def digests(options, report):
         fill(options, server.url)
         for size, depth in ((65536, 8),) if options.quick else ((4096, 32), (65536, 8), (262144, 4)):
             for write in (False, True):
-                words = ["--sessions", 1, "--size", size, "--depth", depth, *(["--write"] if write else [])]
-                figures = in_turn(options, {with_digests: lambda d=with_digests, w=words: io_bench(
-                    options, server, *w, *(["--digests"] if d else []), prefix=("taskset", "-c", "1"),
+                case = Asked(write, size, depth)
+                figures = in_turn(options, {with_digests: lambda d=with_digests, w=case.words(): io_bench(
+                    options, server, "--sessions", 1, *w, *(["--digests"] if d else []), prefix=("taskset", "-c", "1"),
                     name="light_bench") for with_digests in (False, True)})
-                case = f"{size >> 10} KiB {'write' if write else 'read'}, depth {depth}"
                 ratio = figures[True]["iops"] / figures[False]["iops"]
                 table.row(case, *(f"{figures[which]['iops'] / 1000:.1f}" for which in (False, True)),
                           *(f"{figures[which]['server_cpu_us']:.2f}" for which in (False, True)), f"{ratio:.2f}",

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from file_systems import MKFS, FileSystem, NoMkfs, NoMount
-from frame import BENCH, MEBIBYTE, ONE_CPU, REGION, Failed, Server, client, fill, in_turn, io_bench, tool
+from frame import (BENCH, MEBIBYTE, ONE_CPU, REGION, TMPFS, Asked, Failed, Server, client, fill, in_turn, io_bench,
+                   named, tool)
 
 HELD = 0.85
-TMPFS = "/dev/shm"
 DISK, DISK_FOLDER = "disk", "/var/tmp"
 PLACES = ("tmpfs", "ext4", "xfs", "btrfs", DISK)
 BY_ISCSI = ("tmpfs", "ext4")
@@ -33,10 +33,6 @@ OVER_ISCSI = """\
 The same client for all. Each cell: odxd with a file / odxd with a memory LUN / tgtd with a file / null target."""
 SHARED_FLUSHES = f"""\
 A file on tmpfs, where a preloaded library makes each flush take {FLUSH_US / 1000:g} ms. Each cell: odxd / tgtd."""
-
-
-def named(size):
-    return f"{size >> 20} MiB" if size >= MEBIBYTE else f"{size >> 10} KiB"
 
 
 @contextmanager
@@ -63,19 +59,15 @@ def new_image(path, size):
 
 
 @dataclass(frozen=True)
-class Case:
+class Case(Asked):
     """What is asked of a file."""
-    write: bool
-    size: int
-    depth: int
     fua: bool = False
 
     def __str__(self):
         return f"{named(self.size)} {'write' if self.write else 'read'}{' FUA' if self.fua else ''}, depth {self.depth}"
 
     def words(self):
-        return ["--size", self.size, "--depth", self.depth, *(["--write"] if self.write else []),
-                *(["--fua"] if self.fua else [])]
+        return [*super().words(), *(["--fua"] if self.fua else [])]
 
 
 SIZES = (4096, 65536, MEBIBYTE)

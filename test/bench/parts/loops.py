@@ -14,29 +14,22 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from frame import ONE_CPU, REGION, Server, fill, in_turn, io_bench
+from frame import ONE_CPU, REGION, TMPFS, Asked, Server, fill, in_turn, io_bench, named
 
 MEMORY, FILE = LUNS = range(2)
-TMPFS = "/dev/shm"
 LOOPS_THAT_SHARE = (1, 2, 4)
 OTHER_CPU = ("taskset", "-c", "1")
 PROCESSORS = len(os.sched_getaffinity(0))
 
 
 @dataclass(frozen=True)
-class Shape:
+class Shape(Asked):
     """What each session asks for."""
-    write: bool
-    size: int
-    depth: int
     lun: int = MEMORY
 
     def __str__(self):
-        return (f"{self.size >> 10} KiB random {'write' if self.write else 'read'}"
+        return (f"{named(self.size)} random {'write' if self.write else 'read'}"
                 f"{' of a file' if self.lun == FILE else ''}, depth {self.depth}")
-
-    def words(self):
-        return ["--size", self.size, "--depth", self.depth, *(["--write"] if self.write else [])]
 
 
 SHAPES = (Shape(False, 4096, 32), Shape(True, 4096, 32), Shape(False, 4096, 8), Shape(True, 4096, 8),
@@ -50,10 +43,8 @@ def url_of(server, lun):
 def begin(options, stack, name, threads, prefix=()):
     """odxd with so many loops, a LUN in memory and one in a file on tmpfs, both written."""
     image = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="odx-loops-", dir=TMPFS))) / "image"
-    image.touch()
-    os.truncate(image, REGION)
     server = stack.enter_context(Server(f"{name}-{threads}", [options.odxd], "--threads", threads, "memory:1G",
-                                        f"file:{image}", prefix=prefix))
+                                        f"file:{image},size={REGION}", prefix=prefix))
     for lun in LUNS:
         fill(options, url_of(server, lun))
     return server
@@ -116,8 +107,8 @@ def shared(options, report, shapes):
             figures = in_turn(options, {threads: lambda s=server: s.run(shape) for threads, server in servers.items()})
             whole[shape] = figures[1]["server_cpu_us"]
             table.row(shape, *(cell(figures, lambda f, key=key, digits=digits: f"{f[key]:.{digits}f}")
-                                           for key, digits in (("locks", 3), ("lock_waits", 4), ("lock_waited_us", 3),
-                                                               ("slept", 3), ("preempted", 4))), figures=figures)
+                               for key, digits in (("locks", 3), ("lock_waits", 4), ("lock_waited_us", 3), ("slept", 3),
+                                                   ("preempted", 4))), figures=figures)
     return whole
 
 
@@ -134,8 +125,7 @@ def more_processors(options, report, whole):
             words = ("--sessions", 1)
             figures = in_turn(options, {2: lambda: server.run(shape, *words, prefix=OTHER_CPU)})[2]
             turn = figures["lock_held_us"]
-            table.row(shape, f"{turn:.2f}", f"{cpu:.2f}", f"{cpu / turn:.1f}", f"{1000 / turn:.0f}",
-                      figures=figures)
+            table.row(shape, f"{turn:.2f}", f"{cpu:.2f}", f"{cpu / turn:.1f}", f"{1000 / turn:.0f}", figures=figures)
 
 
 def run(options, report):

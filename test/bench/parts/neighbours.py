@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from beside import PLACES, READY_WITHIN_S, Beside, Control, Disturber
-from frame import BENCH, GIBIBYTE, MEBIBYTE, ONE_CPU, Failed, Server, client, fill, tool
+from frame import BENCH, GIBIBYTE, MEBIBYTE, ONE_CPU, TMPFS, Failed, Server, client, fill, tool
 
 CONFIG = """\
 log_level = "error"
@@ -43,7 +43,6 @@ store = "file:{quick_image},size={data}"
 """
 IQN = "iqn.2026-01.example.odx:neighbours"
 VICTIM, FROM, TO, IMAGE, DATA, QUICK_IMAGE = range(6)
-TMPFS = "/dev/shm"
 PEER = "fio writes to a file on disk"
 
 
