@@ -107,7 +107,25 @@ def fill(options, url, region=REGION):
 
 
 def medians(runs):
-    return {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+    """Of each figure; "runs" has all of them."""
+    return {**{key: statistics.median(run[key] for run in runs) for key in runs[0]}, "runs": runs}
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A figure of one variant by another's, measured in turn: the median of the rounds' ratios, and their extremes."""
+    value: float
+    least: float
+    most: float
+
+    def __str__(self):
+        return f"{self.value:.2f} ({self.least:.2f}-{self.most:.2f})"
+
+
+def ratio(ours, others, key="iops"):
+    """Round by round, of two of the figures that in_turn() gives."""
+    each = [one[key] / other[key] for one, other in zip(ours["runs"], others["runs"])]
+    return Ratio(statistics.median(each), min(each), max(each))
 
 
 def in_turn(options, variants):
@@ -161,10 +179,13 @@ class Report:
         return table
 
     def goal(self, what, value, at_least=None, at_most=None, unit=""):
-        """What we mean to hold, and what was measured."""
+        """What we mean to hold, and what was measured: a number, or a Ratio."""
+        spread = value if isinstance(value, Ratio) else None
+        value = spread.value if spread else value
         held = (at_least is None or value >= at_least) and (at_most is None or value <= at_most)
         rule = f"at least {at_least:g}" if at_most is None else f"at most {at_most:g}"
-        self.goals.append({"what": what, "value": value, "rule": f"{rule} {unit}".strip(), "unit": unit, "held": held})
+        self.goals.append({"what": what, "value": value, "rule": f"{rule} {unit}".strip(), "unit": unit, "held": held,
+                           **({"least": spread.least, "most": spread.most} if spread else {})})
 
     def print_goals(self):
         if not self.goals:
@@ -172,6 +193,8 @@ class Report:
         print("\n## What we hold\n\n| What | we hold | measured | |\n| --- | --- | --- | --- |")
         for goal in self.goals:
             value = f"{goal['value']:.3g} {goal['unit']}".strip()
+            if "least" in goal:
+                value += f" ({goal['least']:.2f}-{goal['most']:.2f})"
             print(f"| {goal['what']} | {goal['rule']} | {value} | {'held' if goal['held'] else '**not held**'} |")
 
     def as_json(self, options):

@@ -183,8 +183,11 @@ class WireSession {
 class Batch {
  public:
   Batch(const Options& options, const Unit& unit, int number)
-      : options_(options), session_(unit, number, options.digests), fd_(session_.fd()) {
-    std::mt19937_64 random(static_cast<std::uint64_t>(number) + 1);
+      : options_(options),
+        unit_(unit),
+        session_(unit, number, options.digests),
+        fd_(session_.fd()),
+        random_(static_cast<std::uint64_t>(number) + 1) {
     const std::vector<std::uint8_t> data(options.write ? options.size : 0, 0x5A);
     const std::size_t behind = data.empty() ? 0 : session_.digest();
     out_.resize(options.depth * (sizeof(iscsi::ScsiCommandBhs) + session_.digest() + data.size() + behind));
@@ -193,8 +196,6 @@ class Batch {
       bhs.data_segment_length = static_cast<std::uint32_t>(data.size());
       bhs.expected_data_transfer_length = options.size;
       bhs.cdb[0] = options.write ? 0x8A : 0x88;
-      const base::be64 lba(random() % (options.region / options.size) * (options.size / unit.block));
-      std::memcpy(&bhs.cdb[2], &lba, sizeof lba);
       const base::be32 blocks(options.size / unit.block);
       std::memcpy(&bhs.cdb[10], &blocks, sizeof blocks);
       const auto to = command(i);
@@ -210,8 +211,14 @@ class Batch {
   short wants() const { return sent_ < out_.size() ? POLLIN | POLLOUT : POLLIN; }
   std::uint64_t done() const { return done_; }
 
+  /// Each time at other places, so that what a batch is about is no warmer than the region.
   void begin() {
-    for (std::uint32_t i = 0; i < options_.depth; ++i) session_.number(command(i));
+    for (std::uint32_t i = 0; i < options_.depth; ++i) {
+      const auto bytes = command(i);
+      const base::be64 lba(random_() % (options_.region / options_.size) * (options_.size / unit_.block));
+      std::memcpy(&bytes[offsetof(iscsi::ScsiCommandBhs, cdb) + 2], &lba, sizeof lba);
+      session_.number(bytes);
+    }
     session_.answered(options_.depth);
     sent_ = 0;
     left_ = options_.depth * answer_;
@@ -272,8 +279,10 @@ class Batch {
   }
 
   const Options& options_;
+  const Unit& unit_;
   WireSession session_;
   int fd_;
+  std::mt19937_64 random_;
   std::vector<std::uint8_t> out_;
   std::size_t answer_ = 0;  // bytes of one
   std::size_t sent_ = 0;

@@ -1,6 +1,7 @@
 // The ceiling to compare targets with: logs anybody in, answers READ and WRITE from one memory buffer, and does
-// nothing else. One epoll thread, many PDUs per receive, one gathered send per turn, no copy on reads, the same
-// socket options as odxd. It trusts its client: no limits, no checks, no task management.
+// nothing else. One epoll thread, many PDUs per receive, one gathered send per turn, no copy on reads, the rest of what
+// is written received where it belongs, huge pages, the same keys and socket options as odxd. It trusts its client: no
+// limits, no checks, no task management.
 //
 //     null_target [--portal ADDR:PORT] memory:SIZE      as odxd; SIZE bytes are reported, 1 GiB of them is memory
 #include <arpa/inet.h>
@@ -23,10 +24,12 @@
 #include <cstring>
 #include <map>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "base/bytes.h"
@@ -38,16 +41,17 @@ using base::Bytes;
 using namespace std::string_view_literals;
 
 constexpr std::size_t kMemory = std::size_t{1} << 30;
-constexpr std::size_t kReceiveBuffer = std::size_t{2} << 20;
+constexpr std::size_t kReceiveBuffer = std::size_t{256} << 10;
 constexpr std::size_t kMaxHeaders = 4096;  ///< in one turn
 constexpr std::uint32_t kBlock = 512;
-constexpr std::uint32_t kMaxBurst = 262144;
+constexpr std::uint32_t kMaxBurst = 1 << 20;
+constexpr std::uint32_t kMaxSegment = 262144;
 constexpr std::uint32_t kCommandWindow = 256;
 constexpr std::string_view kTargetName = "iqn.2026-01.example.odx:null";
 // Keys and values end with a NUL each; the sv suffix keeps those inside.
 constexpr std::string_view kOperationalKeys =
     "TargetPortalGroupTag=1\0HeaderDigest=None\0DataDigest=None\0InitialR2T=No\0ImmediateData=Yes\0"
-    "MaxRecvDataSegmentLength=262144\0MaxBurstLength=262144\0FirstBurstLength=262144\0MaxConnections=1\0"
+    "MaxRecvDataSegmentLength=262144\0MaxBurstLength=1048576\0FirstBurstLength=262144\0MaxConnections=1\0"
     "MaxOutstandingR2T=1\0ErrorRecoveryLevel=0\0DataPDUInOrder=Yes\0DataSequenceInOrder=Yes\0"
     "DefaultTime2Wait=2\0DefaultTime2Retain=0\0"sv;
 constexpr std::string_view kSecurityKeys = "TargetPortalGroupTag=1\0AuthMethod=None\0"sv;
@@ -92,9 +96,15 @@ class Connection {
 
   /// False when the connection is over.
   bool readable() {
-    ssize_t count = recv(fd_, input_.data() + filled_, input_.size() - filled_, 0);
+    std::array<iovec, 2> parts{{{place_, missing_}, {input_.data() + filled_, input_.size() - filled_}}};
+    ssize_t count = readv(fd_, parts.data(), parts.size());
     if (count == 0 || (count < 0 && errno != EAGAIN)) return false;
-    if (count > 0) filled_ += static_cast<std::size_t>(count);
+    if (count > 0) {
+      const std::size_t placed = std::min(static_cast<std::size_t>(count), missing_);
+      place_ += placed;
+      missing_ -= placed;
+      filled_ += static_cast<std::size_t>(count) - placed;
+    }
     return serve();
   }
 
@@ -107,11 +117,16 @@ class Connection {
   bool serve() {
     std::size_t used = 0;
     bool open = true;
+    if (partial_ && missing_ == 0 && !blocked()) open = finish_partial();
+    if (partial_) return flush() && open;  // what comes next belongs to it
     while (open && !blocked() && filled_ - used >= iscsi::kBhsLength) {
       auto bhs = base::load<iscsi::Bhs>({input_.data() + used, iscsi::kBhsLength});
       std::size_t length = bhs.data_segment_length;
       std::size_t whole = iscsi::kBhsLength + length + iscsi::padding(length);
-      if (filled_ - used < whole) break;
+      if (filled_ - used < whole) {
+        if (begin_partial(bhs, Bytes(input_).subspan(used, filled_ - used))) used = filled_;
+        break;
+      }
       Bytes pdu(input_.data() + used, whole);
       open = handle(bhs, pdu, pdu.subspan(iscsi::kBhsLength, length));
       used += whole;
@@ -120,6 +135,38 @@ class Connection {
     filled_ -= used;
     if (filled_ > 0 && used > 0) std::memmove(input_.data(), input_.data() + used, filled_);
     return flush() && open;
+  }
+
+  /// Where the data of a PDU belongs; null when it is not written.
+  std::uint8_t* place_of(const iscsi::Bhs& bhs, Bytes pdu) const {
+    if (bhs.code() == iscsi::Opcode::data_out) {
+      auto header = base::load<iscsi::DataOutBhs>(pdu);
+      auto found = writes_.find(header.initiator_task_tag);
+      return found == writes_.end() ? nullptr : disk_.at(found->second.offset + header.buffer_offset);
+    }
+    if (bhs.code() != iscsi::Opcode::scsi_command) return nullptr;
+    auto request = base::load<iscsi::ScsiCommandBhs>(pdu);
+    if (request.cdb[0] == 0x8A) return disk_.at(base::load<Rw16Cdb>(request.cdb).lba * std::uint64_t{kBlock});
+    if (request.cdb[0] == 0x2A) return disk_.at(base::load<Rw10Cdb>(request.cdb).lba * std::uint64_t{kBlock});
+    return nullptr;
+  }
+
+  /// The rest of a PDU that has not come whole is received where it belongs. False when it belongs nowhere.
+  bool begin_partial(const iscsi::Bhs& bhs, Bytes came) {
+    std::uint8_t* place = place_of(bhs, came);
+    if (!place) return false;
+    std::memcpy(partial_.emplace().data(), came.data(), iscsi::kBhsLength);
+    const Bytes data = came.subspan(iscsi::kBhsLength);
+    std::memcpy(place, data.data(), data.size());
+    place_ = place + data.size();
+    missing_ = bhs.data_segment_length - data.size();
+    return true;
+  }
+
+  bool finish_partial() {
+    const auto header = *std::exchange(partial_, std::nullopt);
+    auto bhs = base::load<iscsi::Bhs>(header);
+    return handle(bhs, header, {place_ - bhs.data_segment_length, bhs.data_segment_length});
   }
 
   bool handle(const iscsi::Bhs& bhs, Bytes pdu, Bytes data) {
@@ -185,7 +232,7 @@ class Connection {
       read(request, offset, length);
       return;
     }
-    std::memcpy(disk_.at(offset), data.data(), data.size());
+    put(offset, data);
     if (data.size() == length) {
       status(request.initiator_task_tag);
       return;
@@ -195,10 +242,15 @@ class Connection {
     if ((request.flags & iscsi::kFinal) != 0) ask(request.initiator_task_tag, write);
   }
 
+  /// What was received where it belongs is there already.
+  void put(std::uint64_t offset, Bytes data) {
+    if (data.data() != disk_.at(offset)) std::memcpy(disk_.at(offset), data.data(), data.size());
+  }
+
   void read(const iscsi::ScsiCommandBhs& request, std::uint64_t offset, std::uint32_t length) {
     std::uint32_t number = 0;
     for (std::uint32_t done = 0; done < length;) {
-      std::uint32_t piece = std::min(length - done, kMaxBurst);
+      std::uint32_t piece = std::min(length - done, kMaxSegment);
       iscsi::DataInBhs header;
       header.flags = iscsi::kFinal;
       header.data_segment_length = piece;
@@ -219,7 +271,7 @@ class Connection {
     auto found = writes_.find(header.initiator_task_tag);
     if (found == writes_.end()) return;
     Write& write = found->second;
-    std::memcpy(disk_.at(write.offset + header.buffer_offset), data.data(), data.size());
+    put(write.offset + header.buffer_offset, data);
     write.received += static_cast<std::uint32_t>(data.size());
     if (write.received == write.length) {
       writes_.erase(found);
@@ -320,6 +372,9 @@ class Connection {
   const Disk& disk_;
   std::vector<std::uint8_t> input_;
   std::size_t filled_ = 0;
+  std::optional<std::array<std::uint8_t, iscsi::kBhsLength>> partial_;  ///< header of a PDU with more data to come
+  std::uint8_t* place_ = nullptr;                                       ///< where the next of it belongs
+  std::size_t missing_ = 0;
   std::vector<std::array<std::uint8_t, iscsi::kBhsLength>> headers_;  // never grows: output_ points into it
   std::vector<iovec> output_;
   std::size_t next_ = 0;
@@ -435,8 +490,10 @@ int main(int argc, char** argv) try {
 
   Disk disk;
   disk.capacity = capacity_of(stores.front());
-  void* memory = mmap(nullptr, kMemory + kReceiveBuffer, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  constexpr std::size_t kMapped = kMemory + 2 * kMaxBurst;  // what begins at its end goes beyond
+  void* memory = mmap(nullptr, kMapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   check(memory != MAP_FAILED, "mmap");
+  check(madvise(memory, kMapped, MADV_HUGEPAGE) == 0, "madvise");
   disk.memory = static_cast<std::uint8_t*>(memory);
 
   std::size_t colon = portal.rfind(':');

@@ -1,6 +1,6 @@
-// Preloaded (LD_PRELOAD), it makes every flush of a file take $SLOW_FLUSH_US microseconds, 1000 without it: a disk
-// whose cache takes a while to empty, under a file on tmpfs. That says that it is ext4, so that nobody takes it for one
-// that has nothing to wait for. For the benchmarks, and for any program that calls the C library.
+// Preloaded (LD_PRELOAD), it makes every flush of a file take $SLOW_FLUSH_US microseconds, 1000 without it, one after
+// the other: a disk whose cache takes a while to empty, under a file on tmpfs. That says that it is ext4, so that nobody
+// takes it for one that has nothing to wait for. For the benchmarks, and for any program that calls the C library.
 #include <linux/magic.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
@@ -8,10 +8,13 @@
 
 #include <cstdlib>
 #include <ctime>
+#include <mutex>
 
 namespace {
 
 void wait() {
+  static std::mutex disk;
+  const std::scoped_lock alone(disk);
   static const long nanoseconds = [] {
     const char* text = std::getenv("SLOW_FLUSH_US");  // NOLINT(concurrency-mt-unsafe): nobody sets it
     return (text ? std::atol(text) : 1000L) * 1000;

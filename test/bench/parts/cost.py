@@ -11,18 +11,10 @@ import tempfile
 from pathlib import Path
 
 from features import PLAIN, VARIANTS, config_of
-from frame import Failed, Server, fill, client, io_bench, tool
+from frame import Asked, Failed, Server, fill, client, io_bench, tool
 
-SHAPES = ((False, 4096, 32), (True, 4096, 32), (False, 65536, 16), (True, 65536, 16), (False, 1 << 20, 8),
-          (True, 1 << 20, 8), (False, 4096, 1), (True, 4096, 1))
-
-
-LENT = 65536  # such a write and a larger one, up to 1 MiB, are received in memory of the store (docs/decisions/0012)
-
-
-def case_name(write, size, depth):
-    text = f"{size >> 20} MiB" if size >= 1 << 20 else f"{size >> 10} KiB"
-    return f"{text} {'write' if write else 'read'}, depth {depth}"
+CASES = [Asked(write, size, depth) for size, depth in ((4096, 32), (65536, 16), (1 << 20, 8), (4096, 1))
+         for write in (False, True)]
 
 
 def counts(options, report):
@@ -35,18 +27,15 @@ def counts(options, report):
         environment = (f"ODX_COST_FILE={file}", f"LD_PRELOAD={options.build}/test/bench/libcost_counter.so")
         with Server("cost", [options.odxd], "--threads", 1, "memory:1G", prefix=("env", *environment)) as server:
             fill(options, server.url)
-            for write, size, depth in SHAPES[:2] if options.quick else SHAPES:
-                figures = io_bench(options, server, "--costs", file, "--size", size, "--depth", depth,
-                                   *(["--write"] if write else []))
-                case = case_name(write, size, depth)
-                copied = figures["copied_bytes"] / size
+            for case in CASES[:2] if options.quick else CASES:
+                figures = io_bench(options, server, "--costs", file, *case.words())
+                copied = figures["copied_bytes"] / case.size
                 table.row(case, f"{figures['allocations']:.4f}", f"{copied:.3f}", f"{figures['locks']:.2f}",
                           f"{figures['receives']:.2f}", f"{figures['sends']:.2f}", f"{figures['waits']:.2f}",
                           figures=figures)
                 report.goal(f"{case}, allocations", figures["allocations"], at_most=0.0005)
                 report.goal(f"{case}, mutexes locked", figures["locks"], at_most=0.0005)
-                if not write or size >= LENT:
-                    report.goal(f"{case}, copied bytes by bytes of data", copied, at_most=0.0005)
+                report.goal(f"{case}, copied bytes by bytes of data", copied, at_most=0.0005)
 
 
 class Callgrind:

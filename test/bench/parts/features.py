@@ -6,7 +6,7 @@ libiscsi does not have, are measured with light_bench: odxd has CPU 0 for itself
 import tempfile
 from pathlib import Path
 
-from frame import ONE_CPU, Asked, Server, fill, in_turn, io_bench
+from frame import ONE_CPU, Asked, Server, fill, in_turn, io_bench, ratio
 
 PLAIN = "nothing else"
 ALL = "journal, control interface and a rule"
@@ -65,9 +65,9 @@ def on_one_cpu(options, report):
 
 def digests(options, report):
     report.section("Digests", "light_bench, one session; header and data digests against none. odxd has a CPU for "
-                   "itself and is what limits, so this is the most they can cost.")
+                   "itself. What is held is what its processor could do: the client limits some of the rates.")
     table = report.table("Case", "without, thousand per s", "with, thousand per s", "server CPU without, us",
-                         "server CPU with, us", "with : without")
+                         "server CPU with, us", "with : without", "the same, of server CPU")
     with Server("digests", [options.odxd], "--threads", 1, "memory:1G", prefix=ONE_CPU) as server:
         fill(options, server.url)
         for size, depth in ((65536, 8),) if options.quick else ((4096, 32), (65536, 8), (262144, 4)):
@@ -76,12 +76,12 @@ def digests(options, report):
                 figures = in_turn(options, {with_digests: lambda d=with_digests, w=case.words(): io_bench(
                     options, server, "--sessions", 1, *w, *(["--digests"] if d else []), prefix=("taskset", "-c", "1"),
                     name="light_bench") for with_digests in (False, True)})
-                ratio = figures[True]["iops"] / figures[False]["iops"]
+                cpu = ratio(figures[False], figures[True], "server_cpu_us")
                 table.row(case, *(f"{figures[which]['iops'] / 1000:.1f}" for which in (False, True)),
-                          *(f"{figures[which]['server_cpu_us']:.2f}" for which in (False, True)), f"{ratio:.2f}",
-                          without=figures[False], digests=figures[True])
+                          *(f"{figures[which]['server_cpu_us']:.2f}" for which in (False, True)),
+                          ratio(figures[True], figures[False]), cpu, without=figures[False], digests=figures[True])
                 if size == 65536:
-                    report.goal(f"{case}, with digests : without", ratio, at_least=0.9)
+                    report.goal(f"{case}, with digests : without, by server CPU", cpu, at_least=0.9)
 
 
 def run(options, report):
