@@ -1,6 +1,7 @@
 // Preloaded (LD_PRELOAD), it makes every flush of a file take $SLOW_FLUSH_US microseconds, 1000 without it, one after
-// the other: a disk whose cache takes a while to empty, under a file on tmpfs. That says that it is ext4, so that nobody
-// takes it for one that has nothing to wait for. For the benchmarks, and for any program that calls the C library.
+// the other: a disk whose cache takes a while to empty, under a file on tmpfs. That says that it is ext4, so that
+// nobody takes it for one that has nothing to wait for. For the benchmarks, and for any program that calls the C
+// library.
 #include <linux/magic.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
