@@ -163,7 +163,7 @@ class BackingStore {
   /// unavailable.
   virtual IoResult<void> unmap(ByteRange range) = 0;
 
-  /// Makes everything written before the call durable. Errors: medium_write, unavailable.
+  /// Makes everything written before the call durable. Errors: no_space, medium_write, unavailable.
   virtual IoResult<void> flush() = 0;
 
   /// flush() likewise at once: false when it would have to wait, or failed; then flush() does it or says what is wrong.

@@ -295,8 +295,9 @@ IoResult<void> FileImage::punch(ByteRange range) {
     if (result == 0) return {};
     if (errno == EINTR) continue;
     if (errno == EIO) return std::unexpected(write_error("fallocate", range.offset, errno));
-    // EINVAL is a device's answer to a range not aligned to its blocks: this once zeros, next time try again.
-    if (errno != EINVAL) can_punch_.store(false, std::memory_order_relaxed);
+    // Others may be this range's (EINVAL: not aligned to a device's blocks) or pass (ENOSPC: no room for what says that
+    // there is a hole): this once zeros, next time try again (fallocate(2)).
+    if (errno == EOPNOTSUPP || errno == ENOSYS || errno == ENODEV) can_punch_.store(false, std::memory_order_relaxed);
     break;
   }
   while (range.length > 0) {
@@ -310,7 +311,7 @@ IoResult<void> FileImage::punch(ByteRange range) {
 
 IoResult<void> FileImage::sync() {
   while (calls_->fdatasync(fd_) != 0) {
-    if (errno != EINTR) return std::unexpected(error(IoError::Kind::medium_write, "fdatasync", 0, errno));
+    if (errno != EINTR) return std::unexpected(write_error("fdatasync", 0, errno));
   }
   return {};
 }

@@ -76,8 +76,8 @@ class FileImage {
   /// Errors: no_space, medium_write.
   IoResult<void> write(std::uint64_t offset, base::Bytes data, std::size_t most_at_once = kAnyCall);
   /// Reads or writes without waiting for a device; false when it cannot or fails, and then any part of it may be done.
-  /// Where a file system does not promise that, as far as prompt_writes.h goes. One at a time, while others use the
-  /// rest.
+  /// Where a file system does not promise that, as far as prompt_writes.h goes. Writes one at a time; reads of
+  /// what nobody writes, on any thread.
   bool read_at_once(std::uint64_t offset, base::MutableBytes out) const;
   bool write_at_once(std::uint64_t offset, base::Bytes data);
   /// Makes `range` a hole, or zeros where the file system knows no holes. Errors as write().

@@ -43,6 +43,20 @@ std::unique_lock<std::mutex> FileOriginals::lock() const {
   return std::unique_lock(mutex_);
 }
 
+/// Whether the limit is not reached, or was because of what waits to be freed.
+bool FileOriginals::room() const {
+  while (budget()->exhausted())
+    if (!pool_->reclaim(1)) return !budget()->exhausted();
+  return true;
+}
+
+/// Readers that overlap do not keep a write waiting: those that come after it come in after it. A reader must not come
+/// in again.
+std::shared_lock<std::shared_mutex> FileOriginals::lock_to_read() const {
+  std::lock_guard gate(gate_);
+  return std::shared_lock(reading_);
+}
+
 FileOriginals::CurrentMap::iterator FileOriginals::first_overlapping(std::uint64_t offset) {
   auto at = current_.upper_bound(offset);
   if (at != current_.begin() && std::prev(at)->second.end > offset) --at;
@@ -55,14 +69,21 @@ std::uint64_t FileOriginals::oldest_needing(const Original& original) const {
   return oldest == original.users.end() ? kNone : oldest->first;
 }
 
-FileOriginals::Capture FileOriginals::capture(std::span<const ByteRange> ranges) {
-  Capture capture;
+IoResult<FileOriginals::Capture> FileOriginals::capture(std::span<const ByteRange> ranges) {
+  Capture capture{.pieces = Pieces(budget())};
   {
     const auto locked = lock();
     capture.number = ++captures_;
   }
   for (ByteRange range : ranges) {
     while (range.length > 0) {
+      if (!room()) {
+        discard(std::move(capture));
+        return std::unexpected(IoError{
+            IoError::Kind::no_space,
+            fmt::format("{}: the memory limit of {} bytes is reached, and a snapshot of bytes {} to {} needs more",
+                        image_.path(), budget()->limit(), range.offset, range.end())});
+      }
       const auto locked = lock();
       capture_some(range, capture);
       note_current();
@@ -81,7 +102,7 @@ void FileOriginals::capture_some(ByteRange& range, Capture& out) {
     }
     std::uint64_t end = at == current_.end() ? range.end() : std::min(at->first, range.end());
     if (range.offset < end) {
-      auto original = originals_.insert(originals_.end(), Original{.range = {range.offset, end - range.offset}});
+      auto original = originals_.insert(originals_.end(), Original({range.offset, end - range.offset}, budget()));
       at = current_.emplace_hint(at, range.offset, Current{end, original});
     }
     end = std::min(at->second.end, range.end());
@@ -171,7 +192,7 @@ void FileOriginals::preserve(ByteRange range) {
   while (any_current_.load(std::memory_order_relaxed) && range.length > 0) {
     ByteRange part = next_to_save(range);
     if (part.length > 0) {
-      SavedMap saved;
+      SavedMap saved(budget());
       const bool whole = save(part, saved);
       keep(part, std::move(saved), whole);
     }
@@ -196,6 +217,7 @@ ByteRange FileOriginals::next_to_save(ByteRange range) {
 
 bool FileOriginals::save(ByteRange range, SavedMap& saved) {
   while (range.length > 0) {
+    if (!room()) return false;
     ProvisioningRun run = image_.run(range.offset);
     std::uint64_t length = std::min(run.length, range.length);
     base::Ref<Chunk> chunk;
@@ -216,6 +238,7 @@ bool FileOriginals::save(ByteRange range, SavedMap& saved) {
 void FileOriginals::keep(ByteRange range, SavedMap saved, bool whole) {
   Capture lost{.number = kLost};
   {
+    std::lock_guard gate(gate_);
     std::unique_lock reading(reading_);
     const auto locked = lock();
     auto at = first_overlapping(range.offset);
@@ -274,7 +297,7 @@ bool FileOriginals::count_some(const Original& original, MemoryUsage& usage, std
 
 IoResult<void> FileOriginals::visit(const Piece& piece, ByteRange range,
                                     const std::function<IoResult<void>(const Part&)>& visit) const {
-  std::shared_lock reading(reading_);
+  const auto reading = lock_to_read();
   std::vector<Part> parts;
   while (range.length > 0) {
     parts.clear();

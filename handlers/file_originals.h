@@ -6,6 +6,9 @@
 // snapshots there are. Saved data goes when the last capture made before it was saved is gone. When saving fails the
 // Original is lost, and its snapshots with it; the write goes on.
 //
+// What says where data is (pieces, users, what is saved and current) counts against the same limit, since a host makes
+// as much of it as it likes: beyond the limit nothing is captured, and what was to be saved is lost, holes too.
+//
 // Why memory and not a file beside the image: tokens live a minute, the limit is one number for the whole process,
 // and there is no second thing to clean up, fill a disk or leave behind after a crash.
 //
@@ -28,8 +31,10 @@
 #include <set>
 #include <shared_mutex>
 #include <span>
+#include <utility>
 #include <vector>
 
+#include "handlers/counted_allocator.h"
 #include "handlers/file_image.h"
 
 namespace handlers {
@@ -37,29 +42,35 @@ namespace handlers {
 /// Outlives its image, which is used by preserve() and visit() alone, while what a released capture left is buried.
 class FileOriginals final : public base::RefCounted {
  private:
+  template <typename Value>
+  using CountedMap =
+      std::map<std::uint64_t, Value, std::less<>, CountedAllocator<std::pair<const std::uint64_t, Value>>>;
   struct Saved {
     std::uint64_t length = 0;
     base::Ref<Chunk> chunk;      ///< null: it was a hole
     std::uint64_t captures = 0;  ///< how many captures had been made: only those can need it
   };
-  using SavedMap = std::map<std::uint64_t, Saved>;  ///< by offset in the file
+  using SavedMap = CountedMap<Saved>;  ///< by offset in the file
   struct Original {
+    Original(ByteRange its_range, MemoryBudget* budget) : range(its_range), users(budget), saved(budget) {}
+
     ByteRange range;
-    std::map<std::uint64_t, std::size_t> users{};  ///< captures that refer to it, by number, with how many pieces
+    CountedMap<std::size_t> users;  ///< captures that refer to it, by number, with how many pieces
     bool lost = false;
     bool forgotten = false;  ///< lost, and nothing of it is saved or current any more
-    SavedMap saved{};
+    SavedMap saved;
     std::uint64_t least_captures = 0;  ///< nothing in `saved` has less
   };
+  using Originals = std::list<Original, CountedAllocator<Original>>;
 
  public:
   /// A part of a snapshot.
   struct Piece {
     ByteRange range;  ///< in the file
-    std::list<Original>::iterator original;
+    Originals::iterator original;
   };
   /// By their start in the snapshot. Most captures have one, and those that have a million free them one by one.
-  using Pieces = std::map<std::uint64_t, Piece>;
+  using Pieces = CountedMap<Piece>;
   struct Capture {
     std::uint64_t number = 0;
     std::uint64_t size_bytes = 0;
@@ -79,7 +90,8 @@ class FileOriginals final : public base::RefCounted {
   FileOriginals(const FileImage& image, base::Ref<MemoryPool> pool) : image_(image), pool_(std::move(pool)) {}
 
   /// The pieces that make up `ranges` now. Takes as long as there are many; others get the lock in between.
-  Capture capture(std::span<const ByteRange> ranges);
+  /// Errors: no_space, when they do not fit into the limit.
+  IoResult<Capture> capture(std::span<const ByteRange> ranges);
   /// Nobody reads it any more. Takes a moment: reclaim() of the pool does what is left.
   void discard(Capture&& capture);
 
@@ -100,9 +112,9 @@ class FileOriginals final : public base::RefCounted {
  private:
   struct Current {
     std::uint64_t end = 0;
-    std::list<Original>::iterator original;
+    Originals::iterator original;
   };
-  using CurrentMap = std::map<std::uint64_t, Current>;
+  using CurrentMap = CountedMap<Current>;
   class Remains;
   /// How far the release of a capture has come: at the first of its pieces that are left.
   struct Released {
@@ -112,7 +124,10 @@ class FileOriginals final : public base::RefCounted {
     std::uint64_t current_from = 0;
   };
 
+  MemoryBudget* budget() const { return &pool_->budget(); }
+  bool room() const;
   std::unique_lock<std::mutex> lock() const;
+  std::shared_lock<std::shared_mutex> lock_to_read() const;
   CurrentMap::iterator first_overlapping(std::uint64_t offset);
   bool needed(const Original& original) const { return !original.lost && oldest_needing(original) != kNone; }
   std::uint64_t oldest_needing(const Original& original) const;
@@ -124,7 +139,7 @@ class FileOriginals final : public base::RefCounted {
   bool discard_some(Released& released);
   bool discard_piece(Released& released, std::size_t& left);
   static bool drop_saved(Original& original, std::uint64_t oldest, std::uint64_t& from, std::size_t& left);
-  bool drop_current(std::list<Original>::iterator original, std::uint64_t& from, std::size_t& left);
+  bool drop_current(Originals::iterator original, std::uint64_t& from, std::size_t& left);
   static bool count_some(const Original& original, MemoryUsage& usage, std::size_t& most);
   bool find_parts(const Original& original, ByteRange& range, std::vector<Part>& parts) const;
   void note_current() { any_current_.store(!current_.empty(), std::memory_order_relaxed); }
@@ -134,13 +149,15 @@ class FileOriginals final : public base::RefCounted {
 
   const FileImage& image_;
   const base::Ref<MemoryPool> pool_;
+  mutable std::mutex gate_;            ///< held while reading_ is waited for, so that who has to change it comes in
   mutable std::shared_mutex reading_;  ///< taken before mutex_
   mutable std::mutex next_;            ///< held by who waits for mutex_
   mutable std::mutex mutex_;           ///< for all that follows
-  std::list<Original> originals_;
+  Originals originals_{budget()};
   std::uint64_t captures_ = 0;
-  std::set<std::uint64_t> released_;  ///< numbers of captures that still are users of originals, but need nothing
-  CurrentMap current_;                ///< by start: parts of originals not overwritten yet; they do not overlap
+  std::set<std::uint64_t, std::less<>, CountedAllocator<std::uint64_t>> released_{
+      budget()};                  ///< numbers of captures that still are users of originals, but need nothing
+  CurrentMap current_{budget()};  ///< by start: parts of originals not overwritten yet; they do not overlap
   std::atomic<bool> any_current_{false};
 };
 

@@ -60,8 +60,8 @@ class FileSnapshot final : public Snapshot {
   using Part = FileOriginals::Part;
   using Visit = std::function<IoResult<void>(const Part&)>;
 
-  FileSnapshot(const PoolUser& pool, std::shared_ptr<FileCore> core, std::span<const ByteRange> ranges)
-      : pool_(pool), core_(std::move(core)), capture_(core_->originals->capture(ranges)) {}
+  FileSnapshot(const PoolUser& pool, std::shared_ptr<FileCore> core, FileOriginals::Capture capture)
+      : pool_(pool), core_(std::move(core)), capture_(std::move(capture)) {}
   ~FileSnapshot() override { core_->originals->discard(std::move(capture_)); }
 
   std::uint64_t size_bytes() const override { return capture_.size_bytes; }
@@ -174,9 +174,9 @@ std::uint64_t FileStore::allocated_bytes() const { return core_->image.allocated
 IoResult<void> FileStore::check_writable() const {
   if (read_only_)
     return std::unexpected(IoError{IoError::Kind::write_protected, core_->image.path() + ": opened read-only"});
-  if (flush_failed_.load(std::memory_order_relaxed))
-    return std::unexpected(
-        IoError{IoError::Kind::medium_write, core_->image.path() + ": an earlier flush failed; reopen the image"});
+  if (flush_failed_.load(std::memory_order_acquire))
+    return std::unexpected(IoError{flush_error_.load(std::memory_order_relaxed),
+                                   core_->image.path() + ": an earlier flush failed; reopen the image"});
   return {};
 }
 
@@ -232,7 +232,10 @@ IoResult<void> FileStore::flush() {
   if (read_only_) return {};
   if (auto result = check_writable(); !result) return result;
   auto result = core_->image.sync();
-  if (!result) flush_failed_.store(true, std::memory_order_relaxed);
+  if (!result) {
+    flush_error_.store(result.error().kind, std::memory_order_relaxed);
+    flush_failed_.store(true, std::memory_order_release);
+  }
   return result;
 }
 
@@ -241,7 +244,9 @@ bool FileStore::flush_at_once() { return (read_only_ || core_->image.in_memory()
 IoResult<ProvisioningRun> FileStore::provisioning(std::uint64_t offset) { return core_->image.run(offset); }
 
 IoResult<SnapshotRef> FileStore::capture(std::span<const ByteRange> ranges) {
-  return base::make_ref<const FileSnapshot>(pool_, core_, ranges);
+  auto captured = core_->originals->capture(ranges);
+  if (!captured) return std::unexpected(std::move(captured.error()));
+  return base::make_ref<const FileSnapshot>(pool_, core_, std::move(*captured));
 }
 
 IoResult<void> FileStore::clone(const Snapshot& snapshot, ByteRange range, std::uint64_t offset,

@@ -50,6 +50,7 @@ class FileStore final : public BackingStore {
   std::shared_ptr<FileCore> core_;
   const bool read_only_;
   std::atomic<bool> flush_failed_{false};
+  std::atomic<IoError::Kind> flush_error_{};  ///< the first or a later one's, once one has failed
 };
 
 }  // namespace handlers

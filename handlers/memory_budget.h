@@ -24,6 +24,18 @@ class MemoryBudget {
   void charge(std::uint64_t bytes) { used_.fetch_add(bytes, std::memory_order_relaxed); }
   void refund(std::uint64_t bytes) { used_.fetch_sub(bytes, std::memory_order_relaxed); }
 
+  /// The same for what says where data is, and is counted by itself as well.
+  void charge_structure(std::uint64_t bytes) {
+    charge(bytes);
+    structure_.fetch_add(bytes, std::memory_order_relaxed);
+  }
+  void refund_structure(std::uint64_t bytes) {
+    structure_.fetch_sub(bytes, std::memory_order_relaxed);
+    refund(bytes);
+  }
+  /// What of used() was charged so.
+  std::uint64_t structure() const { return structure_.load(std::memory_order_relaxed); }
+
   bool exhausted() const { return used() >= limit_; }
   std::uint64_t used() const { return used_.load(std::memory_order_relaxed); }
   /// Nothing: without limit.
@@ -35,6 +47,7 @@ class MemoryBudget {
 
  private:
   std::atomic<std::uint64_t> used_{0};
+  std::atomic<std::uint64_t> structure_{0};
   const std::uint64_t limit_;
 };
 

@@ -7,7 +7,7 @@
 // and what follows is watched for as long again. So the loop stands still for one part in ten of its time at most.
 // What workers meanwhile see of such waits counts as well: nobody tries again while it goes on. (docs/decisions/0013)
 //
-// Thread: worker_took() any, all others the loop's.
+// Thread: worker_took_long() any, all others the loop's.
 #pragma once
 
 #include <algorithm>

@@ -7,6 +7,7 @@
 #include <doctest/doctest.h>
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -109,7 +110,8 @@ struct Fixture {
     options.calls = calls;
     return std::make_unique<FileStore>(options);
   }
-  std::uint64_t used() const { return pool->budget().used(); }
+  /// Bytes of data; what says where they are is counted, too.
+  std::uint64_t used() const { return pool->budget().used() - pool->budget().structure(); }
 
   /// Overwrites every second block.
   static void scatter(FileStore& store, std::uint64_t blocks, unsigned seed, std::uint64_t first = 0) {
@@ -208,12 +210,17 @@ TEST_CASE_FIXTURE(Fixture, "after a flush has failed nothing claims to be durabl
   auto store = make(kMiB);
   Content block = content(4096, 1);
   REQUIRE(store->write(0, block));
-  calls->sync_error = EIO;
-  CHECK(kind_of(store->flush()) == IoError::Kind::medium_write);
+  auto kind = IoError::Kind::medium_write;
+  SUBCASE("for the medium's sake") { calls->sync_error = EIO; }
+  SUBCASE("where space is taken when data is written back, and there is none") {
+    calls->sync_error = ENOSPC;
+    kind = IoError::Kind::no_space;
+  }
+  CHECK(kind_of(store->flush()) == kind);
   calls->sync_error = 0;
-  CHECK(kind_of(store->flush()) == IoError::Kind::medium_write);
-  CHECK(kind_of(store->write(0, block)) == IoError::Kind::medium_write);
-  CHECK(kind_of(store->unmap({0, 4096})) == IoError::Kind::medium_write);
+  CHECK(kind_of(store->flush()) == kind);
+  CHECK(kind_of(store->write(0, block)) == kind);
+  CHECK(kind_of(store->unmap({0, 4096})) == kind);
   CHECK(read_all(*store, {0, 4096}) == block);
   store.reset();
   auto reopened = make(kMiB);
@@ -227,11 +234,13 @@ TEST_CASE_FIXTURE(Fixture, "where holes cannot be punched zeros are written") {
   calls->punch_error = EINVAL;  // a device's answer to one badly aligned range: asked again next time
   REQUIRE(store->unmap({512, 512}));
   REQUIRE(store->unmap({4096, 4096}));
-  CHECK(calls->punches == 2);
+  calls->punch_error = ENOSPC;  // no room for what says that there is a hole: later perhaps
+  REQUIRE(store->unmap({4096, 4096}));
+  CHECK(calls->punches == 3);
   calls->punch_error = EOPNOTSUPP;
   REQUIRE(store->unmap({8192, 600 * kKiB}));
   REQUIRE(store->unmap({0, 512}));
-  CHECK(calls->punches == 3);
+  CHECK(calls->punches == 4);
   Content expected = content(kMiB, 1);
   std::fill_n(expected.begin(), 1024, 0);
   std::fill_n(expected.begin() + 4096, 4096 + 600 * kKiB, 0);
@@ -472,6 +481,104 @@ TEST_CASE_FIXTURE(Fixture, "what was saved for a snapshot is freed in slices, wh
   if (!store) CHECK(make(2 * kBlocks * 4096)->write(0, content(512, 1)));
   CHECK(reclaim_all() > static_cast<int>(kBlocks / 64) - 2);
   CHECK(used() == 0);
+}
+
+TEST_CASE_FIXTURE(Fixture, "what says where the data of snapshots is counts against the limit") {
+  pool = MemoryPool::create(4 * kMiB);
+  const PoolUser user(pool);
+  constexpr std::uint64_t kBlocks = 4096;
+  const ByteRange all{0, 2 * kBlocks * 4096};
+  auto store = make(all.length);  // nothing but holes: no data is saved
+  std::vector<SnapshotRef> snapshots{capture(*store, {all})};
+  scatter(*store, kBlocks, 1);
+  CHECK(used() == 0);
+  CHECK(pool->budget().used() >= kBlocks * 3 * 48);  // a saved hole, and the two parts about it
+  IoResult<SnapshotRef> captured{};
+  for (int i = 0; i < 100 && captured; ++i) {
+    captured = store->capture(std::span(&all, 1));
+    if (captured) snapshots.push_back(*captured);
+  }
+  REQUIRE_FALSE(captured);
+  CHECK(captured.error().kind == IoError::Kind::no_space);
+  CHECK(captured.error().reason.find("memory limit of 4194304 bytes") != std::string::npos);
+  CHECK(pool->budget().used() < 4 * kMiB + 64 * kKiB);  // one step of a capture more
+  CHECK(read_all(*snapshots.front()) == Content(all.length));
+  // The write goes on, what would have to be saved is lost, a hole too.
+  for (bool more = true; more;) more = pool->reclaim(1);  // what the refused one had
+  while (!pool->budget().exhausted()) snapshots.push_back(capture(*store, {{0, 4096}}));
+  REQUIRE(store->write(4096, content(4096, 2)));
+  base::Segments out;
+  CHECK(snapshots.front()->read({4096, 4096}, out).error().kind == IoError::Kind::snapshot_lost);
+  captured = SnapshotRef{};
+  snapshots.clear();
+  for (bool more = true; more;) more = pool->reclaim(1);
+  CHECK(pool->budget().used() == 0);
+  CHECK(store->capture(std::span(&all, 1)));
+}
+
+namespace {
+
+/// A thread of whose work it can be told whether it waits.
+class Watched {
+ public:
+  explicit Watched(std::function<void()> work)
+      : thread_([this, work = std::move(work)] {
+          id_ = gettid();
+          work();
+          done_ = true;
+        }) {}
+  ~Watched() { thread_.join(); }
+
+  /// Returns when it sleeps, or is done.
+  void until_it_waits() const {
+    while (!done_ && !sleeps()) std::this_thread::yield();
+  }
+  bool done() const { return done_; }
+
+ private:
+  bool sleeps() const {
+    if (id_ == 0) return false;
+    std::ifstream file(fmt::format("/proc/self/task/{}/stat", id_.load()));
+    std::string number, name, state;  // proc_pid_stat(5)
+    file >> number >> name >> state;
+    return state == "S";
+  }
+
+  std::atomic<pid_t> id_{0};
+  std::atomic<bool> done_{false};
+  std::thread thread_;
+};
+
+}  // namespace
+
+TEST_CASE_FIXTURE(Fixture, "a write waits for who reads old data, not for who comes later") {
+  const PoolUser user(pool);
+  auto store = make(2 * kMiB);
+  REQUIRE(store->write(0, content(2 * kMiB, 1)));
+  SnapshotRef snapshot = capture(*store, {{0, 2 * kMiB}});
+  std::atomic<bool> reads{false}, may_go{false}, second_reads{false};
+  calls->while_reading = [&] {
+    if (!reads.exchange(true))
+      may_go.wait(false);
+    else
+      second_reads = true;
+  };
+  calls->acts = true;
+  const Watched reader([&] { read_all(*snapshot); });
+  while (!reads) std::this_thread::yield();
+  const Watched writer([&] { CHECK(store->write(0, content(4096, 2))); });
+  writer.until_it_waits();
+  CHECK_FALSE(writer.done());
+  calls->acts = true;
+  const Watched second([&] {
+    base::Segments out;
+    CHECK(snapshot->read({kMiB, 4096}, out));
+  });
+  second.until_it_waits();
+  CHECK_FALSE(second_reads);
+  CHECK_FALSE(second.done());
+  may_go = true;
+  may_go.notify_all();
 }
 
 TEST_CASE_FIXTURE(Fixture, "a small snapshot is freed at once") {
