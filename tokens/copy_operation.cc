@@ -119,7 +119,8 @@ void CopyOperations::limit_held_data() {
   for (std::size_t freed = 0; held_bytes_ > limits_.held_bytes && freed < kLostAtOnce && free_lost(1); ++freed)
     continue;
   if (!of_lost_.empty()) return;  // theirs goes first, a few at a time
-  for (auto at = by_age_.begin(); held_bytes_ > limits_.held_bytes && at != by_age_.end(); ++at) {
+  for (auto at = by_age_.lower_bound(weighty_from_); held_bytes_ > limits_.held_bytes && at != by_age_.end(); ++at) {
+    weighty_from_ = at->first + 1;
     CopyOperation& operation = *look_up(at->second);
     if (!operation.outcome_.held_data.empty()) operation.outcome_.held_data_discarded = true;
     drop(operation, CopyResultPart::held_data);
