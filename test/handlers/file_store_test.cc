@@ -492,7 +492,7 @@ TEST_CASE_FIXTURE(Fixture, "what says where the data of snapshots is counts agai
   std::vector<SnapshotRef> snapshots{capture(*store, {all})};
   scatter(*store, kBlocks, 1);
   CHECK(used() == 0);
-  CHECK(pool->budget().used() >= kBlocks * 3 * 48);  // a saved hole, and the two parts about it
+  CHECK(pool->budget().used() >= kBlocks * 2 * 48);  // saved holes, and what is between them
   IoResult<SnapshotRef> captured{};
   for (int i = 0; i < 100 && captured; ++i) {
     captured = store->capture(std::span(&all, 1));
@@ -726,7 +726,8 @@ TEST_CASE_FIXTURE(Fixture, "what was saved for a snapshot that is lost is freed 
   SnapshotRef lost = capture(*store, {{0, 2 * kBlocks * 4096}});
   scatter(*store, kBlocks - 99, 2);
   CHECK(kind_of(try_read(*lost)) == IoError::Kind::snapshot_lost);
-  CHECK(used() >= (kBlocks - 100) * 4096 - kSlice);
+  // One slice has gone, with what says where its blocks are.
+  CHECK(pool->budget().used() >= (kBlocks - 100) * 4096 - kSlice - std::uint64_t{64} * 256);
   const std::uint64_t before = used();
   scatter(*store, kBlocks, 3);
   CHECK(used() == before);

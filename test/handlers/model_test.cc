@@ -75,7 +75,7 @@ class World {
     std::uint64_t used = 0;
     for (auto& pool : {pool_, other_pool_}) {
       while (pool->reclaim(1000)) continue;
-      used += pool->budget().used();
+      used += pool->budget().used() - pool->budget().structure();
     }
     MemoryUsage usage;
     for (auto& snapshot : snapshots_) snapshot.snapshot->count_memory(usage);
