@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "base/data_buffer.h"
@@ -82,21 +83,19 @@ class FileSnapshot final : public Snapshot {
   }
 
   IoResult<ProvisioningRun> provisioning(std::uint64_t offset) const override {
-    ProvisioningRun run;
-    bool first = true;
+    std::optional<ProvisioningRun> run;
     const auto& [start, piece] = *capture_.piece_at(offset);
-    auto result = visit({offset, start + piece.range.length - offset}, kPiece, [&](const Part& part) -> IoResult<void> {
-      if (!first) return {};
-      first = false;
+    const std::uint64_t rest = start + piece.range.length - offset;
+    auto result = visit({offset, rest}, rest, [&](const Part& part) -> IoResult<void> {
       run = {part.range.length, part.chunk != nullptr};
       if (part.live) {
         run = core_->image.run(part.range.offset);
-        run.length = std::min(run.length, part.range.length);
+        run->length = std::min(run->length, part.range.length);
       }
-      return {};
+      return std::unexpected(IoError{});  // one is enough
     });
-    if (!result) return std::unexpected(result.error());
-    return run;
+    if (!run) return std::unexpected(result.error());
+    return *run;
   }
 
   void count_memory(MemoryUsage& usage) const override {

@@ -581,6 +581,20 @@ TEST_CASE_FIXTURE(Fixture, "a write waits for who reads old data, not for who co
   may_go.notify_all();
 }
 
+TEST_CASE_FIXTURE(Fixture, "a run of a snapshot is as long as it is, however far that is") {
+  constexpr std::uint64_t kSize = std::uint64_t{4} << 30;
+  auto store = make(kSize);
+  SnapshotRef snapshot = capture(*store, {{0, kSize}});
+  CHECK(snapshot->provisioning(0)->length == kSize);
+  CHECK_FALSE(snapshot->provisioning(0)->mapped);
+  REQUIRE(store->write(kSize / 2, content(4096, 1)));
+  CHECK(snapshot->provisioning(4096)->length == kSize / 2 - 4096);
+  CHECK_FALSE(snapshot->provisioning(kSize / 2)->mapped);
+  int runs = 0;
+  for (std::uint64_t at = 0; at < kSize; ++runs) at += snapshot->provisioning(at)->length;
+  CHECK(runs == 3);
+}
+
 TEST_CASE_FIXTURE(Fixture, "a small snapshot is freed at once") {
   const PoolUser user(pool);
   auto store = make(4 * kMiB);
