@@ -215,7 +215,7 @@ class CopyOperations {
   std::deque<OfUnit> of_lost_;                        ///< not empty; some of theirs are in by_age_ still
   std::map<std::uint64_t, CopyOperationKey> by_age_;  ///< finished ones, oldest first
   std::uint64_t finished_count_ = 0;
-  std::uint64_t weighty_from_ = 0;  ///< those before it in by_age_ have lost what they held, and are not looked at again
+  std::uint64_t weighty_from_ = 0;  ///< those before it in by_age_ have lost what they held
 };
 
 }  // namespace tokens
