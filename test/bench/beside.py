@@ -131,6 +131,7 @@ class Beside:
         """Once. `begin`: as in victim(). `running`: starts what goes on all the time, and gives a function that ends
         it."""
         cpu = PLACES[self.place]
+        os.sync()  # what went before is not to be written back meanwhile
         self.quiet.append(victim(options, url, pid, cpu))
         end = running() if running else None
         try:
@@ -138,6 +139,7 @@ class Beside:
         finally:
             if end:
                 end()
+        os.sync()
         self.quiet.append(victim(options, url, pid, cpu))
 
     def median(self, which, key):
