@@ -1,8 +1,8 @@
 """A million tokens alive: making them, memory, look-up, commands beside them, REPORT ALL ROD TOKENS, and their end.
 
-They are made through iSCSI, each for 4 KiB of data of its own, with the array clock standing, so that all of them end at one
-microsecond. Their end is measured twice: in POST /v1/clock/advance, and with the clock running, when they come due all
-at once. Takes 7 GiB of memory.
+They are made through iSCSI, each for 4 KiB of data of its own, with the array clock standing, so that all of them end
+at one microsecond. Their end is measured twice: in POST /v1/clock/advance, and with the clock running, when they come
+due all at once. Takes 7 GiB of memory.
 """
 import itertools
 import statistics
