@@ -167,6 +167,6 @@ def run(options, report):
         touch_memory(6 << 30)
     points = by_size(options, report)
     if options.plots:
-        draw(options.plots / "copies.svg", points)
+        draw(options.plots / "benchmarks-copy.svg", points)
     churn(options, report)
     files(options, report)
