@@ -173,9 +173,8 @@ std::uint64_t FileStore::allocated_bytes() const { return core_->image.allocated
 IoResult<void> FileStore::check_writable() const {
   if (read_only_)
     return std::unexpected(IoError{IoError::Kind::write_protected, core_->image.path() + ": opened read-only"});
-  if (flush_failed_.load(std::memory_order_acquire))
-    return std::unexpected(IoError{flush_error_.load(std::memory_order_relaxed),
-                                   core_->image.path() + ": an earlier flush failed; reopen the image"});
+  if (const auto kind = flush_failed_.load(std::memory_order_relaxed))
+    return std::unexpected(IoError{*kind, core_->image.path() + ": an earlier flush failed; reopen the image"});
   return {};
 }
 
@@ -231,10 +230,7 @@ IoResult<void> FileStore::flush() {
   if (read_only_) return {};
   if (auto result = check_writable(); !result) return result;
   auto result = core_->image.sync();
-  if (!result) {
-    flush_error_.store(result.error().kind, std::memory_order_relaxed);
-    flush_failed_.store(true, std::memory_order_release);
-  }
+  if (!result) flush_failed_.store(result.error().kind, std::memory_order_relaxed);
   return result;
 }
 

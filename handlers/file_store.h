@@ -9,6 +9,7 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 
 #include "handlers/backing_store.h"
 #include "handlers/file_image.h"
@@ -49,8 +50,7 @@ class FileStore final : public BackingStore {
   PoolUser pool_;
   std::shared_ptr<FileCore> core_;
   const bool read_only_;
-  std::atomic<bool> flush_failed_{false};
-  std::atomic<IoError::Kind> flush_error_{};  ///< the first or a later one's, once one has failed
+  std::atomic<std::optional<IoError::Kind>> flush_failed_{};
 };
 
 }  // namespace handlers

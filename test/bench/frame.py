@@ -169,6 +169,8 @@ class Report:
         self.goals = []
 
     def section(self, title, text=""):
+        """What was said above another one is not said again."""
+        text = "" if any(each["text"] == text for each in self.sections) else text
         print(f"\n## {title}" + (f"\n\n{text}" if text else ""), flush=True)
         self.sections.append({"title": title, "text": text, "tables": []})
 

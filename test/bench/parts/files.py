@@ -114,14 +114,9 @@ def programs(options, place, image, region, case, prefix):
     return variants
 
 
-def section_once(report, title, text):
-    """The text stands in the first of the sections that have it."""
-    report.section(title, "" if any(each["text"] == text for each in report.sections) else text)
-
-
 def beside_fio(options, report, place, image, where, prefix):
     region = REGION // 8 if options.quick else REGION
-    section_once(report, f"A file on {place} and fio, {where}", BESIDE_FIO)
+    report.section(f"A file on {place} and fio, {where}", BESIDE_FIO)
     table = report.table("Case", "thousand I/O per s", "MB/s", "CPU of odxd per I/O, us", "odxd : psync",
                          "odxd : io_uring")
     ratios = {"psync": {}, "io_uring": {}}
@@ -157,7 +152,7 @@ def over_iscsi(options, report, place, folder):
         servers["tgtd"] = Server("tgtd-file", [BENCH / "tgtd_target"], files[1])
         servers["null"] = Server("null", [options.build / "test/bench/null_target"], "memory:1G")
         fill(options, servers["memory"].url)
-        section_once(report, f"A file on {place} over iSCSI", OVER_ISCSI)
+        report.section(f"A file on {place} over iSCSI", OVER_ISCSI)
         table = report.table("Case", "thousand I/O per s", "p50-p99, us", "server CPU per I/O, us", "file : memory",
                              "file : tgtd", "file : null")
         for case in ISCSI_CASES[2:3] if options.quick else ISCSI_CASES:
