@@ -133,9 +133,15 @@ Outcome read_blocks(CommandContext& context) {
   const BlockCdb cdb = parse_block_cdb(context.cdb());
   if (auto good = check_transfer(context, cdb); !good) [[unlikely]]
     return good;
-  if (cdb.count.value == 0) return {};
-  const ByteRange range = byte_range(*context.lu, cdb);
+  ByteRange range = byte_range(*context.lu, cdb);
   Task* task = &context.task;
+  if (const std::uint64_t room = task->data_in_room.value_or(range.length); room < range.length) [[unlikely]] {
+    const std::uint64_t block = context.lu->block_length();
+    const std::uint64_t read = std::min(range.length, (room + block - 1) / block * block);
+    task->data_in_unread = range.length - read;
+    range.length = read;
+  }
+  if (range.length == 0) return {};
   // What a FUA read returns is on the medium (SBC-3, caches): what was read cannot change before the flush.
   context.start(
       Access::shared, range, [task, range] { return read_range(*task, range); }, {}, durability_of(cdb),

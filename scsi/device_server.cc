@@ -415,7 +415,7 @@ void DeviceServer::finish(Task& task, std::expected<void, Sense> outcome) {
     return;
   if (task.abort_requested.load(std::memory_order_relaxed)) {
     task.status = Status::task_aborted;
-    task.data_in.clear();
+    task.drop_data_in();
     tell_copy(task);
   } else if (outcome) {
     task.status = Status::good;
@@ -425,7 +425,7 @@ void DeviceServer::finish(Task& task, std::expected<void, Sense> outcome) {
     else
       tell_copy(task);
   } else {
-    task.data_in.clear();
+    task.drop_data_in();
     tell_refusal(task, std::move(outcome.error()));
   }
   impl_->counts.count(task.descriptor, task.status);

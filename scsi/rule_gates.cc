@@ -261,7 +261,11 @@ bool has_copy_result(const Task& task) {
 
 /// What the action does to the data-in of a command that was good.
 void change_data_in(Task& task, const Action& action) {
-  if (const auto* truncate = std::get_if<action::Truncate>(&action)) task.data_in.truncate(truncate->bytes);
+  if (const auto* truncate = std::get_if<action::Truncate>(&action)) {
+    const std::uint64_t left = std::min<std::uint64_t>(truncate->bytes, task.data_in_size());
+    task.data_in.truncate(truncate->bytes);
+    task.data_in_unread = left - task.data_in.size();
+  }
   if (task.data_in.empty()) return;
   const auto* wrong = std::get_if<action::WrongData>(&action);
   if (wrong && wrong->how != action::WrongData::How::not_written) {

@@ -17,6 +17,7 @@ void Task::reset() {
   cdb = {};
   observer = nullptr;
   expected_data_length.reset();
+  data_in_room.reset();
   data_out_length = 0;
   data_in_length = 0;
   data_out = {};
@@ -25,7 +26,7 @@ void Task::reset() {
   loan_length = 0;
   status = Status::good;
   if (sense.key != SenseKey::no_sense) sense = {};
-  data_in.clear();
+  drop_data_in();
   state = State::idle;
   copy = {};
   descriptor = nullptr;

@@ -81,6 +81,9 @@ class Task {
   /// commands whose data-out has a single right length look at it (WRITE SAME, COMPARE AND WRITE): a longer one
   /// cannot be seen in data_out, which is cut to data_out_length.
   std::optional<std::uint64_t> expected_data_length{};
+  /// Bytes of data-in the initiator takes, where the transport tells. A READ of more reads only the blocks they are in:
+  /// what is not sent takes no memory, which an initiator could have beyond all that is counted.
+  std::optional<std::uint64_t> data_in_room{};
 
   // Set by admit().
   /// Bytes of data-out the CDB asks for; the front end sets data_out and calls execute().
@@ -101,6 +104,7 @@ class Task {
   Status status = Status::good;
   Sense sense{};  ///< when status is CHECK CONDITION
   base::Segments data_in{};
+  std::uint64_t data_in_unread = 0;  ///< bytes that would follow, had the initiator room for them; for residuals
 
   // The device server's own.
   State state = State::idle;
@@ -123,6 +127,13 @@ class Task {
 
   /// Gives it its own copy of data-out that was only lent.
   void keep_data_out();
+
+  /// Bytes of data-in the command has, read or not.
+  std::uint64_t data_in_size() const { return data_in.size() + data_in_unread; }
+  void drop_data_in() {
+    data_in.clear();
+    data_in_unread = 0;
+  }
 
   /// Back to idle, keeping capacity.
   void reset();

@@ -40,6 +40,7 @@ void Session::scsi_command(Link& link, Pdu& pdu) {
   command.cdb = bhs.cdb;
   command.observer = this;
   command.expected_data_length = command.expected_length;
+  command.data_in_room = command.read ? command.expected_length : 0;
   if (auto sense = refuse_command(pdu, command)) return fail(command, std::move(*sense));
   command.lun = *scsi::decode_lun(bhs.lun);
   admit(command, pdu);
@@ -90,7 +91,7 @@ void Session::admit(Command& command, const Pdu& pdu) {
   command.in_call = false;
   if (command.state == scsi::Task::State::completed) return settle(command);
   if (command.state == scsi::Task::State::admitted) return gather(command, pdu);
-  command.reading = command.data_in_length;
+  command.reading = command.data_in_length - command.data_in_unread;
   reading_bytes_ += command.reading;
 }
 
@@ -118,7 +119,7 @@ void Session::fail(Command& command, scsi::Sense sense) {
   if (command.phase == Command::Phase::gathering) server_->withdraw(command);
   command.status = scsi::Status::check_condition;
   command.sense = std::move(sense);
-  command.data_in.clear();
+  command.drop_data_in();
   conclude(command);
 }
 
@@ -142,7 +143,7 @@ void Session::respond(Command& command) {
   // Residuals (RFC 7143, 11.4.5): what was expected against what the command had, or wanted. Announced for the other
   // direction, nothing of what was expected moves.
   bool out = command.has_data_out();
-  std::uint64_t had = out ? command.data_out_length : command.data_in.size();
+  std::uint64_t had = out ? command.data_out_length : command.data_in_size();
   std::uint64_t expected = command.expected_length;
   if (expected > 0 && !(out ? command.write : command.read)) had = 0;
   std::uint8_t flags = had > expected ? kResidualOverflow : had < expected ? kResidualUnderflow : 0;

@@ -105,6 +105,38 @@ TEST_SUITE("iscsi commands") {
     }
   }
 
+  TEST_CASE("A READ of more than the host takes reads no more than that, in whole blocks") {
+    struct Row {
+      const char* what;
+      std::uint8_t flags;
+      std::uint32_t expected;
+      std::uint64_t read;
+      Lines answer;
+    };
+    const Row rows[] = {
+        {"nothing", kRead, 0, 0, {"Response 00 itt=1 O=1048576"}},
+        {"less than a block", kRead, 1, 512, {"DataIn F S itt=1 sn=0 offset=0 len=1 O=1048575"}},
+        {"a block", kRead, 512, 512, {"DataIn F S itt=1 sn=0 offset=0 len=512 O=1048064"}},
+        {"part of a block more", kRead, 513, 1024, {"DataIn F S itt=1 sn=0 offset=0 len=513 O=1048063"}},
+        {"without R", kNone, 0, 0, {"Response 00 itt=1 O=1048576"}},
+        {"without R, all expected", kNone, 1 << 20, 0, {"Response 00 itt=1 U=1048576"}},
+    };
+    for (const Row& row : rows) {
+      CAPTURE(row.what);
+      Host host;
+      host.peer.send_command(read10(0, 2048), row.flags, row.expected);
+      CHECK(host.peer.told() == row.answer);
+      CHECK(host.array.device.stores[0]->bytes_read == row.read);
+    }
+  }
+
+  TEST_CASE("What a READ leaves unread is no residual once it fails") {
+    Host host;
+    host.array.device.stores[0]->read_error = handlers::IoError{};
+    host.peer.send_command(read10(0, 2048), kRead, 512);
+    CHECK(host.peer.answer().line().starts_with("Response 02 itt=1 U=512"));
+  }
+
   TEST_CASE("WRITE residuals: expected too much and too little") {
     Host host;
     // 10000 bytes expected for one block: 512 are used, whatever comes.

@@ -364,6 +364,13 @@ TEST_SUITE("iscsi rules") {
     CHECK(array.sessions.size() == 0);
   }
 
+  TEST_CASE("A truncated READ of more than the host takes has what the rule leaves of the whole") {
+    Host host;
+    host.on("READ", action::Truncate{1536});
+    host.peer.send_command(read10(0, 4), kRead, 512);
+    CHECK(host.peer.answer().line().ends_with("len=512 O=1024"));
+  }
+
   TEST_CASE("Residuals of a truncated transfer") {
     Host host;
     host.on("READ", action::Truncate{512});

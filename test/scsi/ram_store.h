@@ -51,6 +51,7 @@ class RamStore final : public handlers::BackingStore {
   std::optional<handlers::IoError> write_error{};
   std::optional<handlers::IoError> fetch_error{};
   unsigned flushes = 0;
+  std::uint64_t bytes_read = 0;  ///< by read()
 
   std::vector<std::uint8_t>& bytes() { return bytes_; }
 
@@ -66,6 +67,7 @@ class RamStore final : public handlers::BackingStore {
   handlers::IoResult<void> read(handlers::ByteRange range, base::Segments& out) override {
     if (out_of_memory) throw std::bad_alloc();
     if (read_error) return std::unexpected(*read_error);
+    bytes_read += range.length;
     auto from = at(range.offset);
     out.append(std::vector<std::uint8_t>(from, from + static_cast<std::ptrdiff_t>(range.length)));
     return {};
