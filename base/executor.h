@@ -14,6 +14,13 @@ class Executor {
   /// from inside post(). Order between two posts is not promised.
   virtual void post(std::move_only_function<void()> work, std::move_only_function<void()> done) = 0;
 
+  /// The same for work of `owner`, who keeps nobody else's from their turn, however long its work waits. The owner is
+  /// compared, not looked at.
+  virtual void post_of([[maybe_unused]] const void* owner, std::move_only_function<void()> work,
+                       std::move_only_function<void()> done) {
+    post(std::move(work), std::move(done));
+  }
+
   /// For work that moves much data, as copies do: where processors are short it lets all other work go first.
   virtual Executor& long_work() { return *this; }
 

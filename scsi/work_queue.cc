@@ -150,7 +150,7 @@ void WorkQueue::start(Entries::iterator entry) {
 }
 
 void WorkQueue::post(Entries::iterator entry) {
-  entry->executor->post([entry] { entry->outcome = perform(entry->work); }, [this, entry] { worked(entry); });
+  entry->executor->post_of(&lu_, [entry] { entry->outcome = perform(entry->work); }, [this, entry] { worked(entry); });
 }
 
 void WorkQueue::worked(Entries::iterator entry) {
@@ -169,7 +169,7 @@ void WorkQueue::start_flush_soon(base::Executor& executor) {
 
 void WorkQueue::start_flush(base::Executor& executor) {
   flushing_.swap(unflushed_);
-  executor.post([this] { flush_outcome_ = flush_store(); }, [this, &executor] { flushed(executor); });
+  executor.post_of(&lu_, [this] { flush_outcome_ = flush_store(); }, [this, &executor] { flushed(executor); });
 }
 
 void WorkQueue::flushed(base::Executor& executor) {

@@ -339,12 +339,13 @@ void Array::close(std::shared_ptr<scsi::LogicalUnit> unit) {
     return base::log::info("{} is removed", name);
   }
   auto outcome = std::make_shared<handlers::IoResult<void>>();
-  surroundings_.executor.post([&store, outcome] { *outcome = store.flush(); },
-                              [unit = std::move(unit), outcome, name]() mutable {
-                                if (!*outcome) base::log::error("{}", flush_error(*unit, outcome->error()));
-                                unit.reset();
-                                base::log::info("{} is removed", name);
-                              });
+  surroundings_.executor.post_of(
+      unit.get(), [&store, outcome] { *outcome = store.flush(); },
+      [unit = std::move(unit), outcome, name]() mutable {
+        if (!*outcome) base::log::error("{}", flush_error(*unit, outcome->error()));
+        unit.reset();
+        base::log::info("{} is removed", name);
+      });
 }
 
 std::vector<std::string> Array::flush() {

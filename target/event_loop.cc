@@ -113,8 +113,8 @@ struct EventLoop::Impl {
   Impl(EventLoop& loop_in, unsigned workers, unsigned long_workers)
       : loop(loop_in), turns_of_all(std::make_shared<Turns>()), first(this) {
     loops.push_back(this);
-    pool.emplace(workers);
-    long_pool.emplace(long_workers, kNice);
+    pool.emplace(kMostWorkers, workers);
+    long_pool.emplace(long_workers, long_workers, kNice);
     wait_for_calls();
   }
   Impl(EventLoop& loop_in, Impl& the_first) : loop(loop_in), turns_of_all(the_first.turns_of_all), first(&the_first) {
@@ -123,7 +123,7 @@ struct EventLoop::Impl {
   }
 
   /// Of the first; called in a turn of any.
-  void post(WorkerPool& to, Callback work, Callback done) {
+  void post(WorkerPool& to, const void* owner, Callback work, Callback done) {
     ++posted;
     if (spare.empty()) spare.push_back(std::make_unique<Posted>());
     std::unique_ptr<Posted> both = std::move(spare.back());
@@ -134,7 +134,7 @@ struct EventLoop::Impl {
       work();
       work = nullptr;
     };
-    to.post(std::move(do_work), [this, both = std::move(both)]() mutable {
+    to.post(owner, std::move(do_work), [this, both = std::move(both)]() mutable {
       calls.add([this, both = std::move(both)]() mutable {
         both->done();
         both->done = nullptr;
@@ -245,7 +245,9 @@ struct EventLoop::Impl {
   std::optional<WorkerPool> pool, long_pool;  // of the first
   struct LongWork final : base::Executor {
     explicit LongWork(Impl& its_impl) : impl(its_impl) {}
-    void post(Callback work, Callback done) override { impl.post(*impl.long_pool, std::move(work), std::move(done)); }
+    void post(Callback work, Callback done) override {
+      impl.post(*impl.long_pool, nullptr, std::move(work), std::move(done));
+    }
     Impl& impl;
   } long_work{*this};
 };
@@ -277,8 +279,10 @@ const base::Clock& EventLoop::clock() const { return impl_->clock; }
 base::TimerQueue& EventLoop::timers() { return impl_->timers; }
 asio::io_context& EventLoop::io() { return impl_->io; }
 
-void EventLoop::post(Callback work, Callback done) {
-  impl_->first->post(*impl_->first->pool, std::move(work), std::move(done));
+void EventLoop::post(Callback work, Callback done) { post_of(nullptr, std::move(work), std::move(done)); }
+
+void EventLoop::post_of(const void* owner, Callback work, Callback done) {
+  impl_->first->post(*impl_->first->pool, owner, std::move(work), std::move(done));
 }
 
 base::Executor& EventLoop::long_work() { return impl_->first->long_work; }

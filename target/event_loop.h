@@ -28,7 +28,7 @@ namespace target {
 
 class EventLoop final : public base::Executor {
  public:
-  /// With so many threads for post(), and for long_work().
+  /// With up to so many threads for post() and for each owner of post_of(), kMostWorkers in all; and for long_work().
   explicit EventLoop(unsigned workers, unsigned long_workers = 1);
   /// A further loop: its turns and those of `first` exclude each other, and the workers of `first` are its own. Made
   /// before any of them runs; `first` outlives it.
@@ -48,6 +48,8 @@ class EventLoop final : public base::Executor {
 
   /// Executor: `work` runs on a worker thread, `done` in a later turn of the first loop. Called in a turn of any.
   void post(std::move_only_function<void()> work, std::move_only_function<void()> done) override;
+  void post_of(const void* owner, std::move_only_function<void()> work, std::move_only_function<void()> done) override;
+  static constexpr unsigned kMostWorkers = 64;
   /// Its workers have a tenth of the weight of other threads.
   base::Executor& long_work() override;
   /// Where there are further loops. Called in a turn of any: what that loop is given there, it does at the end of the

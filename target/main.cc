@@ -39,7 +39,7 @@ namespace {
 
 namespace log = base::log;
 
-constexpr unsigned kWorkers = 4;          // for stores that wait for a device
+constexpr unsigned kWorkers = 4;          // for each store that waits for a device
 constexpr unsigned kWorkersForPeers = 8;  // more: copies that wait for a peer hold a worker each
 constexpr std::chrono::seconds kLogoutGrace{3};
 

@@ -2,19 +2,13 @@
 
 #include <unistd.h>
 
+#include <exception>
 #include <utility>
 
 namespace target {
 
-WorkerPool::WorkerPool(unsigned threads, int nice) {
-  for (unsigned i = 0; i < threads; ++i)
-    threads_.emplace_back([this, nice] {
-      // Of this thread alone on Linux. Refused by no system; if it were, the thread would work as others do.
-      if (nice > 0) [[maybe_unused]]
-        int now = ::nice(nice);
-      run();
-    });
-}
+WorkerPool::WorkerPool(unsigned most, unsigned most_of_owner, int nice)
+    : most_(most), most_of_owner_(most_of_owner), nice_(nice) {}
 
 WorkerPool::~WorkerPool() {
   {
@@ -25,11 +19,16 @@ WorkerPool::~WorkerPool() {
   threads_.clear();
 }
 
-void WorkerPool::post(Job job, Job tell) {
+void WorkerPool::post(const void* owner, Job job, Job tell) {
+  std::list<Posted> posted;
+  posted.push_back({owner, std::move(job), std::move(tell)});
   bool wake = false;
   {
     std::lock_guard lock(mutex_);
-    jobs_.push_back({std::move(job), std::move(tell)});
+    Owner& its = owners_[owner];
+    if (its.begun == most_of_owner_) return its.waiting.splice(its.waiting.end(), posted);
+    ++its.begun;
+    jobs_.splice(jobs_.end(), posted);
     wake = has_to_wake();
   }
   if (wake) woken_.notify_one();
@@ -40,17 +39,51 @@ std::uint64_t WorkerPool::wakes() const {
   return wakes_;
 }
 
+std::size_t WorkerPool::threads() const {
+  std::lock_guard lock(mutex_);
+  return threads_.size();
+}
+
 /// Called with the mutex. When true, one is woken without it: whoever wakes may take the waker's processor at once, and
 /// would give it back to wait for the mutex.
 bool WorkerPool::has_to_wake() {
-  if (asleep_ == 0 || waking_ || telling_ > 0) return false;
+  if (waking_ || telling_ > 0 || ending_) return false;
+  if (asleep_ == 0) {
+    if (threads_.size() < most_) add_thread();
+    return false;
+  }
   waking_ = true;
   ++wakes_;
   return true;
 }
 
+/// Called with the mutex.
+void WorkerPool::add_thread() {
+  try {
+    threads_.emplace_back([this] { run(); });
+    waking_ = true;
+  } catch (const std::exception&) {
+    if (threads_.empty()) throw;  // else those there are do it
+  }
+}
+
+/// Called with the mutex. What its owner has waiting may begin.
+void WorkerPool::job_is_over(const void* owner) {
+  const auto its = owners_.find(owner);
+  auto& [begun, waiting] = its->second;
+  if (!waiting.empty()) {
+    jobs_.splice(jobs_.end(), waiting, waiting.begin());
+  } else if (--begun == 0) {
+    owners_.erase(its);
+  }
+}
+
 void WorkerPool::run() {
+  // Of this thread alone on Linux. Refused by no system; if it were, the thread would work as others do.
+  if (nice_ > 0) [[maybe_unused]]
+    int now = ::nice(nice_);
   std::unique_lock lock(mutex_);
+  waking_ = false;
   for (;;) {
     while (jobs_.empty() && !ending_) {
       ++asleep_;
@@ -67,6 +100,7 @@ void WorkerPool::run() {
     next.job();
     next.job = nullptr;
     lock.lock();
+    job_is_over(next.owner);
     if (!next.tell) continue;
     ++telling_;
     lock.unlock();

@@ -20,7 +20,7 @@
 namespace tcmu {
 namespace {
 
-constexpr unsigned kWorkers = 4;  // for stores that wait for a device
+constexpr unsigned kWorkers = 4;  // for each store that waits for a device
 constexpr std::size_t kObjectsPerTurn = 16;
 constexpr std::uint16_t kPort = 1;
 constexpr std::uint16_t kLun = 0;
@@ -28,7 +28,7 @@ constexpr std::uint16_t kLun = 0;
 /// Who sends commands to a device that nobody owns alone.
 constexpr std::string_view kAnybody = "iqn.2026-11.org.odx:any-initiator";
 
-/// While it lives, threads that are made take no signals: the daemon has its own that do.
+/// While it lives, threads that are made take no signals, nor do those that they make: the daemon has its own that do.
 class WithoutSignals {
  public:
   WithoutSignals() {
@@ -43,11 +43,6 @@ class WithoutSignals {
  private:
   sigset_t before_;
 };
-
-target::EventLoop make_loop() {
-  WithoutSignals guard;
-  return target::EventLoop(kWorkers, kWorkers);
-}
 
 std::uint64_t size_bytes(RunnerDevice* runner) {
   return tcmu_dev_get_num_lbas(runner) * tcmu_dev_get_block_size(runner);
@@ -66,7 +61,7 @@ struct Plugin::Served {
 };
 
 Plugin::Plugin()
-    : loop_(make_loop()),
+    : loop_(kWorkers, kWorkers),
       array_clock_(loop_.clock()),
       pool_(handlers::MemoryPool::create(handlers::default_memory_limit())),
       array_time_(loop_, array_clock_) {
