@@ -33,6 +33,11 @@ class HeldExecutor final : public base::Executor {
   void post(std::move_only_function<void()> work, std::move_only_function<void()> done) override {
     jobs_.push_back({std::move(work), std::move(done)});
   }
+  void post_of(const void* owner, std::move_only_function<void()> work, std::move_only_function<void()> done) override {
+    owners.push_back(owner);
+    post(std::move(work), std::move(done));
+  }
+  std::vector<const void*> owners{};  ///< of what was posted for one
   void soon(std::move_only_function<void()> call) override { soon_.push_back(std::move(call)); }
   Executor* aside() override { return asides.get(); }
   std::unique_ptr<HeldExecutor> asides{};  ///< null: none are taken

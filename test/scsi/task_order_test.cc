@@ -175,6 +175,18 @@ TEST_CASE("tasks of one logical unit do not hold back those of another") {
   device.executor.run_all();
 }
 
+TEST_CASE("what a logical unit's store waits for is posted as that unit's, flushes too") {
+  Device device(blocking());
+  Device::Cdb durable = write(1);
+  durable[1] |= 0x08;
+  device.send(read(0), {}, 0);
+  device.send(durable, blocks(1), 1);
+  device.executor.run_all();
+  device.send(kSynchronizeCache, {}, 0);
+  device.executor.run_all();
+  CHECK(device.executor.owners == std::vector<const void*>{&device.lu(0), &device.lu(1), &device.lu(1), &device.lu(0)});
+}
+
 TEST_CASE("thousands of tasks behind an ORDERED one are woken without deep recursion") {
   Device device(blocking());
   Command& ordered = device.send(read(0), {}, 0, NexusId::none, TaskAttribute::ordered);

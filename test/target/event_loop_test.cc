@@ -14,6 +14,8 @@
 #include <boost/asio/steady_timer.hpp>
 #include <csignal>
 #include <functional>
+#include <latch>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
@@ -35,6 +37,27 @@ TEST_CASE("posted work runs on another thread and its completion on the loop's")
   loop.run();
   CHECK(worker != std::this_thread::get_id());
   CHECK(completion == std::this_thread::get_id());
+}
+
+TEST_CASE("work that hangs keeps nobody's but its owner's from a worker") {
+  EventLoop loop(2);
+  const int hung = 0, other = 0;
+  std::latch go_on(1);
+  int over = 0;
+  loop.turn([&] {
+    for (int i = 0; i < 8; ++i) loop.post_of(&hung, [&] { go_on.wait(); }, [&] { ++over; });
+    // What nobody owns, and another's: each ends the loop only when both are done.
+    auto done = [&, left = std::make_shared<int>(2)] {
+      if (--*left == 0) loop.stop();
+    };
+    loop.post([] {}, done);
+    loop.post_of(&other, [] {}, done);
+  });
+  loop.run();
+  CHECK(over == 0);
+  go_on.count_down();
+  loop.finish_posted_work();
+  CHECK(over == 8);
 }
 
 TEST_CASE("long work runs on threads of its own, which let others go first") {
