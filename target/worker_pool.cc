@@ -2,15 +2,26 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <exception>
 #include <utility>
 
 namespace target {
 
 WorkerPool::WorkerPool(unsigned most, unsigned most_of_owner, int nice)
-    : most_(most), most_of_owner_(most_of_owner), nice_(nice) {}
+    : most_(most), most_of_owner_(most_of_owner), nice_(nice) {
+  try {
+    std::lock_guard lock(mutex_);
+    while (threads_.size() < std::min(most, most_of_owner)) add_thread();
+  } catch (const std::exception&) {
+    end();  // else those that began would be waited for
+    throw;
+  }
+}
 
-WorkerPool::~WorkerPool() {
+WorkerPool::~WorkerPool() { end(); }
+
+void WorkerPool::end() {
   {
     std::lock_guard lock(mutex_);
     ending_ = true;
@@ -48,23 +59,24 @@ std::size_t WorkerPool::threads() const {
 /// would give it back to wait for the mutex.
 bool WorkerPool::has_to_wake() {
   if (waking_ || telling_ > 0 || ending_) return false;
-  if (asleep_ == 0) {
-    if (threads_.size() < most_) add_thread();
-    return false;
+  waking_ = asleep_ > 0;
+  if (waking_) {
+    ++wakes_;
+    return true;
   }
-  waking_ = true;
-  ++wakes_;
-  return true;
+  try {
+    waking_ = threads_.size() < most_;
+    if (waking_) add_thread();
+  } catch (const std::exception&) {
+    waking_ = false;  // those there are do it
+  }
+  return false;
 }
 
-/// Called with the mutex.
+/// Called with the mutex. It begins like one that is woken.
 void WorkerPool::add_thread() {
-  try {
-    threads_.emplace_back([this] { run(); });
-    waking_ = true;
-  } catch (const std::exception&) {
-    if (threads_.empty()) throw;  // else those there are do it
-  }
+  threads_.emplace_back([this] { run(); });
+  ++asleep_;
 }
 
 /// Called with the mutex. What its owner has waiting may begin.
@@ -78,18 +90,22 @@ void WorkerPool::job_is_over(const void* owner) {
   }
 }
 
+void WorkerPool::wakes_up() {
+  --asleep_;
+  waking_ = false;
+}
+
 void WorkerPool::run() {
   // Of this thread alone on Linux. Refused by no system; if it were, the thread would work as others do.
   if (nice_ > 0) [[maybe_unused]]
     int now = ::nice(nice_);
   std::unique_lock lock(mutex_);
-  waking_ = false;
+  wakes_up();
   for (;;) {
     while (jobs_.empty() && !ending_) {
       ++asleep_;
       woken_.wait(lock);
-      --asleep_;
-      waking_ = false;
+      wakes_up();
     }
     if (jobs_.empty()) return;
     Posted next = std::move(jobs_.front());

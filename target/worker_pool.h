@@ -28,8 +28,8 @@ class WorkerPool {
  public:
   using Job = std::move_only_function<void()>;
 
-  /// Up to `most` threads, made when they are needed, for up to `most_of_owner` jobs of each owner at a time. `nice`:
-  /// added to that of the process, 0 to 19 (nice(2)).
+  /// For up to `most_of_owner` jobs of each owner at a time: so many threads, and up to `most` once they are needed.
+  /// `nice`: added to that of the process, 0 to 19 (nice(2)).
   WorkerPool(unsigned most, unsigned most_of_owner, int nice = 0);
   /// Does what was posted first.
   ~WorkerPool();
@@ -56,7 +56,9 @@ class WorkerPool {
   };
 
   void run();
+  void end();
   bool has_to_wake();
+  void wakes_up();
   void add_thread();
   void job_is_over(const void* owner);
 

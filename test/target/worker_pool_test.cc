@@ -5,6 +5,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <latch>
@@ -145,23 +146,27 @@ TEST_CASE("an owner whose jobs hang keeps nobody else's from their turn, and los
   CHECK(order.size() == kJobs);
 }
 
-TEST_CASE("there are threads as there is work at a time, and no more than allowed") {
-  WorkerPool pool(3, 5);
-  CHECK(pool.threads() == 0);
-  std::latch go_on(1), over(5);
-  std::array<std::latch, 3> begun{std::latch(1), std::latch(1), std::latch(1)};
-  for (std::size_t i = 0; i < 3; ++i) {
-    pool.post(nullptr, [&, i] {
-      begun.at(i).count_down();
+TEST_CASE("there are threads for one owner, more as there is work at a time, and no more than allowed") {
+  WorkerPool pool(4, 2);
+  CHECK(pool.threads() == 2);
+  std::latch go_on(1), over(8);
+  std::array<int, 6> owners{};
+  auto hang = [&](std::size_t owner, std::latch* begun = nullptr) {
+    pool.post(&owners.at(owner), [&, begun] {
+      if (begun) begun->count_down();
       go_on.wait();
       over.count_down();
     });
-    begun.at(i).wait();
-    CHECK(pool.threads() == i + 1);
+  };
+  for (std::size_t i = 0; i < 4; ++i) {
+    std::latch begun(1);
+    hang(i, &begun);
+    begun.wait();
+    CHECK(pool.threads() == std::max<std::size_t>(2, i + 1));
   }
-  for (int i = 0; i < 2; ++i) pool.post(nullptr, [&] { over.count_down(); });
-  CHECK(pool.threads() == 3);
+  for (std::size_t i = 2; i < 6; ++i) hang(i);
+  CHECK(pool.threads() == 4);
   go_on.count_down();
   over.wait();
-  CHECK(pool.threads() == 3);
+  CHECK(pool.threads() == 4);
 }
