@@ -4,36 +4,27 @@
 
 #include <algorithm>
 #include <cstring>
-#include <mutex>
 #include <optional>
 #include <vector>
 
-#include "base/data_buffer.h"
 #include "handlers/copy_from_snapshot.h"
 #include "handlers/file_originals.h"
 
 namespace handlers {
 
-/// Idle buffers kept for the next reads: as many as 32 commands of 1 MiB have on their way.
-constexpr std::size_t kMaxIdleBufferBytes = 32 << 20;
-
 /// What a store shares with its snapshots.
 class FileCore {
  public:
   FileCore(const FileStoreOptions& options, MemoryPool& pool)
-      : image(options), originals(base::make_ref<FileOriginals>(image, base::Ref(&pool))) {}
+      : image(options), originals(base::make_ref<FileOriginals>(image, base::Ref(&pool))), pool_(&pool) {}
 
   FileImage image;
   const base::Ref<FileOriginals> originals;
 
-  base::Ref<base::DataBuffer> take_buffer(std::size_t length) {
-    std::lock_guard lock(buffers_mutex_);
-    return buffers_->take(length);
-  }
+  base::Ref<base::DataBuffer> take_buffer(std::size_t length) { return pool_->read_buffers().take(length); }
 
  private:
-  std::mutex buffers_mutex_;  // several workers read
-  base::Ref<base::DataBufferPool> buffers_ = base::make_ref<base::DataBufferPool>(kMaxIdleBufferBytes);
+  const base::Ref<MemoryPool> pool_;
 };
 
 namespace {

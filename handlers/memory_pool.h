@@ -25,6 +25,7 @@
 #include "base/bytes.h"
 #include "base/ref.h"
 #include "handlers/memory_budget.h"
+#include "handlers/read_buffers.h"
 
 namespace handlers {
 
@@ -77,6 +78,7 @@ class MemoryPool final : public base::RefCounted {
   static base::Ref<MemoryPool> create(std::uint64_t limit_bytes = MemoryBudget::kUnlimited);
 
   MemoryBudget& budget() { return budget_; }
+  ReadBuffers& read_buffers() { return read_buffers_; }
 
   /// A chunk of at least one granule and at most `bytes` (rounded up) or kMaxChunk; shorter where memory is
   /// fragmented, so callers loop. Its content is arbitrary. Null: the limit, or the machine's memory, is reached.
@@ -136,6 +138,7 @@ class MemoryPool final : public base::RefCounted {
   void delist(Arena& arena);
 
   MemoryBudget budget_;
+  ReadBuffers read_buffers_;
   std::mutex mutex_;
   /// Arenas, each of which knows its place in a list; the last is served from first.
   class ArenaList {

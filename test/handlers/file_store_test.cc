@@ -26,6 +26,25 @@ TEST_CASE_FIXTURE(Fixture, "the image is raw: byte n of the store is byte n of t
   CHECK(Content(bytes.begin() + 4096, bytes.begin() + 12288) == content(8192, 1));
 }
 
+TEST_CASE_FIXTURE(Fixture, "what stores are read into waits for the next read of any of them, bounded for all") {
+  const ReadBuffers& buffers = pool->read_buffers();
+  auto first = make(64 * kMiB, "first.img"), second = make(64 * kMiB, "second.img");
+  auto read = [](FileStore& store, std::uint64_t mebibytes) {
+    base::Segments out;
+    for (std::uint64_t i = 0; i < mebibytes; ++i) REQUIRE(store.read({i * kMiB, kMiB}, out));
+  };
+  read(*first, 2);
+  CHECK(buffers.idle_bytes() == 2 * kMiB);
+  read(*second, 2);
+  CHECK(buffers.idle_bytes() == 2 * kMiB);
+  read(*first, 40);
+  read(*second, 40);
+  CHECK(buffers.idle_bytes() == ReadBuffers::kMostIdleBytes);
+  base::Segments out;
+  REQUIRE(first->read({0, kMiB}, out));
+  CHECK(buffers.idle_bytes() == ReadBuffers::kMostIdleBytes - kMiB);
+}
+
 TEST_CASE_FIXTURE(Fixture, "transfers that are interrupted or do less than asked are continued") {
   calls->most_bytes = 1000;
   calls->punch_error = 0;
