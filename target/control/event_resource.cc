@@ -20,7 +20,8 @@ namespace {
 namespace json = boost::json;
 
 constexpr std::uint64_t kUsualLimit = 100;
-constexpr std::uint64_t kMostEvents = 1000;    // in one answer, which is written in one turn of the loop
+constexpr std::uint64_t kMostEvents = 1000;    // in one answer
+constexpr std::size_t kEventsOfAStep = 1000;   // looked at in one turn of the loop
 constexpr std::size_t kPieceBytes = 64 << 10;  // of a stream, at once
 
 constexpr Field kEventFields[] = {
@@ -131,75 +132,131 @@ std::uint64_t lost_behind(const scsi::Journal& journal, std::uint64_t sequence) 
   return first > sequence + 1 ? first - sequence - 1 : 0;
 }
 
-/// The events behind `since`, or, without it, the last ones.
-json::object events_document(const scsi::Journal& journal, const Filter& wanted, std::optional<std::uint64_t> since,
-                             std::uint64_t limit) {
-  const std::deque<scsi::Event>& kept = journal.events();
-  std::vector<const scsi::Event*> chosen;
-  std::uint64_t next = journal.last();
-  if (since) {
-    for (auto at = first_behind(kept, *since); at != kept.end() && chosen.size() < limit; ++at)
-      if (wanted(*at)) chosen.push_back(&*at);
-    if (chosen.size() == limit) next = chosen.back()->sequence;
-  } else {
-    for (auto at = kept.rbegin(); at != kept.rend() && chosen.size() < limit; ++at)
-      if (wanted(*at)) chosen.push_back(&*at);
-    std::ranges::reverse(chosen);
+/// The events behind a number, or the last ones. They are looked at a few at a time: of a million there may be, few may
+/// be wanted, and nobody waits for those that are not.
+class EventSearch {
+ public:
+  EventSearch(const scsi::Journal& journal, Filter wanted, std::optional<std::uint64_t> since, std::uint64_t limit)
+      : journal_(journal),
+        wanted_(std::move(wanted)),
+        forward_(since.has_value()),
+        limit_(limit),
+        at_(since.value_or(journal.last())),
+        next_(at_) {}
+
+  bool wants(const scsi::Event& event) const { return wanted_(event); }
+  bool found_any() const { return !found_.empty(); }
+
+  /// Looks at some more. Returns whether that was all.
+  bool step() { return forward_ ? step_forward() : step_backward(); }
+  /// Forward: none up to this number is wanted.
+  void pass(std::uint64_t sequence) { at_ = next_ = sequence; }
+  json::object document();
+
+ private:
+  bool step_forward();
+  bool step_backward();
+  void take(const scsi::Event& event) { found_.push_back(event_document(event)); }
+  bool full() const { return found_.size() == limit_; }
+
+  const scsi::Journal& journal_;
+  const Filter wanted_;
+  const bool forward_;
+  const std::uint64_t limit_;
+  std::uint64_t at_;    ///< the number of the last event that was looked at; backwards, of the next one
+  std::uint64_t next_;  ///< as in kListFields, and so is this:
+  std::uint64_t lost_ = 0;
+  json::array found_;
+};
+
+bool EventSearch::step_forward() {
+  const std::uint64_t lost = lost_behind(journal_, at_);
+  lost_ += lost;
+  at_ += lost;
+  const std::deque<scsi::Event>& kept = journal_.events();
+  auto at = first_behind(kept, at_);
+  for (std::size_t left = kEventsOfAStep; left > 0 && at != kept.end() && !full(); ++at, --left) {
+    at_ = at->sequence;
+    if (wanted_(*at)) take(*at);
   }
-  json::array items;
-  for (const scsi::Event* event : chosen) items.push_back(event_document(*event));
-  json::object list = list_of("events", std::move(items));
-  list["next"] = next;
-  list["last"] = journal.last();
-  list["lost"] = since ? lost_behind(journal, *since) : 0;
+  next_ = std::min(at_, journal_.last());
+  return full() || at == kept.end();
+}
+
+bool EventSearch::step_backward() {
+  const std::deque<scsi::Event>& kept = journal_.events();
+  auto at = first_behind(kept, at_);
+  for (std::size_t left = kEventsOfAStep; left > 0 && at != kept.begin() && !full(); --left) {
+    --at;
+    at_ = at->sequence - 1;
+    if (wanted_(*at)) take(*at);
+  }
+  return full() || at == kept.begin();
+}
+
+json::object EventSearch::document() {
+  if (!forward_) std::ranges::reverse(found_);
+  json::object list = list_of("events", std::move(found_));
+  list["next"] = next_;
+  list["last"] = journal_.last();
+  list["lost"] = lost_;
   return list;
 }
 
-/// A request that waits for its first event.
+/// A request that is answered later: when all there is was looked at and, where nothing is wanted, at the first event
+/// that is.
 class Waiting : public std::enable_shared_from_this<Waiting> {
  public:
-  using Write = std::function<json::object()>;
-  Waiting(EventLoop& loop, scsi::Journal& events, Filter wanted, Write write)
-      : loop_(loop), events_(events), wanted_(std::move(wanted)), write_(std::move(write)) {}
+  Waiting(Steered& steered, scsi::Journal& events, EventSearch search, std::chrono::seconds most)
+      : loop_(steered.loop), executor_(steered.executor), events_(events), search_(std::move(search)), most_(most) {}
   ~Waiting() { loop_.timers().cancel(timer_); }
   Waiting(const Waiting&) = delete;
   Waiting& operator=(const Waiting&) = delete;
 
-  void begin(std::chrono::seconds most, Answer::Respond respond) {
+  void begin(bool all_seen, Answer::Respond respond) {
     respond_ = std::move(respond);
-    timer_ = loop_.timers().at(loop_.clock().now() + most, [this] { answer(); });
-    subscription_ = events_.subscribe([this](const scsi::Event& event) {
-      if (wanted_(event)) answer();
-    });
+    all_seen ? wait() : search();
   }
 
  private:
+  void search() {
+    executor_.later([weak = weak_from_this()] {
+      const auto self = weak.lock();
+      if (!self) return;
+      if (!self->search_.step()) return self->search();
+      self->search_.found_any() || self->most_.count() == 0 ? self->answer() : self->wait();
+    });
+  }
+
+  void wait() {
+    timer_ = loop_.timers().at(loop_.clock().now() + most_, [this] {
+      search_.pass(events_.last());
+      answer();
+    });
+    subscription_ = events_.subscribe([this](const scsi::Event& event) {
+      if (!search_.wants(event)) return;
+      search_.pass(event.sequence - 1);
+      search_.step();
+      answer();
+    });
+  }
+
   void answer() {
     const auto self = shared_from_this();   // whoever is answered lets go
     auto ended = std::move(subscription_);  // perhaps called from inside it
     loop_.timers().cancel(std::exchange(timer_, base::TimerQueue::Id::none));
-    if (auto respond = std::exchange(respond_, nullptr)) respond(document(write_()).response);
+    if (auto respond = std::exchange(respond_, nullptr)) respond(document(search_.document()).response);
   }
 
   EventLoop& loop_;
+  base::Executor& executor_;
   scsi::Journal& events_;
-  const Filter wanted_;
-  const Write write_;
+  EventSearch search_;
+  const std::chrono::seconds most_;  ///< from the moment at which there is nothing
   Answer::Respond respond_{};
   std::shared_ptr<void> subscription_;
   base::TimerQueue::Id timer_ = base::TimerQueue::Id::none;
 };
-
-Answer wait_for_events(Steered& steered, Filter wanted, std::uint64_t since, std::uint64_t limit,
-                       std::chrono::seconds most) {
-  scsi::Journal& events = journal(steered);
-  auto write = [&events, wanted, since, limit] { return events_document(events, wanted, since, limit); };
-  auto waiting = std::make_shared<Waiting>(steered.loop, events, std::move(wanted), std::move(write));
-  auto begin = [weak = std::weak_ptr(waiting), most](Answer::Respond respond) {
-    if (auto whose = weak.lock()) whose->begin(most, std::move(respond));
-  };
-  return {.begin = std::move(begin), .wait = std::move(waiting)};
-}
 
 Answer list_events(Steered& steered, const Call& call) {
   const scsi::Journal& events = journal(steered);
@@ -208,14 +265,18 @@ Answer list_events(Steered& steered, const Call& call) {
     const json::value* value = call.query.if_contains(key);
     return value ? value->to_number<std::uint64_t>() : otherwise;
   };
-  const std::uint64_t limit = number("limit", kUsualLimit);
-  const std::uint64_t wait = number("wait_s", 0);
+  const std::chrono::seconds most(number("wait_s", 0));
   std::optional<std::uint64_t> since;
   if (call.query.contains("since")) since = number("since", 0);
-  if (!since && wait > 0) since = events.last();
-  json::object list = events_document(events, wanted, since, limit);
-  if (wait == 0 || !list.at("events").get_array().empty()) return document(list);
-  return wait_for_events(steered, std::move(wanted), *since, limit, std::chrono::seconds(wait));
+  if (!since && most.count() > 0) since = events.last();
+  EventSearch search(events, std::move(wanted), since, number("limit", kUsualLimit));
+  const bool all_seen = search.step();
+  if (all_seen && (most.count() == 0 || search.found_any())) return document(search.document());
+  auto waiting = std::make_shared<Waiting>(steered, journal(steered), std::move(search), most);
+  auto begin = [weak = std::weak_ptr(waiting), all_seen](Answer::Respond respond) {
+    if (auto whose = weak.lock()) whose->begin(all_seen, std::move(respond));
+  };
+  return {.begin = std::move(begin), .wait = std::move(waiting)};
 }
 
 /// Events as they come. It keeps the number of the last one only: a client that is slower than the journal forgets is
@@ -232,13 +293,15 @@ class EventFeed final : public Feed {
       last_ += lost;
     }
     const std::deque<scsi::Event>& kept = journal_.events();
-    for (auto at = first_behind(kept, last_); at != kept.end() && text.size() < kPieceBytes; ++at) {
+    auto at = first_behind(kept, last_);
+    for (std::size_t left = kEventsOfAStep; left > 0 && at != kept.end() && text.size() < kPieceBytes; ++at, --left) {
       last_ = at->sequence;
       if (wanted_(*at))
         text += fmt::format("id: {}\nevent: {}\ndata: {}\n\n", at->sequence, scsi::name_of(at->kind),
                             json::serialize(event_document(*at)));
     }
-    return text;
+    // A comment, where there is nothing to say yet: an empty piece would say that there is no more.
+    return text.empty() && at != kept.end() ? ":\n\n" : text;
   }
 
   void on_more(std::function<void()> wake) override {

@@ -439,6 +439,74 @@ TEST_CASE("control: events are told from a number on, by kind, and those that ar
   CHECK(world.get("/v1/events?since=0").at("lost").to_number<std::uint64_t>() > last);
 }
 
+TEST_CASE("control: events that are looked for among many are found, and no turn looks at many") {
+  World world;
+  auto add = [&](scsi::EventKind kind, int count) {
+    for (int i = 0; i < count; ++i) world.journal.record({.kind = kind});
+  };
+  auto numbers = [](const json::object& list) {
+    std::vector<std::uint64_t> all;
+    for (const json::value& event : list.at("events").get_array())
+      all.push_back(event.at("sequence").to_number<std::uint64_t>());
+    return all;
+  };
+  using Numbers = std::vector<std::uint64_t>;
+  const std::uint64_t first = world.journal.last();
+  add(scsi::EventKind::clock, 1);
+  add(scsi::EventKind::login, 1500);
+  add(scsi::EventKind::clock, 1);
+  add(scsi::EventKind::login, 1500);
+  const std::uint64_t last = world.journal.last();
+  for (const char* since : {"", "&since=0"}) {
+    CAPTURE(since);
+    const std::string path = fmt::format("/v1/events?kind=clock{}", since);
+    Answer answer = world.dispatcher.answer({.method = "GET", .target = path});
+    REQUIRE(answer.begin);
+    std::optional<Response> response;
+    answer.begin([&](Response given) { response = std::move(given); });
+    int steps = 0;
+    for (; !response; ++steps) world.executor.end_turn();
+    CHECK(steps >= 2);
+    const json::object list = json::parse(response->body).get_object();
+    CHECK(numbers(list) == Numbers{first + 1, first + 1502});
+    CHECK(list.at("next").to_number<std::uint64_t>() == last);
+  }
+  CHECK(numbers(world.get("/v1/events?kind=clock&limit=1")) == Numbers{first + 1502});
+  const json::object one = world.get("/v1/events?kind=clock&since=0&limit=1");
+  CHECK(numbers(one) == Numbers{first + 1});
+  CHECK(one.at("next").to_number<std::uint64_t>() == first + 1);
+  CHECK(world.get(fmt::format("/v1/events?since={}", last + 7)).at("next").to_number<std::uint64_t>() == last);
+}
+
+TEST_CASE("control: what is looked for and not there is waited for, and who goes is not answered") {
+  World world;
+  for (int i = 0; i < 2500; ++i) world.journal.record({.kind = scsi::EventKind::login});
+  auto ask = [&] {
+    return world.dispatcher.answer({.method = "GET", .target = "/v1/events?wait_s=60&since=0&kind=clock"});
+  };
+  std::optional<Response> response;
+  auto keep = [&](Response given) { response = std::move(given); };
+  Answer gone = ask();
+  gone.begin(keep);
+  gone.wait.reset();
+  world.executor.run_all();
+  CHECK(world.loop.timers().size() == 0);
+  Answer waiting = ask();
+  waiting.begin(keep);
+  CHECK(world.loop.timers().size() == 0);
+  world.executor.run_all();
+  CHECK(world.loop.timers().size() == 1);
+  // More than a step of what is not wanted, then one that is.
+  for (int i = 0; i < 2500; ++i) world.journal.record({.kind = scsi::EventKind::login});
+  CHECK(!response);
+  world.journal.record({.kind = scsi::EventKind::clock});
+  REQUIRE(response);
+  const json::object list = json::parse(response->body).get_object();
+  CHECK(list.at("events").get_array().size() == 1);
+  CHECK(list.at("next").to_number<std::uint64_t>() == world.journal.last());
+  CHECK(world.loop.timers().size() == 0);
+}
+
 TEST_CASE("control: who waits for an event and goes leaves nothing behind") {
   World world;
   Answer waiting = world.dispatcher.answer({.method = "GET", .target = "/v1/events?wait_s=60"});
@@ -473,6 +541,12 @@ TEST_CASE("control: a stream has what was asked for, its numbers, and what was l
   CHECK(stream("/v1/events/stream?since=0")->take().starts_with("id: 1\n"));
   CHECK(stream("/v1/events/stream", "1")->take().starts_with("id: 2\n"));
   for (std::size_t i = 0; i < scsi::Journal::kDefaultEvents + 10; ++i) world.journal.record({});
+  // What is looked for among many: a comment for each thousand that is not wanted.
+  auto rare = stream("/v1/events/stream?since=0&kind=clock");
+  CHECK(rare->take().starts_with("event: lost\n"));
+  int comments = 0;
+  for (std::string said = rare->take(); !said.empty(); said = rare->take(), ++comments) CHECK(said == ":\n\n");
+  CHECK(comments >= 2);
   CHECK(stream("/v1/events/stream?since=1")->take().starts_with("event: lost\ndata: {\"lost\":"));
 }
 
