@@ -15,7 +15,6 @@ import statistics
 import subprocess
 import threading
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from frame import ONE_CPU, REGION, Failed
 
@@ -24,13 +23,6 @@ OTHER_CPU = ("taskset", "-c", "1")
 PLACES = {"CPU 1": OTHER_CPU, "CPU 0, odxd's": ONE_CPU}
 READY_WITHIN_S = 120
 MOST_P99 = 2  # times undisturbed
-
-
-def memory_mib(pid):
-    for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1024
-    raise Failed(f"process {pid} has no VmRSS")
 
 
 class Disturber:

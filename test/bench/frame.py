@@ -139,6 +139,15 @@ def in_turn(options, variants):
     return {name: medians(figures) for name, figures in runs.items()}
 
 
+def memory_mib(pid):
+    """What of a process is resident."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+    resident = next((line for line in status if line.startswith("VmRSS:")), None)
+    if not resident:
+        raise Failed(f"process {pid} is gone")
+    return int(resident.split()[1]) / 1024
+
+
 def machine():
     """The machine in a few words."""
     model = next((line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()

@@ -8,7 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from frame import Failed, Server
+from frame import Failed, Server, memory_mib
 from wire import Session
 
 MOST_RESIDENT_MIB = 30
@@ -41,11 +41,6 @@ def cpu_ms(pid):
     return sum(int((thread / "schedstat").read_text(encoding="ascii").split()[0]) for thread in threads(pid)) / 1e6
 
 
-def resident_mib(pid):
-    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmRSS:"))
-
-
 def rest(server, seconds):
     """What it does while nobody asks anything."""
     time.sleep(0.3)  # what came before is over
@@ -56,7 +51,7 @@ def rest(server, seconds):
 
 def row(report, table, what, server, seconds):
     wakes, cpu = rest(server, seconds)
-    resident = resident_mib(server.pid)
+    resident = memory_mib(server.pid)
     table.row(what, f"{resident:.1f}", len(threads(server.pid)), wakes, f"{cpu:.2f}",
               resident_mib=resident, wake_ups=wakes, cpu_ms=cpu)
     report.goal(f"{what}: resident", resident, at_most=MOST_RESIDENT_MIB, unit="MiB")

@@ -12,8 +12,8 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from beside import Disturber, memory_mib
-from frame import BENCH, MEBIBYTE, ONE_CPU, Failed, Server, fill, io_bench
+from beside import Disturber
+from frame import BENCH, MEBIBYTE, ONE_CPU, Failed, Server, fill, io_bench, memory_mib
 
 KINDS = ("busy-neighbour", "slow-readers", "never-readers", "stalled-writers", "slow-logins", "login-flood",
          "connection-flood", "garbage", "many-sessions")

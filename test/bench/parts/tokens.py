@@ -10,8 +10,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from beside import OTHER_CPU, PLACES, Beside, Control, memory_mib
-from frame import MEBIBYTE, ONE_CPU, Failed, Server, client, fill
+from beside import OTHER_CPU, PLACES, Beside, Control
+from frame import MEBIBYTE, ONE_CPU, Failed, Server, client, fill, memory_mib
 
 CONFIG = """\
 log_level = "error"
