@@ -4,25 +4,45 @@ odxd has CPU 0. The session is measured on CPU 1, where whatever odxd does betwe
 does, and then on CPU 0, where it also waits for its own processor while odxd is busy. What disturbs has CPU 1, where it
 lets the session go first (nice 10). Each measurement beside something stands between two without it, so that a slow
 minute of the machine hits both.
+
+What ends by itself ends the measuring with it. Whether it still goes on is asked of odxd every 20 ms, which touches one
+command in some hundred: the share of the measured time is up to the last answer that said so, so it is at least that.
 """
 import http.client
 import json
+import math
 import os
 import select
 import signal
 import socket
 import statistics
 import subprocess
-import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from frame import ONE_CPU, REGION, Failed
 
 OTHER_CPU = ("taskset", "-c", "1")
-# Where the session is; what is held is the first.
-PLACES = {"CPU 1": OTHER_CPU, "CPU 0, odxd's": ONE_CPU}
+APART, TOGETHER = "CPU 1", "CPU 0, odxd's"  # where the session is; what is held is the first
+PLACES = {APART: OTHER_CPU, TOGETHER: ONE_CPU}
 READY_WITHIN_S = 120
+LOOK_EVERY_S = 0.02
 MOST_P99 = 2  # times undisturbed
+LEAST_SHARE = 0.8  # of the measured time
+
+
+def lasting(begin, going_on):
+    """Begins it, and waits until it is over; gives after how many seconds it was last seen going on."""
+    started = time.monotonic()
+    begin()
+    last = time.monotonic() - started
+    while going_on():
+        last = time.monotonic() - started
+        if last > READY_WITHIN_S:
+            raise Failed(f"it is not over after {READY_WITHIN_S} s")
+        time.sleep(LOOK_EVERY_S)
+    return last
 
 
 class Disturber:
@@ -45,6 +65,8 @@ class Disturber:
         self.process.stdin.flush()
 
     def stop(self):
+        if self.process.poll() is not None:
+            raise Failed(f"{self.name} ended before it was told to")
         self.process.send_signal(signal.SIGTERM)
         said = self.process.communicate(timeout=60)[0]
         if self.process.returncode != 0:
@@ -77,39 +99,30 @@ class Control:
 
 
 def victim(options, url, pid, cpu, begin=None):
-    """Its figures, as io_bench gives them; `begin` is called the moment measuring begins, in a thread of its own, and
-    its end is waited for."""
+    """Its figures, as io_bench gives them. `begin` is called the moment measuring begins, in a thread of its own, and
+    gives how many seconds of it went on what is measured: "share" of the time. When it ends, so does measuring."""
     command = [*cpu, str(options.build / "test/bench/io_bench"), url, "--region", str(REGION), "--seconds",
                str(options.seconds), "--server-pid", str(pid), "--tell", str(os.getpid())]
     if options.quick:
         command += ["--warmup", "0.05"]
-    raised = []
-
-    def guarded():
-        try:
-            begin()
-        except Exception as error:  # pylint: disable=broad-exception-caught
-            raised.append(error)
-
-    worker = threading.Thread(target=guarded) if begin else None
+    worker = ThreadPoolExecutor(1)
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
     try:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         if signal.sigtimedwait([signal.SIGUSR1], 60) is None:
             process.kill()
             raise Failed(f"io_bench did not begin: {process.communicate()[1]}")
-        if worker:
-            worker.start()
+        going_on = worker.submit(begin) if begin else None
+        if going_on:
+            going_on.add_done_callback(lambda _: process.terminate())
         said, complaint = process.communicate(timeout=300)
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
-    if worker:
-        worker.join()
-    if raised:
-        raise raised[0]
+    lasted = going_on.result() if going_on else math.inf
     if process.returncode != 0:
         raise Failed(f"the session beside it: {complaint.strip()}")
-    return json.loads(said)
+    figures = json.loads(said)
+    return {**figures, "share": min(1, lasted / figures["seconds"])}
 
 
 @dataclass
@@ -121,7 +134,7 @@ class Beside:
 
     def measure(self, options, url, pid, begin=None, running=None):
         """Once. `begin`: as in victim(). `running`: starts what goes on all the time, and gives a function that ends
-        it."""
+        it, and raises Failed when it had ended."""
         cpu = PLACES[self.place]
         os.sync()  # what went before is not to be written back meanwhile
         self.quiet.append(victim(options, url, pid, cpu))
@@ -140,15 +153,25 @@ class Beside:
     def ratio(self, key="p99_us"):
         return self.median("disturbed", key) / self.median("quiet", key)
 
-    def cells(self):
-        """Where the session is, p99 without and with, their ratio, and the longest of all."""
-        return (self.place, f"{self.median('quiet', 'p99_us'):.0f}", f"{self.median('disturbed', 'p99_us'):.0f}",
-                f"{self.ratio():.2f}", f"{max(figures['longest_us'] for figures in self.disturbed) / 1000:.1f}",
-                f"{self.median('disturbed', 'iops') / self.median('quiet', 'iops'):.2f}")
+    def longest_ms(self, which):
+        return max(figures["longest_us"] for figures in getattr(self, which)) / 1000
 
-    def judge(self, report, what):
-        """What is held of it; of a session that waits for its processor nothing is."""
-        if PLACES[self.place] is OTHER_CPU:
+    def share(self):
+        """Of the time measured beside something, that in which it went on."""
+        return (sum(figures["share"] * figures["seconds"] for figures in self.disturbed)
+                / sum(figures["seconds"] for figures in self.disturbed))
+
+    def cells(self):
+        return (f"{100 * self.share():.0f}", self.place, f"{self.median('quiet', 'p99_us'):.0f}",
+                f"{self.median('disturbed', 'p99_us'):.0f}", f"{self.ratio():.2f}", f"{self.longest_ms('quiet'):.1f}",
+                f"{self.longest_ms('disturbed'):.1f}", f"{self.ratio('iops'):.2f}")
+
+    def judge(self, options, report, what):
+        """What is held of it; of a session that waits for its processor nothing is. Quick ones are over at once."""
+        if self.share() < LEAST_SHARE and not options.quick:
+            raise Failed(f"{what}: that went on for {self.share():.0%} of the measured time")
+        if self.place == APART:
             report.goal(f"p99 of a session {what}", self.ratio(), at_most=MOST_P99, unit="times undisturbed")
 
-    COLUMNS = ("session on", "p99 without, us", "p99 with, us", "ratio", "longest with, ms", "I/O per s with : without")
+    COLUMNS = ("going on, %", "session on", "p99 without, us", "p99 with, us", "ratio", "longest without, ms",
+               "longest with, ms", "I/O per s with : without")

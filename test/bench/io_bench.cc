@@ -57,6 +57,8 @@ struct Session : bench::Session {
   std::uint64_t next = 0;  ///< of a sequential run, in requests from the start of the session's share
 };
 
+volatile std::sig_atomic_t told_to_end = 0;
+
 class Bench {
  public:
   explicit Bench(const Options& options) : options_(options), random_(1) {
@@ -192,7 +194,7 @@ class Bench {
   }
 
   void turn_until(SteadyClock::time_point end) {
-    while (SteadyClock::now() < end) turn();
+    while (SteadyClock::now() < end && told_to_end == 0) turn();
   }
 
   bench::Costs costs() const {
@@ -218,6 +220,7 @@ class Bench {
     double client = bench::own_cpu_seconds();
     auto started = SteadyClock::now();
     measuring_ = true;
+    std::signal(SIGTERM, [](int) { told_to_end = 1; });
     if (options_.tell > 0) kill(options_.tell, SIGUSR1);
     turn_until(started + seconds(options_.seconds));
     measuring_ = false;
@@ -269,7 +272,7 @@ int main(int argc, char** argv) try {
   app.add_flag("--fua", options.fua, "force unit access");
   app.add_flag("--synchronize", options.synchronize, "SYNCHRONIZE CACHE(16) instead");
   app.add_flag("--sequential", options.sequential, "each session its own share of the region");
-  app.add_option("--seconds", options.seconds, "measured time");
+  app.add_option("--seconds", options.seconds, "measured time; SIGTERM ends it");
   app.add_option("--warmup", options.warmup, "seconds before it");
   app.add_option("--region", options.region, "bytes at the start of the logical unit that are used");
   app.add_flag("--fill", options.fill, "write the region once instead");

@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from beside import PLACES, READY_WITHIN_S, Beside, Control, Disturber
+from beside import PLACES, READY_WITHIN_S, Beside, Control, Disturber, lasting
 from frame import BENCH, GIBIBYTE, MEBIBYTE, ONE_CPU, TMPFS, Failed, Server, client, fill, tool
 
 CONFIG = """\
@@ -118,6 +118,8 @@ class Array:
             time.sleep(0.05)
 
         def end():
+            if process.poll() is not None:
+                raise Failed("fio ended before the session beside it")
             process.terminate()  # it says what it did
             said = process.communicate(timeout=60)[0]
             path.unlink(missing_ok=True)
@@ -137,15 +139,10 @@ class Array:
         unmap.stop()
 
     def freeing(self, begin):
-        """Begins it, and waits until odxd has nothing left to free."""
-        started, used = time.monotonic(), self.used()
-        begin()
-        while used > self.left:
-            if time.monotonic() - started > READY_WITHIN_S:
-                raise Failed(f"{used} bytes are held {READY_WITHIN_S} s after all was freed, before it {self.left}")
-            time.sleep(0.05)
-            used = self.used()
-        self.did = f"{self.extents:,} extents in {time.monotonic() - started:.1f} s"
+        """Begins it, and waits until odxd has nothing left to free; as lasting()."""
+        lasted = lasting(begin, lambda: self.used() > self.left)
+        self.did = f"{self.extents:,} extents in {lasted:.1f} s"
+        return lasted
 
     def used(self):
         return self.control.ask("GET", "/v1/memory")["used"]
@@ -220,4 +217,4 @@ def run(options, report):
                         measure(beside)
                     table.row(name, array.did, *beside.cells(), beside=vars(beside))
                     if name != PEER:
-                        beside.judge(report, f"beside {name}")
+                        beside.judge(options, report, f"beside {name}")
