@@ -1,19 +1,19 @@
 """How much clients that do harm hurt a session beside them, and how much memory they make odxd hold.
 
 The victim reads 4 KiB at random, one at a time. Each kind of disturbance (test/bench/disturb --list) runs in a process
-of its own, and each of its measurements stands between two without it, so that a slow minute of the machine hits both.
-odxd and the victim share CPU 0, the disturber has CPU 1; both raise their descriptor limit as far as they may. What
-fails the part is when odxd does not serve the victim, does not go on afterwards or does not give descriptors back.
+of its own. odxd and the victim share CPU 0, the disturber has CPU 1; both raise their descriptor limit as far as they
+may. What fails the part is when odxd does not serve the victim, does not go on afterwards or does not give descriptors
+back.
 """
 import os
 import resource
 import statistics
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from beside import Disturber
-from frame import BENCH, MEBIBYTE, ONE_CPU, Failed, Server, fill, io_bench, memory_mib
+from beside import TOGETHER, Beside, Disturber
+from frame import BENCH, ONE_CPU, Failed, Server, fill, memory_mib
 
 KINDS = ("busy-neighbour", "slow-readers", "never-readers", "stalled-writers", "slow-logins", "login-flood",
          "connection-flood", "garbage", "many-sessions")
@@ -37,10 +37,8 @@ MOST_P99 = 3  # times undisturbed
 
 @dataclass
 class Outcome:
-    """Of one kind: figures of the victim with and without it, memory of odxd in MiB."""
-    quiet_p99_us: list = field(default_factory=list)
-    p99_us: list = field(default_factory=list)
-    p50_us: list = field(default_factory=list)
+    """Of one kind: the victim with and without it, memory of odxd in MiB."""
+    beside: Beside = field(default_factory=lambda: Beside(TOGETHER))
     memory_mib: list = field(default_factory=list)
     grown_mib: list = field(default_factory=list)
     did: dict = field(default_factory=dict)
@@ -50,36 +48,33 @@ def descriptors(pid):
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
-def victim(options, server):
-    return io_bench(options, server, prefix=ONE_CPU)
-
-
 def measure(options, server, kind, outcome):
     before = descriptors(server.pid)
     memory_before = memory_mib(server.pid)
-    outcome.quiet_p99_us.append(victim(options, server)["p99_us"])
-    disturber = Disturber(BENCH / "disturb", kind, server.url, *(["--count", 20] if options.quick else []))
-    figures = victim(options, server)
-    outcome.memory_mib.append(memory_mib(server.pid))
-    outcome.grown_mib.append(outcome.memory_mib[-1] - memory_before)
-    outcome.p99_us.append(figures["p99_us"])
-    outcome.p50_us.append(figures["p50_us"])
-    did = disturber.stop()
-    seconds = did.pop("seconds")
-    for what, count in did.items():
-        outcome.did.setdefault(what, []).append(count if what == "sessions" else count / seconds)
-    outcome.quiet_p99_us.append(victim(options, server)["p99_us"])
+
+    def disturb():
+        disturber = Disturber(BENCH / "disturb", kind, server.url, *(["--count", 20] if options.quick else []))
+
+        def end():
+            outcome.memory_mib.append(memory_mib(server.pid))
+            outcome.grown_mib.append(outcome.memory_mib[-1] - memory_before)
+            did = disturber.stop()
+            seconds = did.pop("seconds")
+            for what, count in did.items():
+                outcome.did.setdefault(what, []).append(count if what == "sessions" else count / seconds)
+        return end
+
+    outcome.beside.measure(options, server.url, server.pid, running=disturb)
     if descriptors(server.pid) > before + 16:
         raise Failed(f"after {kind} odxd holds {descriptors(server.pid)} descriptors, before it {before}")
 
 
 def row(table, report, kind, outcome):
-    quiet, p99 = statistics.median(outcome.quiet_p99_us), statistics.median(outcome.p99_us)
     did = ", ".join(f"{statistics.median(values):,.0f} {what}{'' if what == 'sessions' else '/s'}"
                     for what, values in outcome.did.items())
-    table.row(kind, did or "-", f"{quiet:.0f}", f"{p99:.0f}", f"{p99 / quiet:.2f}", f"{max(outcome.memory_mib):.0f}",
-              f"{max(outcome.grown_mib):.1f}", outcome=vars(outcome))
-    report.goal(f"p99 of a session beside {kind}", p99 / quiet, at_most=MOST_P99, unit="times undisturbed")
+    table.row(kind, did or "-", *outcome.beside.cells(), f"{max(outcome.memory_mib):.0f}",
+              f"{max(outcome.grown_mib):.1f}", outcome=asdict(outcome))
+    report.goal(f"p99 of a session beside {kind}", outcome.beside.ratio(), at_most=MOST_P99, unit="times undisturbed")
 
 
 def per_session(outcome):
@@ -106,7 +101,6 @@ def run(options, report):
                    f"held {idle:.0f} MiB when idle with its data, {left:.0f} MiB at the end.")
     if "sessions" in outcomes.get("many-sessions", Outcome()).did:
         print(per_session(outcomes["many-sessions"]))
-    table = report.table("Beside it", "which does", "p99 without, us", "p99 with, us", "ratio", "odxd, MiB",
-                         "more than before it, MiB")
+    table = report.table("Beside it", "which does", *Beside.COLUMNS, "odxd, MiB", "more than before it, MiB")
     for kind in kinds:
         row(table, report, kind, outcomes[kind])
