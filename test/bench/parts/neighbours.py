@@ -103,14 +103,11 @@ class Array:
 
     def writing(self):
         """Starts fio where odxd and its workers are, with the priority of a worker that copies."""
-        path, group = self.folder / "fio.img", Path("/proc/self/autogroup")
+        path = self.folder / "fio.img"
         command = [*ONE_CPU, "nice", tool("fio"), "--name=beside", f"--filename={path}", "--size=64G", "--bs=64k",
                    "--rw=write", "--ioengine=psync", "--thread", "--time_based", "--runtime=600", "--fallocate=none",
                    "--output-format=json"]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-                                   start_new_session=True)
-        if group.exists():  # sched(7): there nice counts among the threads of one session
-            Path(f"/proc/{process.pid}/autogroup").write_text("10", encoding="ascii")
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         started = time.monotonic()
         while not (path.exists() and path.stat().st_blocks > 0):
             if process.poll() is not None or time.monotonic() - started > READY_WITHIN_S:
