@@ -100,6 +100,17 @@ struct LoanPart {
 /// Pieces whose bytes follow each other in what is written. What is passed around keeps its capacity.
 using Loan = std::vector<LoanPart>;
 inline constexpr std::size_t kMostLoanParts = 17;
+/// Empties a loan in the end, whatever becomes of what was lent.
+class LoanEnd {
+ public:
+  explicit LoanEnd(Loan& loan) : loan_(loan) {}
+  LoanEnd(const LoanEnd&) = delete;
+  LoanEnd& operator=(const LoanEnd&) = delete;
+  ~LoanEnd() { loan_.clear(); }
+
+ private:
+  Loan& loan_;
+};
 
 class BackingStore {
  public:
@@ -143,12 +154,12 @@ class BackingStore {
   virtual bool lend(ByteRange, Loan&) { return false; }
   /// write() of all the bytes of a loan, perhaps another store's; the loan is empty afterwards. Thread: as write().
   virtual IoResult<void> write_lent(std::uint64_t offset, Loan& loan) {
+    const LoanEnd end(loan);
     IoResult<void> written;
     for (const LoanPart& part : loan) {
       if (written = write(offset, part.bytes); !written) break;
       offset += part.bytes.size();
     }
-    loan.clear();
     return written;
   }
 

@@ -8,6 +8,36 @@
 namespace handlers {
 namespace {
 
+/// Memory for nodes that must be made though there is no other.
+class NodeReserve {
+ public:
+  NodeReserve() = default;
+  NodeReserve(const NodeReserve&) = delete;
+  NodeReserve& operator=(const NodeReserve&) = delete;
+  ~NodeReserve() {
+    while (first_) ::operator delete(take());
+  }
+
+  void fill(std::size_t count, std::size_t bytes_each) {
+    for (; count_ < count; ++count_) first_ = ::new (::operator new(bytes_each)) Spare{first_};
+  }
+  /// Null: nothing is left.
+  void* take() {
+    if (!first_) return nullptr;
+    --count_;
+    return std::exchange(first_, first_->next);
+  }
+
+ private:
+  struct Spare {
+    Spare* next;
+  };
+  Spare* first_ = nullptr;
+  std::size_t count_ = 0;
+};
+
+thread_local NodeReserve node_reserve;
+
 /// One node, or two of equal height where one would be too full.
 struct OneOrTwo {
   ExtentNodeRef first;
@@ -90,8 +120,17 @@ OneOrTwo join_nodes(MemoryPool& pool, ExtentNodeRef a, ExtentNodeRef b) {
 
 ExtentNode* ExtentNode::make(MemoryPool& pool, unsigned height, std::size_t slots) {
   std::size_t capacity = slots <= kFewSlots ? kFewSlots : kFanout;
-  return ::new (::operator new(memory_for(capacity))) ExtentNode(pool, height, capacity);
+  void* memory = nullptr;
+  try {
+    memory = ::operator new(memory_for(capacity));
+  } catch (const std::bad_alloc&) {
+    memory = node_reserve.take();
+    if (!memory) throw;
+  }
+  return ::new (memory) ExtentNode(pool, height, capacity);
 }
+
+void ExtentNode::reserve(std::size_t nodes) { node_reserve.fill(nodes, memory_for(kFanout)); }
 
 ExtentNode::ExtentNode(MemoryPool& pool, unsigned height, std::size_t capacity)
     : pool_(&pool), height_(static_cast<std::uint8_t>(height)), capacity_(static_cast<std::uint8_t>(capacity)) {

@@ -37,6 +37,10 @@ class ExtentNode final : public Sliced {
  public:
   /// With room for `slots` and maybe some more, in memory of its own size.
   static ExtentNode* make(MemoryPool& pool, unsigned height, std::size_t slots);
+  /// Sees to it that this thread can make so many more though memory runs out: for who is about to take a tree apart.
+  /// What is not used, which is nearly always all of it, stays with the thread: some 700 bytes for each. Throws
+  /// std::bad_alloc.
+  static void reserve(std::size_t nodes);
   ~ExtentNode() override;
   static void operator delete(void* memory) { ::operator delete(memory); }
 
@@ -96,6 +100,11 @@ class ExtentNode final : public Sliced {
   std::uint8_t count_ = 0;
   const std::uint8_t capacity_;
 };
+
+/// More nodes than are made where a tree takes the place of a part of another, or is appended to it; of `height` is the
+/// higher of both. Two splits make 2 nodes on each side of every level, and to join what they leave 5, since each
+/// join is of trees that are about as high; the last two joins and four copied paths make 8 for each level.
+constexpr std::size_t most_new_nodes(unsigned height) { return std::size_t{32} * (height + 1); }
 
 /// Appends a slot, merging it with the last one where both are holes or one continues the other in its chunk.
 void push(SlotList& list, Slot slot, bool leaf);

@@ -318,6 +318,13 @@ void ExtentTree::read(std::uint64_t offset, std::uint64_t length, base::Segments
   if (length > 0) read_node(*root_, offset, offset + length, out);
 }
 
+/// Whoever has called it can begin to change the structure: nothing fails until it is changed.
+void ExtentTree::reserve_for(const ExtentTree* other) const {
+  unsigned height = root_ ? root_->height() : 0;
+  if (other && other->root_) height = std::max(height, other->root_->height());
+  ExtentNode::reserve(most_new_nodes(height));
+}
+
 std::uint64_t ExtentTree::write(MemoryPool& pool, std::uint64_t offset, base::Bytes data) {
   std::uint64_t done = 0;
   while (done < data.size()) {
@@ -330,6 +337,7 @@ std::uint64_t ExtentTree::write(MemoryPool& pool, std::uint64_t offset, base::By
       done += run;
       continue;
     }
+    reserve_for();
     Cut cut = cut_for_new_memory(own, first, at, rest.size());
     Slot memory = new_memory(pool, own, cut);
     if (memory.length == 0) return done;
@@ -339,7 +347,7 @@ std::uint64_t ExtentTree::write(MemoryPool& pool, std::uint64_t offset, base::By
     if (fits(leaf, cut, &leaf == root_.get())) {
       rewrite_leaf(pool, leaf, cut, std::move(memory));
     } else {
-      replace(pool, own.start + cut.from, ExtentTree(tree_of(pool, 0, &memory, &memory + 1)));
+      put(pool, own.start + cut.from, ExtentTree(tree_of(pool, 0, &memory, &memory + 1)));
     }
   }
   return done;
@@ -360,18 +368,25 @@ bool ExtentTree::exchange(MemoryPool& pool, std::uint64_t offset, std::uint64_t 
   // What is left of an extent that can be overwritten would only be smaller extents.
   if (!from_edge && leaf.writable(cut.first)) return false;
   if (cut.to < leaf.end(cut.last) && leaf.writable(cut.last)) return false;
+  reserve_for();
   Slot slot{length, std::exchange(chunk, {})};
   if (fits(leaf, cut, &leaf == root_.get())) {
     rewrite_leaf(pool, leaf, cut, std::move(slot));
   } else {
-    replace(pool, offset, ExtentTree(tree_of(pool, 0, &slot, &slot + 1)));
+    put(pool, offset, ExtentTree(tree_of(pool, 0, &slot, &slot + 1)));
   }
   return true;
 }
 
 void ExtentTree::replace(MemoryPool& pool, std::uint64_t offset, ExtentTree with) {
-  std::uint64_t length = with.length();
-  if (length == 0) return;
+  if (with.length() == 0) return;
+  reserve_for(&with);
+  put(pool, offset, std::move(with));
+}
+
+/// replace() by some bytes, when nodes are reserved.
+void ExtentTree::put(MemoryPool& pool, std::uint64_t offset, ExtentTree with) {
+  const std::uint64_t length = with.length();
   if (with.root_->leaf() && with.root_->count() == 1) {
     OwnLeaf own = own_leaf(pool, root_, offset);
     Cut cut{0, 0, offset - own.start, offset - own.start + length};
@@ -405,6 +420,7 @@ ExtentTree ExtentTree::slice(MemoryPool& pool, std::uint64_t offset, std::uint64
 }
 
 void ExtentTree::append(MemoryPool& pool, ExtentTree tail) {
+  reserve_for(&tail);
   root_ = join(pool, std::move(root_), std::move(tail.root_));
 }
 

@@ -5,6 +5,8 @@
 // alignment or fragmentation. Nodes and chunks are reference-counted; what one tree alone refers to is changed in
 // place, what is shared is copied on the way down (path copying).
 //
+// What throws std::bad_alloc has changed nothing, but for bytes that write() has come to.
+//
 // Does not know sizes of stores, snapshots or errors beyond "no memory". Thread: one at a time for a tree; trees
 // that share nodes may be used on different threads, because shared nodes never change.
 #pragma once
@@ -73,6 +75,8 @@ class ExtentTree {
 
  private:
   explicit ExtentTree(ExtentNodeRef root);
+  void reserve_for(const ExtentTree* other = nullptr) const;
+  void put(MemoryPool& pool, std::uint64_t offset, ExtentTree with);
 
   ExtentNodeRef root_;
 };

@@ -177,13 +177,7 @@ base::Ref<Chunk> MemoryPool::allocate(std::size_t bytes) {
   Arena* arena = nullptr;
   {
     std::unique_lock lock(mutex_);
-    while (!(arena = arena_with_space(granules, first, run))) {
-      lock.unlock();
-      Arena* mapped = map_arena(*this);
-      lock.lock();
-      if (!mapped) break;
-      enlist(*mapped);
-    }
+    while (!(arena = arena_with_space(granules, first, run)) && new_arena(lock)) continue;
     if (arena) take_granules(*arena, first, run);
   }
   budget_.refund((granules - run) * kGranule);
@@ -207,6 +201,22 @@ Arena* MemoryPool::arena_with_space(std::size_t granules, std::size_t& first, st
   return best;
 }
 
+/// Null: there is no memory. Others have the lock meanwhile.
+Arena* MemoryPool::new_arena(std::unique_lock<std::mutex>& lock) {
+  lock.unlock();
+  Arena* arena = map_arena(*this);
+  lock.lock();
+  if (!arena) return nullptr;
+  try {
+    for (ArenaList* list : {&available_, &with_whole_chunk_, &empty_}) list->reserve(arenas_ + 1);
+  } catch (const std::bad_alloc&) {
+    release_arena(*arena);
+    return nullptr;
+  }
+  enlist(*arena);
+  return arena;
+}
+
 /// A new arena, all of it free.
 void MemoryPool::enlist(Arena& arena) {
   ++arenas_;
@@ -222,6 +232,10 @@ void MemoryPool::delist(Arena& arena) {
   empty_.remove(arena);
   --arenas_;
   free_granules_ -= kUsableGranules;
+}
+
+void MemoryPool::ArenaList::reserve(std::size_t arenas) {
+  if (arenas > arenas_.capacity()) arenas_.reserve(2 * arenas);
 }
 
 void MemoryPool::ArenaList::add(Arena& arena) {
@@ -328,10 +342,7 @@ base::Ref<Chunk> MemoryPool::new_whole_chunk() {
     std::unique_lock lock(mutex_);
     arena = arena_with_whole_chunk(first);
     if (!arena && may_map_for_whole_chunk()) {
-      lock.unlock();
-      Arena* mapped = map_arena(*this);
-      lock.lock();
-      if (mapped) enlist(*mapped);
+      new_arena(lock);
       arena = arena_with_whole_chunk(first);
     }
     if (!arena) return {};

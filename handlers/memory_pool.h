@@ -134,6 +134,7 @@ class MemoryPool final : public base::RefCounted {
   bool may_map_for_whole_chunk() const;
   void take_granules(Arena& arena, std::size_t first, std::size_t count);
   void free_granules(Arena& arena, std::size_t first, std::size_t count);
+  Arena* new_arena(std::unique_lock<std::mutex>& lock);
   void enlist(Arena& arena);
   void delist(Arena& arena);
 
@@ -145,6 +146,8 @@ class MemoryPool final : public base::RefCounted {
    public:
     explicit ArenaList(std::size_t Arena::* place) : place_(place) {}
     const std::vector<Arena*>& all() const { return arenas_; }
+    /// Sees to it that so many can be added without memory.
+    void reserve(std::size_t arenas);
     void add(Arena& arena);
     void remove(Arena& arena);
 

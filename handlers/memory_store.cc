@@ -119,6 +119,7 @@ bool MemoryStore::lend(ByteRange range, Loan& loan) {
 }
 
 IoResult<void> MemoryStore::write_lent(std::uint64_t offset, Loan& loan) {
+  const LoanEnd end(loan);
   reclaim_some();
   IoResult<void> written;
   for (const LoanPart& part : loan) {
@@ -126,7 +127,6 @@ IoResult<void> MemoryStore::write_lent(std::uint64_t offset, Loan& loan) {
     if (!written) break;
     offset += part.bytes.size();
   }
-  loan.clear();
   return written;
 }
 
