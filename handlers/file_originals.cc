@@ -19,23 +19,17 @@ constexpr std::size_t kSavedOfALeaf = 4;
 
 }  // namespace
 
-/// What a released capture leaves.
-class FileOriginals::Remains final : public Sliced {
- public:
-  Remains(base::Ref<FileOriginals> originals, Capture&& capture)
-      : originals_(std::move(originals)), released_{.capture = std::move(capture)} {}
+void FileOriginals::Capture::dispose() {
+  originals_->let_go(*this);
+  free_slice();
+}
 
-  void free_slice() override {
-    if (originals_->discard_some(released_))
-      delete this;
-    else
-      originals_->pool_->bury(this);
-  }
-
- private:
-  const base::Ref<FileOriginals> originals_;
-  Released released_;
-};
+void FileOriginals::Capture::free_slice() {
+  if (originals_->discard_some(*this))
+    delete this;
+  else
+    originals_->pool_->bury(this);
+}
 
 /// Whoever waits for it is next, also when its holder takes it again at once.
 std::unique_lock<std::mutex> FileOriginals::lock() const {
@@ -64,28 +58,30 @@ FileOriginals::CurrentMap::iterator FileOriginals::first_overlapping(std::uint64
 }
 
 std::uint64_t FileOriginals::oldest_needing(const Original& original) const {
-  auto needs = [this](const auto& user) { return !released_.contains(user.first); };
+  auto needs = [this](const auto& user) { return needing_.contains(user.first); };
   auto oldest = std::ranges::find_if(original.users, needs);
   return oldest == original.users.end() ? kNone : oldest->first;
 }
 
-IoResult<FileOriginals::Capture> FileOriginals::capture(std::span<const ByteRange> ranges) {
-  Capture capture{.pieces = Pieces(budget())};
-  {
-    const auto locked = lock();
-    capture.number = ++captures_;
-  }
+FileOriginals::CaptureRef FileOriginals::new_capture() {
+  auto capture = base::make_ref<Capture>(base::Ref(this));
+  const auto locked = lock();
+  needing_.insert(captures_ + 1);
+  capture->number_ = ++captures_;
+  return capture;
+}
+
+IoResult<FileOriginals::CaptureRef> FileOriginals::capture(std::span<const ByteRange> ranges) {
+  CaptureRef capture = new_capture();
   for (ByteRange range : ranges) {
     while (range.length > 0) {
-      if (!room()) {
-        discard(std::move(capture));
+      if (!room())
         return std::unexpected(IoError{
             IoError::Kind::no_space,
             fmt::format("{}: the memory limit of {} bytes is reached, and a snapshot of bytes {} to {} needs more",
                         image_.path(), budget()->limit(), range.offset, range.end())});
-      }
       const auto locked = lock();
-      capture_some(range, capture);
+      capture_some(range, *capture);
       note_current();
     }
   }
@@ -102,63 +98,77 @@ void FileOriginals::capture_some(ByteRange& range, Capture& out) {
     }
     std::uint64_t end = at == current_.end() ? range.end() : std::min(at->first, range.end());
     if (range.offset < end) {
-      auto original = originals_.insert(originals_.end(), Original({range.offset, end - range.offset}, budget()));
-      at = current_.emplace_hint(at, range.offset, Current{end, original});
+      at = add_original(at, {range.offset, end - range.offset}, out);
+    } else {
+      end = std::min(at->second.end, range.end());
+      add_piece(out, {{range.offset, end - range.offset}, at->second.original});
     }
-    end = std::min(at->second.end, range.end());
-    ++at->second.original->users[out.number];
-    out.pieces.emplace_hint(out.pieces.end(), out.size_bytes,
-                            Piece{{range.offset, end - range.offset}, at->second.original});
-    out.size_bytes += end - range.offset;
     range = {end, range.end() - end};
     ++at;
   }
 }
 
-void FileOriginals::discard(Capture&& capture) {
-  {
-    const auto locked = lock();
-    released_.insert(capture.number);
-  }
-  (new Remains(base::Ref(this), std::move(capture)))->free_slice();
+/// One that is current, with its first user. Returns where it is.
+FileOriginals::CurrentMap::iterator FileOriginals::add_original(CurrentMap::iterator before, ByteRange range,
+                                                                Capture& user) {
+  Originals original(budget());
+  original.emplace_back(range, budget());
+  CurrentMap current(budget());
+  current.emplace(range.offset, Current{range.end(), original.begin()});
+  add_piece(user, {range, original.begin()});
+  originals_.splice(originals_.end(), original);
+  return current_.insert(before, current.extract(current.begin()));
+}
+
+/// At its end.
+void FileOriginals::add_piece(Capture& capture, const Piece& piece) {
+  Pieces added(budget());
+  added.emplace(capture.size_bytes_, piece);
+  ++piece.original->users[capture.number_];
+  capture.pieces_.insert(capture.pieces_.end(), added.extract(added.begin()));
+  capture.size_bytes_ += piece.range.length;
+}
+
+/// From now on nothing is saved for it.
+void FileOriginals::let_go(const Capture& capture) {
+  const auto locked = lock();
+  needing_.erase(capture.number_);
 }
 
 /// Whether nothing of it is left.
-bool FileOriginals::discard_some(Released& released) {
+bool FileOriginals::discard_some(Capture& released) {
   const auto locked = lock();
   std::size_t left = kStep;
-  Pieces& pieces = released.capture.pieces;
+  Pieces& pieces = released.pieces_;
   while (!pieces.empty() && left > 0 && discard_piece(released, left)) {
     pieces.erase(pieces.begin());
-    released.oldest = released.saved_from = released.current_from = 0;
+    released.oldest_ = released.saved_from_ = released.current_from_ = 0;
   }
   note_current();
-  if (!pieces.empty()) return false;
-  released_.erase(released.capture.number);
-  return true;
+  return pieces.empty();
 }
 
 /// Whether its first piece is no longer a user of its original. While it is, the original stays.
-bool FileOriginals::discard_piece(Released& released, std::size_t& left) {
+bool FileOriginals::discard_piece(Capture& released, std::size_t& left) {
   --left;
-  const std::uint64_t number = released.capture.number;
-  const auto original = released.capture.pieces.begin()->second.original;
+  const std::uint64_t number = released.number_;
+  const auto original = released.pieces_.begin()->second.original;
   const auto user = original->users.find(number);
   if (user->second > 1) {
     --user->second;
     return true;
   }
   if (original->lost || original->users.size() == 1) {
-    if (!original->forgotten && !(drop_saved(*original, kNone, released.saved_from, left) &&
-                                  drop_current(original, released.current_from, left)))
+    if (!original->forgotten && !(drop_saved(*original, kNone, released.saved_from_, left) &&
+                                  drop_current(original, released.current_from_, left)))
       return false;
     original->forgotten = true;
   } else {
     // The last of those that need nothing does all the rest.
-    if (released.oldest == 0) released.oldest = oldest_needing(*original);
-    const std::uint64_t oldest = released.oldest;
+    if (released.oldest_ == 0) released.oldest_ = oldest_needing(*original);
+    const std::uint64_t oldest = released.oldest_;
     if (oldest != kNone && oldest > number && oldest > original->least_captures) {
-      if (!drop_saved(*original, oldest, released.saved_from, left)) return false;
+      if (!drop_saved(*original, oldest, released.saved_from_, left)) return false;
       original->least_captures = oldest;
     }
   }
@@ -236,51 +246,53 @@ bool FileOriginals::save(ByteRange range, SavedMap& saved) {
 
 /// Puts it where readers find it, when none is left that reads it from the file. What is not whole is lost.
 void FileOriginals::keep(ByteRange range, SavedMap saved, bool whole) {
-  Capture lost{.number = kLost};
-  {
-    std::lock_guard gate(gate_);
-    std::unique_lock reading(reading_);
-    const auto locked = lock();
-    auto at = first_overlapping(range.offset);
-    // It may have been released meanwhile.
-    if (at == current_.end() || at->first >= range.end() || !needed(*at->second.original)) return;
-    const auto original = at->second.original;
-    if (whole) {
-      if (original->saved.empty()) original->least_captures = captures_;
-      for (auto& [offset, piece] : saved) piece.captures = captures_;
-      original->saved.merge(saved);
-      forget(range);
-      note_current();
-      return;
-    }
+  CaptureRef lost;  // goes when nothing is locked
+  if (!whole) lost = base::make_ref<Capture>(base::Ref(this));
+  std::lock_guard gate(gate_);
+  std::unique_lock reading(reading_);
+  const auto locked = lock();
+  auto at = first_overlapping(range.offset);
+  // It may have been released meanwhile.
+  if (at == current_.end() || at->first >= range.end() || !needed(*at->second.original)) return;
+  const auto original = at->second.original;
+  if (!whole) {
+    add_piece(*lost, {{}, original});
     original->lost = true;
-    ++original->users[kLost];
-    lost.pieces.emplace(0, Piece{{}, original});
+    return;
   }
-  discard(std::move(lost));
+  forget(range);
+  note_current();
+  if (original->saved.empty()) original->least_captures = captures_;
+  for (auto& [offset, piece] : saved) piece.captures = captures_;
+  original->saved.merge(saved);
 }
 
 /// What is current in `range`, which is of one original, is no longer.
 void FileOriginals::forget(ByteRange range) {
   auto at = first_overlapping(range.offset);
-  const std::uint64_t start = at->first;
-  const Current whole = at->second;
-  at = current_.erase(at);
-  if (range.end() < whole.end) at = current_.emplace_hint(at, range.end(), whole);
-  if (start < range.offset) current_.emplace_hint(at, start, Current{range.offset, whole.original});
+  Current& current = at->second;
+  const bool more = range.end() < current.end;
+  if (at->first < range.offset) {
+    if (more) current_.emplace_hint(std::next(at), range.end(), current);
+    current.end = range.offset;
+    return;
+  }
+  auto rest = current_.extract(at);
+  rest.key() = range.end();
+  if (more) current_.insert(std::move(rest));
 }
 
 std::uint64_t FileOriginals::count_memory_from(const Capture& capture, std::uint64_t from, MemoryUsage& usage,
                                                std::size_t& left) const {
-  if (from >= capture.size_bytes) return capture.size_bytes;
-  const auto end = capture.pieces.end();
+  if (from >= capture.size_bytes()) return capture.size_bytes();
+  const auto end = capture.pieces().end();
   auto at = capture.piece_at(from);
   for (; at != end && left > 0; --left) {
     const auto locked = lock();
     for (std::size_t most = kSavedOfALeaf; at != end && most > 0;)
       if (count_some(*at->second.original, usage, most)) ++at;
   }
-  return at == end ? capture.size_bytes : at->first;
+  return at == end ? capture.size_bytes() : at->first;
 }
 
 /// Goes on where it has stopped. Whether it is through.

@@ -16,6 +16,9 @@
 // taken apart in slices: the first at once, which is all of a small one, the others by the pool's graveyard. Until
 // they are through, empty() may be false though nothing has to be saved.
 //
+// What throws std::bad_alloc has changed nothing: a capture that fails is released, and what is to be saved is still in
+// the file. To release one needs no memory.
+//
 // Thread: any. Readers of old data share one lock while they read, and whoever has saved some waits for them before
 // the file may change. All that is kept here is behind another, which is held for some ten microseconds at a time,
 // never while a device is waited for or memory is allocated (that may call the graveyard).
@@ -62,6 +65,7 @@ class FileOriginals final : public base::RefCounted {
     std::uint64_t least_captures = 0;  ///< nothing in `saved` has less
   };
   using Originals = std::list<Original, CountedAllocator<Original>>;
+  static constexpr std::uint64_t kLost = 0;  ///< the number of a capture that stands for no snapshot
 
  public:
   /// A part of a snapshot.
@@ -71,13 +75,31 @@ class FileOriginals final : public base::RefCounted {
   };
   /// By their start in the snapshot. Most captures have one, and those that have a million free them one by one.
   using Pieces = CountedMap<Piece>;
-  struct Capture {
-    std::uint64_t number = 0;
-    std::uint64_t size_bytes = 0;
-    Pieces pieces{};
+  /// Released by who lets go of it: that takes a moment and no memory, and reclaim() of the pool does what is left.
+  class Capture final : public Sliced {
+   public:
+    explicit Capture(base::Ref<FileOriginals> originals)
+        : originals_(std::move(originals)), pieces_(originals_->budget()) {}
+    std::uint64_t size_bytes() const { return size_bytes_; }
+    const Pieces& pieces() const { return pieces_; }
     /// The one that has byte `offset`.
-    Pieces::const_iterator piece_at(std::uint64_t offset) const { return std::prev(pieces.upper_bound(offset)); }
+    Pieces::const_iterator piece_at(std::uint64_t offset) const { return std::prev(pieces_.upper_bound(offset)); }
+
+   private:
+    friend class FileOriginals;
+    void dispose() override;
+    void free_slice() override;
+
+    const base::Ref<FileOriginals> originals_;
+    std::uint64_t number_ = kLost;
+    std::uint64_t size_bytes_ = 0;
+    Pieces pieces_;
+    // How far its release has come, at the first of its pieces that are left.
+    std::uint64_t oldest_ = 0;  ///< the first capture that still needs the original; 0: not looked for yet
+    std::uint64_t saved_from_ = 0;
+    std::uint64_t current_from_ = 0;
   };
+  using CaptureRef = base::Ref<Capture>;
 
   /// Where the bytes of a part of a piece are.
   struct Part {
@@ -91,9 +113,7 @@ class FileOriginals final : public base::RefCounted {
 
   /// The pieces that make up `ranges` now. Takes as long as there are many; others get the lock in between.
   /// Errors: no_space, when they do not fit into the limit.
-  IoResult<Capture> capture(std::span<const ByteRange> ranges);
-  /// Nobody reads it any more. Takes a moment: reclaim() of the pool does what is left.
-  void discard(Capture&& capture);
+  IoResult<CaptureRef> capture(std::span<const ByteRange> ranges);
 
   /// Whether preserve() of any range has nothing to do. Where captures are alone.
   bool empty() const { return !any_current_.load(std::memory_order_relaxed); }
@@ -115,14 +135,6 @@ class FileOriginals final : public base::RefCounted {
     Originals::iterator original;
   };
   using CurrentMap = CountedMap<Current>;
-  class Remains;
-  /// How far the release of a capture has come: at the first of its pieces that are left.
-  struct Released {
-    Capture capture;
-    std::uint64_t oldest = 0;  ///< the first capture that still needs the original; 0: not looked for yet
-    std::uint64_t saved_from = 0;
-    std::uint64_t current_from = 0;
-  };
 
   MemoryBudget* budget() const { return &pool_->budget(); }
   bool room() const;
@@ -131,13 +143,17 @@ class FileOriginals final : public base::RefCounted {
   CurrentMap::iterator first_overlapping(std::uint64_t offset);
   bool needed(const Original& original) const { return !original.lost && oldest_needing(original) != kNone; }
   std::uint64_t oldest_needing(const Original& original) const;
+  CaptureRef new_capture();
   void capture_some(ByteRange& range, Capture& out);
+  CurrentMap::iterator add_original(CurrentMap::iterator before, ByteRange range, Capture& user);
+  void add_piece(Capture& capture, const Piece& piece);
   ByteRange next_to_save(ByteRange range);
   bool save(ByteRange range, SavedMap& saved);
   void keep(ByteRange range, SavedMap saved, bool whole);
   void forget(ByteRange range);
-  bool discard_some(Released& released);
-  bool discard_piece(Released& released, std::size_t& left);
+  void let_go(const Capture& capture);
+  bool discard_some(Capture& released);
+  bool discard_piece(Capture& released, std::size_t& left);
   static bool drop_saved(Original& original, std::uint64_t oldest, std::uint64_t& from, std::size_t& left);
   bool drop_current(Originals::iterator original, std::uint64_t& from, std::size_t& left);
   static bool count_some(const Original& original, MemoryUsage& usage, std::size_t& most);
@@ -145,7 +161,6 @@ class FileOriginals final : public base::RefCounted {
   void note_current() { any_current_.store(!current_.empty(), std::memory_order_relaxed); }
 
   static constexpr std::uint64_t kNone = UINT64_MAX;
-  static constexpr std::uint64_t kLost = 0;  ///< the number of a capture that stands for no snapshot
 
   const FileImage& image_;
   const base::Ref<MemoryPool> pool_;
@@ -155,8 +170,9 @@ class FileOriginals final : public base::RefCounted {
   mutable std::mutex mutex_;           ///< for all that follows
   Originals originals_{budget()};
   std::uint64_t captures_ = 0;
-  std::set<std::uint64_t, std::less<>, CountedAllocator<std::uint64_t>> released_{
-      budget()};                  ///< numbers of captures that still are users of originals, but need nothing
+  /// Numbers of captures that are not released; others may still be users of originals. Not counted, as snapshots
+  /// themselves are not.
+  std::set<std::uint64_t> needing_;
   CurrentMap current_{budget()};  ///< by start: parts of originals not overwritten yet; they do not overlap
   std::atomic<bool> any_current_{false};
 };

@@ -52,11 +52,10 @@ class FileSnapshot final : public Snapshot {
   using Part = FileOriginals::Part;
   using Visit = std::function<IoResult<void>(const Part&)>;
 
-  FileSnapshot(const PoolUser& pool, std::shared_ptr<FileCore> core, FileOriginals::Capture capture)
+  FileSnapshot(const PoolUser& pool, std::shared_ptr<FileCore> core, FileOriginals::CaptureRef capture)
       : pool_(pool), core_(std::move(core)), capture_(std::move(capture)) {}
-  ~FileSnapshot() override { core_->originals->discard(std::move(capture_)); }
 
-  std::uint64_t size_bytes() const override { return capture_.size_bytes; }
+  std::uint64_t size_bytes() const override { return capture_->size_bytes(); }
   bool may_block() const override { return true; }
   const FileImage& image() const { return core_->image; }
 
@@ -75,7 +74,7 @@ class FileSnapshot final : public Snapshot {
 
   IoResult<ProvisioningRun> provisioning(std::uint64_t offset) const override {
     std::optional<ProvisioningRun> run;
-    const auto& [start, piece] = *capture_.piece_at(offset);
+    const auto& [start, piece] = *capture_->piece_at(offset);
     const std::uint64_t rest = start + piece.range.length - offset;
     auto result = visit({offset, rest}, rest, [&](const Part& part) -> IoResult<void> {
       run = {part.range.length, part.chunk != nullptr};
@@ -94,13 +93,13 @@ class FileSnapshot final : public Snapshot {
     count_memory_from(usage, 0, left);
   }
   std::uint64_t count_memory_from(MemoryUsage& usage, std::uint64_t from, std::size_t& left) const override {
-    return core_->originals->count_memory_from(capture_, from, usage, left);
+    return core_->originals->count_memory_from(*capture_, from, usage, left);
   }
 
   /// Calls `visit` for each part of `range`, at most `most` long, in order. The part does not change meanwhile.
   IoResult<void> visit(ByteRange range, std::uint64_t most, const Visit& visit) const {
     if (range.length == 0) return {};
-    for (auto at = capture_.piece_at(range.offset); range.length > 0;) {
+    for (auto at = capture_->piece_at(range.offset); range.length > 0;) {
       const FileOriginals::Piece& piece = at->second;
       std::uint64_t within = range.offset - at->first;
       std::uint64_t run = std::min({range.length, piece.range.length - within, most});
@@ -115,7 +114,7 @@ class FileSnapshot final : public Snapshot {
  private:
   PoolUser pool_;  // goes last: it may have to free what is left
   std::shared_ptr<FileCore> core_;
-  FileOriginals::Capture capture_;
+  FileOriginals::CaptureRef capture_;
 };
 
 /// Writes a part of a snapshot that is no longer in its image.

@@ -1,5 +1,5 @@
 // Old data that a file store keeps for its snapshots: where it is saved, what is freed and counted, several threads.
-// Not tested, and why: that the system's memory ends before the limit does (the process ends with it).
+// Not tested here: that the system's memory ends before the limit does (out_of_memory_test.cc).
 #include <doctest/doctest.h>
 
 #include <fmt/format.h>

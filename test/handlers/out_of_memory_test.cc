@@ -134,11 +134,12 @@ void check_structure(const World& world) {
 enum class Kind { whole, in_pieces };
 constexpr std::uint64_t kLittle = 2 * kGranule;
 
-/// Lets every allocation of `operation` fail in a world of its own, and then does it again; after `other`, of the same
-/// range, where there is one.
+/// Lets every allocation of `operation` fail in a world of its own, and then does it again; after `other`, where
+/// there is one.
 void sweep(Kind kind, const std::function<World()>& make, const std::function<Operation(World&)>& operation_in,
            const Operation& other = nullptr) {
   Content after;
+  Content after_both;
   std::uint64_t used_after = 0;
   {
     World world = make();
@@ -146,6 +147,11 @@ void sweep(Kind kind, const std::function<World()>& make, const std::function<Op
     REQUIRE(operation(*world.store));
     after = world.all();
     used_after = world.used();
+    if (other) {
+      REQUIRE(other(*world.store));
+      REQUIRE(operation(*world.store));
+    }
+    after_both = world.all();
   }
   for (Failing failing : {Failing::once, Failing::from_then_on}) {
     CAPTURE(static_cast<int>(failing));
@@ -177,7 +183,7 @@ void sweep(Kind kind, const std::function<World()>& make, const std::function<Op
       }
       const Operation again = operation_in(world);
       REQUIRE(again(*world.store));
-      CHECK(world.all() == after);
+      CHECK(world.all() == after_both);
       CHECK(world.captured() == captured);
       if (!tried.worked() && !other) {
         if (kind == Kind::whole) CHECK(world.used() == used_after);
@@ -329,6 +335,58 @@ TEST_CASE("memory that runs out where a memory store is captured or has another 
     sweep_memory_alike(Kind::whole, [&](BackingStore& store) { return store.resize(size); });
 }
 
+/// A file with some snapshots, whose originals are in pieces.
+World file_world(TemporaryFolder& folder) {
+  static int number = 0;
+  World world;
+  FileStoreOptions options;
+  options.path = folder.file(std::to_string(number++) + ".img");
+  options.create_size = kFile;
+  options.pool = world.pool;
+  world.store = std::make_unique<FileStore>(options);
+  REQUIRE(world.store->write(0, content(kFile / 2, 1)));
+  world.snapshots.push_back(capture(*world.store, {{4096, 32 * kKiB}, {64 * kKiB, 128 * kKiB}}));
+  REQUIRE(world.store->write(8192, content(4096, 2)));
+  REQUIRE(world.store->write(100 * kKiB, content(4096, 2)));
+  world.snapshots.push_back(capture(*world.store, {{0, 128 * kKiB}, {kFile / 2, 64 * kKiB}}));
+  return world;
+}
+
+void sweep_file(Kind kind, const Operation& operation, const Operation& other = nullptr) {
+  TemporaryFolder folder;
+  sweep(kind, [&] { return file_world(folder); }, [&](World&) { return operation; }, other);
+}
+
+TEST_CASE("memory that runs out where a file store keeps what snapshots need") {
+  for (ByteRange range : {ByteRange{0, 2048},
+                          {4096, 4096},
+                          {12 * kKiB, 4096},
+                          {20 * kKiB, 4096},
+                          {90 * kKiB, 30 * kKiB},
+                          {0, 300 * kKiB}}) {
+    CAPTURE(range.offset);
+    CAPTURE(range.length);
+    const Operation write = [&](BackingStore& store) {
+      return store.write(range.offset, new_bytes(static_cast<std::size_t>(range.length)));
+    };
+    sweep_file(Kind::in_pieces, write);
+    // A part of it, and what is next to it.
+    sweep_file(Kind::in_pieces, write,
+               [&](BackingStore& store) { return store.write(range.offset + 1024, new_bytes(512)); });
+    sweep_file(Kind::in_pieces, write, [&](BackingStore& store) { return store.write(range.end(), new_bytes(16384)); });
+    if (range.offset > 0)
+      sweep_file(Kind::in_pieces, write,
+                 [&](BackingStore& store) { return store.write(range.offset - 2048, new_bytes(2048)); });
+  }
+  sweep_file(Kind::in_pieces, [](BackingStore& store) { return store.unmap({2048, 200 * kKiB}); });
+}
+
+TEST_CASE("memory that runs out where a file store is captured") {
+  sweep_file(Kind::whole, [](BackingStore& store) {
+    return try_capture(store, {{2048, 512}, {0, kFile}, {10 * kKiB, kFile / 4}, {300 * kKiB, 512}});
+  });
+}
+
 /// All chunks of some arenas.
 std::vector<base::Ref<Chunk>> fill_arenas(MemoryPool& pool, std::size_t arenas) {
   std::vector<base::Ref<Chunk>> chunks;
@@ -380,9 +438,10 @@ TEST_CASE("a pool takes chunks back when there is no memory to be had") {
 }
 
 TEST_CASE("a snapshot is released, and memory given back, when there is no more to be had") {
-  for (int kind = 0; kind < 2; ++kind) {
+  TemporaryFolder folder;
+  for (int kind = 0; kind < 3; ++kind) {
     CAPTURE(kind);
-    World world = kind == 0 ? fragmented(true) : solid(true);
+    World world = kind == 0 ? fragmented(true) : kind == 1 ? solid(true) : file_world(folder);
     const base::Ref<MemoryPool> pool = world.pool;
     attempt(
         [&](BackingStore&) -> IoResult<void> {
