@@ -233,7 +233,13 @@ void RuleSet::Entry::tell_left_out() {
 }
 
 void RuleSet::Entry::forget() {
-  if (timers) timers->cancel(std::exchange(timer, base::TimerQueue::Id::none));
+  if (base::TimerQueue* its = std::exchange(timers, nullptr))
+    its->cancel(std::exchange(timer, base::TimerQueue::Id::none));
+}
+
+/// Commands that met a rule may keep it for longer, and for longer than the timers are there.
+RuleSet::~RuleSet() {
+  for (const auto& entry : rules_) entry->forget();
 }
 
 RuleId RuleSet::add(Rule rule) {

@@ -251,6 +251,7 @@ class RuleSet {
   static constexpr unsigned kHitsToldEachSecond = 20;
 
   RuleSet() = default;
+  ~RuleSet();
   RuleSet(const RuleSet&) = delete;
   RuleSet& operator=(const RuleSet&) = delete;
 

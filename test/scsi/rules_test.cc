@@ -5,6 +5,7 @@
 
 #include <doctest/doctest.h>
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -160,6 +161,26 @@ TEST_CASE("of many hits in a second the first have an event each, and the others
   CHECK((told.back().rule == "other" && told.back().left_out == 1));
   CHECK(hit(1) == 1);
   CHECK(!device.copies.timers().next());
+}
+
+TEST_CASE("a command that met a rule may outlive the rules and their timers") {
+  Fixture device;
+  const scsi::Task& task = device.run({0, 0, 0, 0, 0, 0}).task;
+  auto timers = std::make_unique<base::TimerQueue>();
+  auto rules = std::make_unique<scsi::RuleSet>();
+  rules->set_wire_time({&device.clock, timers.get()});
+  rules->add({});
+  scsi::RuleSet::Hits kept;
+  for (unsigned i = 0; i <= scsi::RuleSet::kHitsToldEachSecond; ++i) {
+    bool list_awaited = false;
+    kept = rules->meet(task, list_awaited);
+    REQUIRE(kept.size() == 1);
+  }
+  CHECK(timers->next());
+  rules.reset();
+  CHECK(!timers->next());
+  timers.reset();
+  kept.clear();
 }
 
 TEST_CASE("blocks and token of a parameter list are known when it is here") {
