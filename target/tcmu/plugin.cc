@@ -44,6 +44,11 @@ class WithoutSignals {
   sigset_t before_;
 };
 
+target::EventLoop make_loop() {
+  WithoutSignals guard;
+  return target::EventLoop(kWorkers, kWorkers);
+}
+
 std::uint64_t size_bytes(RunnerDevice* runner) {
   return tcmu_dev_get_num_lbas(runner) * tcmu_dev_get_block_size(runner);
 }
@@ -61,7 +66,7 @@ struct Plugin::Served {
 };
 
 Plugin::Plugin()
-    : loop_(kWorkers, kWorkers),
+    : loop_(make_loop()),
       array_clock_(loop_.clock()),
       pool_(handlers::MemoryPool::create(handlers::default_memory_limit())),
       array_time_(loop_, array_clock_) {

@@ -2,9 +2,14 @@
 //
 // Not tested, and why: the daemon's own order of things, and a kernel that has commands under way (test/vm).
 #include <pthread.h>
+#include <unistd.h>
 
 #include <atomic>
+#include <csignal>
+#include <cstdint>
+#include <filesystem>
 #include <fstream>
+#include <string>
 #include <thread>
 
 #include "test/handlers/store_kinds.h"
@@ -32,6 +37,24 @@ void exercise(FakeDevice& device, std::uint32_t lba, int times) {
 }  // namespace
 
 TEST_SUITE("tcmu life") {
+  TEST_CASE("no thread of the plugin takes the daemon's signals") {
+    TemporaryFolder folder;
+    FakeDevice device("odx/file:" + folder.file("disk.img"), kMiB);
+    exercise(device, 0, 2);
+    int threads = 0;
+    for (const auto& entry : std::filesystem::directory_iterator("/proc/self/task")) {
+      if (entry.path().filename() == std::to_string(gettid())) continue;
+      ++threads;
+      std::ifstream status(entry.path() / "status");
+      std::string line;
+      while (std::getline(status, line) && !line.starts_with("SigBlk:")) continue;
+      REQUIRE(line.starts_with("SigBlk:"));
+      const std::uint64_t blocked = std::stoull(line.substr(7), nullptr, 16);
+      for (int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR1}) CHECK((blocked >> (signal - 1) & 1) == 1);
+    }
+    CHECK(threads >= 5);  // a loop and workers
+  }
+
   TEST_CASE("a file comes into being with LIO's size, and has what was written when the device is closed") {
     TemporaryFolder folder;
     const std::string path = folder.file("disk.img");
