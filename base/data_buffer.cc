@@ -19,22 +19,30 @@ DataBufferPool::~DataBufferPool() {
     for (DataBuffer* buffer : list) delete buffer;
 }
 
-Ref<DataBuffer> DataBufferPool::take(std::size_t size) {
+std::size_t DataBufferPool::class_of(std::size_t size) {
   std::size_t size_class = 0;
   while (size_class < kUnclassed && kClasses[size_class] < size) ++size_class;
-  DataBuffer* buffer = nullptr;
-  if (size_class < kUnclassed) {
-    auto& list = idle_[size_class];
-    if (returned_.load(std::memory_order_relaxed)) sort_returned();  // the last one is the likeliest to be in the cache
-    if (!list.empty()) {
-      buffer = list.back();
-      list.pop_back();
-      idle_bytes_.fetch_sub(buffer->capacity(), std::memory_order_relaxed);
-    }
-  }
-  if (!buffer) buffer = new DataBuffer(size_class < kUnclassed ? kClasses[size_class] : size, size_class);
+  return size_class;
+}
+
+Ref<DataBuffer> DataBufferPool::take_idle(std::size_t size) {
+  const std::size_t size_class = class_of(size);
+  if (size_class == kUnclassed) return {};
+  auto& list = idle_[size_class];
+  if (returned_.load(std::memory_order_relaxed)) sort_returned();  // the last one is the likeliest to be in the cache
+  if (list.empty()) return {};
+  DataBuffer* buffer = list.back();
+  list.pop_back();
+  idle_bytes_.fetch_sub(buffer->capacity(), std::memory_order_relaxed);
   buffer->pool_ = Ref<DataBufferPool>(this);
   return Ref<DataBuffer>(buffer);
+}
+
+Ref<DataBuffer> DataBufferPool::make(std::size_t size) {
+  const std::size_t size_class = class_of(size);
+  Ref<DataBuffer> buffer(new DataBuffer(size_class < kUnclassed ? kClasses[size_class] : size, size_class));
+  buffer->pool_ = Ref<DataBufferPool>(this);
+  return buffer;
 }
 
 void DataBufferPool::sort_returned() {

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "base/bytes.h"
@@ -45,7 +46,14 @@ class DataBufferPool final : public RefCounted {
   ~DataBufferPool() override;
 
   /// A buffer of at least `size` bytes; throws std::bad_alloc when there is no memory. Thread: one at a time.
-  Ref<DataBuffer> take(std::size_t size);
+  Ref<DataBuffer> take(std::size_t size) {
+    Ref<DataBuffer> idle = take_idle(size);
+    return idle ? std::move(idle) : make(size);
+  }
+  /// One that was used before; null: there is none. Thread: one at a time.
+  Ref<DataBuffer> take_idle(std::size_t size);
+  /// A new one; throws. Thread: any.
+  Ref<DataBuffer> make(std::size_t size);
 
   /// Thread: any.
   std::size_t idle_bytes() const { return idle_bytes_.load(std::memory_order_relaxed); }
@@ -56,6 +64,7 @@ class DataBufferPool final : public RefCounted {
   /// Beyond the largest class: allocated to measure, never kept.
   static constexpr std::size_t kUnclassed = kClasses.size();
 
+  static std::size_t class_of(std::size_t size);
   void give_back(DataBuffer* buffer);
   void sort_returned();
 

@@ -13,8 +13,12 @@ class ReadBuffers {
  public:
   /// At least `length` bytes; throws std::bad_alloc when there is no memory.
   base::Ref<base::DataBuffer> take(std::size_t length) {
-    std::lock_guard lock(mutex_);
-    return buffers_->take(length);
+    base::Ref<base::DataBuffer> idle;
+    {
+      std::lock_guard lock(mutex_);
+      idle = buffers_->take_idle(length);
+    }
+    return idle ? idle : buffers_->make(length);  // nobody waits while the system is asked for memory
   }
   /// Bytes that wait for the next read.
   std::size_t idle_bytes() const { return buffers_->idle_bytes(); }

@@ -81,8 +81,8 @@ class Task {
   /// commands whose data-out has a single right length look at it (WRITE SAME, COMPARE AND WRITE): a longer one
   /// cannot be seen in data_out, which is cut to data_out_length.
   std::optional<std::uint64_t> expected_data_length{};
-  /// Bytes of data-in the initiator takes, where the transport tells. A READ of more reads only the blocks they are in:
-  /// what is not sent takes no memory, which an initiator could have beyond all that is counted.
+  /// Bytes of data-in the initiator takes, where the transport tells. A READ of more reads only the blocks they are in,
+  /// so that it takes no memory that the front end does not count.
   std::optional<std::uint64_t> data_in_room{};
 
   // Set by admit().

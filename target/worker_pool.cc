@@ -6,6 +6,8 @@
 #include <exception>
 #include <utility>
 
+#include "base/log.h"
+
 namespace target {
 
 WorkerPool::WorkerPool(unsigned most, unsigned most_of_owner, int nice)
@@ -31,16 +33,18 @@ void WorkerPool::end() {
 }
 
 void WorkerPool::post(const void* owner, Job job, Job tell) {
-  std::list<Posted> posted;
-  posted.push_back({owner, std::move(job), std::move(tell)});
   bool wake = false;
   {
     std::lock_guard lock(mutex_);
     Owner& its = owners_[owner];
-    if (its.begun == most_of_owner_) return its.waiting.splice(its.waiting.end(), posted);
+    if (spare_.empty()) spare_.emplace_back();
+    spare_.front() = {owner, std::move(job), std::move(tell)};
+    const bool begins = its.begun < most_of_owner_;
+    std::list<Posted>& where = begins ? jobs_ : its.waiting;
+    where.splice(where.end(), spare_, spare_.begin());
+    if (!begins) return;
     ++its.begun;
-    jobs_.splice(jobs_.end(), posted);
-    wake = has_to_wake();
+    wake = call_another();
   }
   if (wake) woken_.notify_one();
 }
@@ -55,9 +59,9 @@ std::size_t WorkerPool::threads() const {
   return threads_.size();
 }
 
-/// Called with the mutex. When true, one is woken without it: whoever wakes may take the waker's processor at once, and
-/// would give it back to wait for the mutex.
-bool WorkerPool::has_to_wake() {
+/// Called with the mutex, where there is a job. When true, one is woken without it: whoever wakes may take the waker's
+/// processor at once, and would give it back to wait for the mutex.
+bool WorkerPool::call_another() {
   if (waking_ || telling_ > 0 || ending_) return false;
   waking_ = asleep_ > 0;
   if (waking_) {
@@ -67,8 +71,10 @@ bool WorkerPool::has_to_wake() {
   try {
     waking_ = threads_.size() < most_;
     if (waking_) add_thread();
-  } catch (const std::exception&) {
-    waking_ = false;  // those there are do it
+  } catch (const std::exception& error) {
+    waking_ = false;
+    if (!std::exchange(told_of_failure_, true))
+      base::log::warning("{} worker threads do what {} may: {}", threads_.size(), most_, error.what());
   }
   return false;
 }
@@ -85,7 +91,7 @@ void WorkerPool::job_is_over(const void* owner) {
   auto& [begun, waiting] = its->second;
   if (!waiting.empty()) {
     jobs_.splice(jobs_.end(), waiting, waiting.begin());
-  } else if (--begun == 0) {
+  } else if (--begun == 0 && owners_.size() > most_) {
     owners_.erase(its);
   }
 }
@@ -109,8 +115,8 @@ void WorkerPool::run() {
     }
     if (jobs_.empty()) return;
     Posted next = std::move(jobs_.front());
-    jobs_.pop_front();
-    const bool wake = !jobs_.empty() && has_to_wake();  // this one may wait
+    spare_.splice(spare_.end(), jobs_, jobs_.begin());
+    const bool wake = !jobs_.empty() && call_another();  // this one may wait
     lock.unlock();
     if (wake) woken_.notify_one();
     next.job();

@@ -57,7 +57,7 @@ class WorkerPool {
 
   void run();
   void end();
-  bool has_to_wake();
+  bool call_another();
   void wakes_up();
   void add_thread();
   void job_is_over(const void* owner);
@@ -68,11 +68,13 @@ class WorkerPool {
   mutable std::mutex mutex_;
   std::condition_variable woken_;
   std::list<Posted> jobs_;                         ///< that may begin
-  std::unordered_map<const void*, Owner> owners_;  ///< who have any
+  std::unordered_map<const void*, Owner> owners_;  ///< who have any, or had
+  std::list<Posted> spare_;                        ///< so that a warm pool does not allocate
   unsigned asleep_ = 0;
   unsigned telling_ = 0;
   bool waking_ = false;  ///< one is on its way out of its sleep, or is being made
   bool ending_ = false;
+  bool told_of_failure_ = false;
   std::uint64_t wakes_ = 0;
   std::vector<std::jthread> threads_;
 };

@@ -91,7 +91,7 @@ void Session::admit(Command& command, const Pdu& pdu) {
   command.in_call = false;
   if (command.state == scsi::Task::State::completed) return settle(command);
   if (command.state == scsi::Task::State::admitted) return gather(command, pdu);
-  command.reading = command.data_in_length - command.data_in_unread;
+  command.reading = std::min(command.data_in_length, *command.data_in_room);
   reading_bytes_ += command.reading;
 }
 

@@ -169,7 +169,7 @@ void Device::begin(LibCommand& lib) {
   command.observer = this;
   // A longer CDB is refused by its operation code alone, which no command that we serve has.
   std::copy_n(lib.cdb, cdb_length(lib.cdb[0]).value_or(1), command.cdb.begin());
-  command.expected_data_length = room(lib);
+  command.expected_data_length = command.data_in_room = room(lib);
 
   command.in_call = true;
   server_.admit(command);

@@ -230,6 +230,24 @@ TEST_SUITE("iscsi commands") {
     CHECK(peer.answer().bhs.code() == iscsi::Opcode::data_in);
   }
 
+  TEST_CASE("A READ that waits for its turn counts what the host takes, not what it asks for") {
+    constexpr std::uint8_t kOrderedRead = kRead | static_cast<std::uint8_t>(scsi::TaskAttribute::ordered);
+    DeviceOptions options;
+    options.blocking = true;
+    Array array(options);
+    array.directory.limits.max_session_data_in = 2048;
+    Peer peer(array);
+    peer.login();
+    peer.clear_attentions();
+    peer.send_command(read10(0, 1), kOrderedRead, 512);
+    for (int i = 0; i < 3; ++i) peer.send_command(read10(0, 2048), kRead, 512);
+    CHECK(peer.told().empty());
+    peer.send_command(read10(0, 1), kRead, 512);
+    CHECK(peer.answer().as<iscsi::ScsiResponseBhs>().status == static_cast<std::uint8_t>(scsi::Status::task_set_full));
+    array.device.executor.run_all();
+    CHECK(peer.answers().size() == 4);
+  }
+
   TEST_CASE("A CmdSN outside the window is ignored without an answer") {
     Host host;
     std::uint32_t right = host.peer.cmd_sn;
