@@ -1,7 +1,7 @@
 // The ceiling to compare targets with: logs anybody in, answers READ and WRITE from one memory buffer, and does
 // nothing else. One epoll thread, many PDUs per receive, one gathered send per turn, no copy on reads, the rest of what
-// is written received where it belongs, huge pages, the same keys and socket options as odxd. It trusts its client: no
-// limits, no checks, no task management.
+// is written received where it belongs, huge pages, the same keys and socket options as odxd, but for keepalive. It
+// trusts its client: no limits, no checks, no task management.
 //
 //     null_target [--portal ADDR:PORT] memory:SIZE      as odxd; SIZE bytes are reported, 1 GiB of them is memory
 #include <arpa/inet.h>
