@@ -193,10 +193,11 @@ class Beside:
 
     def judge(self, options, report, what):
         """What is held of it; of a session that waits for its processor nothing is. Quick ones are over at once."""
+        if self.place != APART:
+            return
         if self.share() < LEAST_SHARE and not options.quick:
             raise Failed(f"{what}: that went on for {self.share():.0%} of the measured time")
-        if self.place == APART:
-            report.goal(f"p99 of a session {what}", self.ratio(), at_most=MOST_P99, unit="times undisturbed")
+        report.goal(f"p99 of a session {what}", self.ratio(), at_most=MOST_P99, unit="times undisturbed")
 
     COLUMNS = ("going on, %", "session on", "p99 without, us", "p99 with, us", "ratio", "longest without, ms",
                "longest with, ms", "I/O per s with : without")
