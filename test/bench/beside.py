@@ -10,7 +10,7 @@ that without, and not beside what kept odxd awake: a ratio below 1 for what does
 give way to everything, but get a tick (4 ms) now and then, which shows among the longest.
 
 What ends by itself ends the measuring with it. Whether it still goes on is asked of odxd every 20 ms, from
-where what disturbs is: the share of the measured time is up to the last answer that said so, so it is at least that.
+where what disturbs is, and only what was measured up to the last answer that said so counts.
 """
 import http.client
 import json
@@ -37,12 +37,14 @@ MOST_P99 = 2  # times undisturbed
 LEAST_SHARE = 0.8  # of the measured time
 
 
-def lasting(begin, going_on):
-    """Begins it, and waits until it is over; gives after how many seconds it was last seen going on."""
+def lasting(begin, going_on, seen=lambda: None):
+    """Begins it, and waits until it is over, with a call of `seen` whenever it is seen going on; gives after how many
+    seconds it was last seen."""
     started = time.monotonic()
     begin()
     last = time.monotonic() - started
     while going_on():
+        seen()
         last = time.monotonic() - started
         if last > READY_WITHIN_S:
             raise Failed(f"it is not over after {READY_WITHIN_S} s")
@@ -124,7 +126,8 @@ def as_disturber():
 
 def victim(options, url, pid, cpu, begin=None):
     """Its figures, as io_bench gives them. `begin` is called the moment measuring begins, in a thread of its own, and
-    gives how many seconds of it went on what is measured: "share" of the time. When it ends, so does measuring."""
+    is lasting() with the `seen` it is given. When it ends, so does measuring; what came after it was last seen does not
+    count. "share": of the measured time it went on."""
     command = [*cpu, str(options.build / "test/bench/io_bench"), url, "--region", str(REGION), "--seconds",
                str(options.seconds), "--server-pid", str(pid), "--tell", str(os.getpid())]
     if options.quick:
@@ -136,7 +139,7 @@ def victim(options, url, pid, cpu, begin=None):
         if signal.sigtimedwait([signal.SIGUSR1], 60) is None:
             process.kill()
             raise Failed(f"io_bench did not begin: {process.communicate()[1]}")
-        going_on = worker.submit(begin) if begin else None
+        going_on = worker.submit(begin, lambda: process.send_signal(signal.SIGUSR2)) if begin else None
         if going_on:
             going_on.add_done_callback(lambda _: process.terminate())
         said, complaint = process.communicate(timeout=300)

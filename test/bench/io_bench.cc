@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <fstream>
+#include <functional>
 #include <memory>
 #include <random>
 #include <stdexcept>
@@ -57,7 +58,8 @@ struct Session : bench::Session {
   std::uint64_t next = 0;  ///< of a sequential run, in requests from the start of the session's share
 };
 
-volatile std::sig_atomic_t told_to_end = 0;
+volatile std::sig_atomic_t told_to_end = 0;  ///< SIGTERM: what was measured up to the last SIGUSR2 counts, if any came
+volatile std::sig_atomic_t told_it_counts = 0;
 
 class Bench {
  public:
@@ -194,7 +196,18 @@ class Bench {
   }
 
   void turn_until(SteadyClock::time_point end) {
-    while (SteadyClock::now() < end && told_to_end == 0) turn();
+    while (SteadyClock::now() < end) turn();
+  }
+
+  void measure_until(SteadyClock::time_point end, const std::function<void()>& take) {
+    while (SteadyClock::now() < end && told_to_end == 0) {
+      turn();
+      if (told_it_counts == 0) continue;
+      told_it_counts = 0;
+      take();
+    }
+    if (told_to_end == 0 || counted_ == 0) take();
+    latencies_.resize(counted_);
   }
 
   bench::Costs costs() const {
@@ -221,12 +234,15 @@ class Bench {
     auto started = SteadyClock::now();
     measuring_ = true;
     std::signal(SIGTERM, [](int) { told_to_end = 1; });
+    std::signal(SIGUSR2, [](int) { told_it_counts = 1; });
     if (options_.tell > 0) kill(options_.tell, SIGUSR1);
-    turn_until(started + seconds(options_.seconds));
+    measure_until(started + seconds(options_.seconds), [&] {
+      elapsed_ = std::chrono::duration<double>(SteadyClock::now() - started).count();
+      client_cpu_ = bench::own_cpu_seconds() - client;
+      server_cpu_ = bench::cpu_seconds_of(options_.server_pid) - server;
+      counted_ = latencies_.size();
+    });
     measuring_ = false;
-    elapsed_ = std::chrono::duration<double>(SteadyClock::now() - started).count();
-    client_cpu_ = bench::own_cpu_seconds() - client;
-    server_cpu_ = bench::cpu_seconds_of(options_.server_pid) - server;
     const bench::Costs after = costs();
     for (auto what : {&bench::Costs::allocations, &bench::Costs::copied_bytes, &bench::Costs::locks,
                       &bench::Costs::receives, &bench::Costs::sends, &bench::Costs::waits})
@@ -250,6 +266,7 @@ class Bench {
   std::uint64_t requests_ = 0;
   std::uint64_t share_ = 0;
   std::size_t in_flight_ = 0;
+  std::size_t counted_ = 0;  // of the latencies
   bool measuring_ = false;
   bool stopping_ = false;
   double elapsed_ = 0;
@@ -272,7 +289,8 @@ int main(int argc, char** argv) try {
   app.add_flag("--fua", options.fua, "force unit access");
   app.add_flag("--synchronize", options.synchronize, "SYNCHRONIZE CACHE(16) instead");
   app.add_flag("--sequential", options.sequential, "each session its own share of the region");
-  app.add_option("--seconds", options.seconds, "measured time; SIGTERM ends it");
+  app.add_option("--seconds", options.seconds,
+                 "measured time; SIGTERM ends it, and what came since SIGUSR2 does not count");
   app.add_option("--warmup", options.warmup, "seconds before it");
   app.add_option("--region", options.region, "bytes at the start of the logical unit that are used");
   app.add_flag("--fill", options.fill, "write the region once instead");

@@ -135,9 +135,9 @@ class Array:
         unmap.tell()
         unmap.stop()
 
-    def freeing(self, begin):
+    def freeing(self, begin, *seen):
         """Begins it, and waits until odxd has nothing left to free; as lasting()."""
-        lasted = lasting(begin, lambda: self.used() > self.left)
+        lasted = lasting(begin, lambda: self.used() > self.left, *seen)
         self.did = f"{self.extents:,} extents in {lasted:.1f} s"
         return lasted
 
@@ -147,7 +147,7 @@ class Array:
     def unmap(self):
         """Ready to UNMAP the LUN that holds the extents: gives what begins it, and what ends it."""
         unmap = Disturber(BENCH / "disturb", "unmap", self.lun(FROM))
-        return lambda: self.freeing(unmap.tell), unmap.stop
+        return lambda seen: self.freeing(unmap.tell, seen), unmap.stop
 
     def remove(self):
         number = 0  # of FROM, in a target of its own: sessions are told of LUNs that come and go
@@ -155,7 +155,7 @@ class Array:
 
         def again():
             self.control.ask("POST", f"/v1/targets/{IQN}/luns", {"number": number, "store": "memory:129G"})
-        return lambda: self.freeing(lambda: self.control.ask("DELETE", path)), again
+        return lambda seen: self.freeing(lambda: self.control.ask("DELETE", path), seen), again
 
 
 def rows(array, options):
