@@ -5,7 +5,8 @@ is really moved; one copy of 64 GiB of data, which one chunk of memory holds, to
 ended when the session has been measured, and fio in its place, which writes as much to a file on that disk from odxd's
 processor while odxd has nothing else to do; a million extents of memory that are freed by UNMAP, and with their LUN.
 The session reads 4 KiB of a LUN of its own, one after the other. odxd has CPU 0, what disturbs CPU 1; the session is
-measured on CPU 1, and on CPU 0 beside odxd. Takes 16 GiB of memory and as much of disk.
+measured on CPU 1, and on CPU 0 beside odxd. Watched once on a busy machine, up to the first tree that is freed, odxd
+held 9 GiB of memory, and up to 1.4 GiB of tmpfs and 2.6 GiB of disk were written; where copies are faster that is more.
 """
 import json
 import subprocess
