@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <mutex>
+#include <utility>
 
 #include "base/data_buffer.h"
 
@@ -18,7 +19,7 @@ class ReadBuffers {
       std::lock_guard lock(mutex_);
       idle = buffers_->take_idle(length);
     }
-    return idle ? idle : buffers_->make(length);  // nobody waits while the system is asked for memory
+    return idle ? std::move(idle) : buffers_->make(length);  // nobody waits while the system is asked for memory
   }
   /// Bytes that wait for the next read.
   std::size_t idle_bytes() const { return buffers_->idle_bytes(); }

@@ -31,6 +31,16 @@ struct Host {
   Peer peer;
 };
 
+/// Its stores wait until told to go on.
+struct SlowHost : Host {
+  SlowHost() : Host(blocking()) {}
+  static DeviceOptions blocking() {
+    DeviceOptions options;
+    options.blocking = true;
+    return options;
+  }
+};
+
 }  // namespace
 
 TEST_SUITE("iscsi commands") {
@@ -207,13 +217,10 @@ TEST_SUITE("iscsi commands") {
   }
 
   TEST_CASE("Reads beyond max_session_data_in are TASK SET FULL until those under way are over") {
-    DeviceOptions options;
-    options.blocking = true;
-    Array array(options);
+    SlowHost host;
+    Array& array = host.array;
+    Peer& peer = host.peer;
     array.directory.limits.max_session_data_in = 1024;
-    Peer peer(array);
-    peer.login();
-    peer.clear_attentions();
     for (int round = 0; round < 3; ++round) {
       for (int i = 0; i < 2; ++i) peer.send_command(read10(0, 1), kRead, 512);
       peer.send_command(read10(0, 1), kRead, 512);
@@ -232,13 +239,10 @@ TEST_SUITE("iscsi commands") {
 
   TEST_CASE("A READ that waits for its turn counts what the host takes, not what it asks for") {
     constexpr std::uint8_t kOrderedRead = kRead | static_cast<std::uint8_t>(scsi::TaskAttribute::ordered);
-    DeviceOptions options;
-    options.blocking = true;
-    Array array(options);
+    SlowHost host;
+    Array& array = host.array;
+    Peer& peer = host.peer;
     array.directory.limits.max_session_data_in = 2048;
-    Peer peer(array);
-    peer.login();
-    peer.clear_attentions();
     peer.send_command(read10(0, 1), kOrderedRead, 512);
     for (int i = 0; i < 3; ++i) peer.send_command(read10(0, 2048), kRead, 512);
     CHECK(peer.told().empty());
