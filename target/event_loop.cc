@@ -342,6 +342,12 @@ void EventLoop::again(Callback work) {
   asio::post(impl_->io, [this, work = std::move(work)]() mutable { turn(work); });
 }
 
+std::uint64_t EventLoop::turns_of_others() const {
+  std::uint64_t sum = 0;
+  for (const Impl* each : impl_->first->loops) sum += each->turns - each->empty_turns;
+  return sum;
+}
+
 bool EventLoop::has_turn() const { return impl_->turns_of_all->whose == this; }
 
 void EventLoop::in_turn(Callback work) {

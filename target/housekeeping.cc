@@ -1,6 +1,7 @@
 #include "target/housekeeping.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <utility>
 
 #include "handlers/memory_pool.h"
@@ -10,8 +11,10 @@
 namespace target {
 namespace {
 
-constexpr int kPause = 99;  // times what it took
+constexpr base::Duration kQuick = std::chrono::microseconds(10);
 constexpr base::Duration kLongestPause = std::chrono::milliseconds(50);
+
+base::Duration pause_after(base::Duration what_took) { return std::min(99 * what_took, kLongestPause); }
 
 }  // namespace
 
@@ -25,25 +28,50 @@ struct Housekeeping::State : std::enable_shared_from_this<State> {
     auto work = [self = shared_from_this()] {
       const base::TimePoint began = self->loop.clock().now();
       self->pool->give_back_empty();
-      self->took = self->loop.clock().now() - began;
+      self->giving_took = self->loop.clock().now() - began;
     };
     loop.long_work().post(std::move(work), [self = shared_from_this()] {
       EventLoop& its_loop = self->loop;
-      its_loop.timers().at(its_loop.clock().now() + std::min(kPause * self->took, kLongestPause),
+      its_loop.timers().at(its_loop.clock().now() + pause_after(self->giving_took),
                            [self] { self->giving_back = false; });
     });
+  }
+
+  /// Asks for the time only while there is something to free.
+  void free_some(Arrays& arrays) {
+    if (resting) return;
+    const bool timed = freeing;
+    const base::TimePoint began = timed ? loop.clock().now() : base::TimePoint();
+    freeing = arrays.reclaim();
+    if (!freeing) return;
+    const base::Duration took = timed ? loop.clock().now() - began : base::Duration();
+    if (took <= kQuick || !others_had_turns()) return loop.again();
+    resting = true;
+    loop.timers().at(began + took + pause_after(took), [self = shared_from_this()] {
+      self->resting = false;
+      self->others = self->loop.turns_of_others() + 1;  // this is one
+    });
+  }
+
+  /// Since it was asked last, or since the last rest.
+  bool others_had_turns() {
+    const std::uint64_t before = std::exchange(others, loop.turns_of_others());
+    return others != before;
   }
 
   EventLoop& loop;
   const base::Ref<handlers::MemoryPool> pool;
   bool giving_back = false;
-  base::Duration took{};
+  base::Duration giving_took{};
+  bool freeing = false;
+  bool resting = false;
+  std::uint64_t others = 0;  ///< their turns, when they were last counted
 };
 
 Housekeeping::Housekeeping(EventLoop& loop, Arrays& arrays) : state_(std::make_shared<State>(loop, arrays.memory())) {
   arrays.memory().let_empty_wait();
-  loop.at_end_of_any_turn([&loop, &arrays, state = state_] {
-    if (arrays.reclaim()) loop.again();
+  loop.at_end_of_any_turn([&arrays, state = state_] {
+    state->free_some(arrays);
     if (state->pool->has_empty() && !state->giving_back) state->give_back();
   });
 }

@@ -9,9 +9,12 @@ namespace target {
 class Arrays;
 class EventLoop;
 
-/// Memory of what ended comes back in small pieces, after the turns that have other work. The system gets it back from
-/// a worker, which it may keep from a processor for a quarter of a millisecond for each 2 MiB: with pauses, so that
-/// this takes no more than a hundredth of the time.
+/// Memory of what ended comes back in small pieces, after the turns that have other work. A piece takes a microsecond
+/// or two; where it takes more than ten (memory not touched for long may cost a virtual machine a tenth of a
+/// millisecond, and whoever shares the processor may want it) and somebody else had a turn since that was so the last
+/// time, there is a pause. The system gets memory back from a worker, which it may keep from a processor for a quarter
+/// of a millisecond for each 2 MiB. Each pause is so long that this, and what takes long, take no more than a hundredth
+/// of the time.
 class Housekeeping {
  public:
   /// Both outlive it, and it outlives the loop's turns. A worker may still be at work for it when it is gone.

@@ -185,6 +185,22 @@ TEST_CASE("a turn that left something to do is followed by one more, however oft
   CHECK(turns == 3);
 }
 
+TEST_CASE("turns are counted but for those that only follow because something is left to do") {
+  EventLoop loop(1);
+  EventLoop second(loop);
+  for (int i = 0; i < 3; ++i) loop.turn([] {});
+  second.turn([] {});
+  CHECK(loop.turns_of_others() == 4);
+  CHECK(second.turns_of_others() == 4);
+  int turns = 0;
+  loop.at_end_of_turn([&] {
+    if (++turns == 5) return loop.stop();
+    loop.again();
+  });
+  loop.run();
+  CHECK(loop.turns_of_others() == 5);  // run() begins with one of its own
+}
+
 TEST_CASE("work that gives way is done in its order, each step after everything that is ready") {
   EventLoop loop(1);
   std::string done;

@@ -5,6 +5,7 @@
 
 #include <doctest/doctest.h>
 
+#include <functional>
 #include <future>
 #include <memory>
 
@@ -34,6 +35,16 @@ struct World {
     });
   }
 
+  /// One of which no part is freed yet, but for what a turn frees.
+  void leave_tree() {
+    auto& store = arrays.all().front()->luns().front().logical_unit->store();
+    for (std::uint64_t at = 0; at < kTree; at += kExtent)
+      REQUIRE(store.write(2 * at, std::vector<std::uint8_t>(kExtent, 1)));
+    REQUIRE(store.unmap({0, 2 * kTree}));
+  }
+
+  static constexpr std::uint64_t kExtent = 8192;
+  static constexpr std::uint64_t kTree = 64 * kMiB;
   target::EventLoop& loop;
   base::SeededEntropy entropy{7};
   base::TimerQueue timers;
@@ -52,6 +63,25 @@ TEST_CASE("empty memory goes back to the system while the loop runs") {
   });
   loop.run();
   CHECK_FALSE(world.arrays.memory().has_empty());
+}
+
+TEST_CASE("a tree is freed to its end, whether others have turns meanwhile or not") {
+  for (bool others : {false, true}) {
+    CAPTURE(others);
+    target::EventLoop loop(1);
+    World world(loop);
+    auto used = [&] { return world.arrays.memory().budget().used(); };
+    const std::uint64_t before = used();
+    loop.turn([&] { world.leave_tree(); });
+    loop.at_end_of_any_turn([&] {
+      if (used() <= before) loop.stop();
+    });
+    std::function<void()> turn = [&] { loop.again(turn); };
+    if (others) loop.turn([&] { turn(); });
+    CHECK(used() > before + World::kTree / 2);
+    loop.run();
+    CHECK(used() <= before);
+  }
 }
 
 TEST_CASE("a job of the housekeeping that a worker does when all else has gone needs nothing of it") {
