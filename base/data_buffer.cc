@@ -5,7 +5,10 @@
 namespace base {
 
 DataBuffer::DataBuffer(std::size_t capacity, std::size_t size_class)
-    : memory_(std::make_unique_for_overwrite<std::uint8_t[]>(capacity)), capacity_(capacity), size_class_(size_class) {}
+    : memory_(std::make_unique_for_overwrite<std::uint8_t[]>(capacity + kAlignment - 1)),
+      data_(memory_.get() + -reinterpret_cast<std::uintptr_t>(memory_.get()) % kAlignment),
+      capacity_(capacity),
+      size_class_(size_class) {}
 
 void DataBuffer::dispose() {
   // The pool may die with this reference, after it has taken the buffer.
