@@ -246,16 +246,19 @@ void Arrays::set_unreachable(const std::vector<UnreachablePair>& pairs) {
   fabric_.set_cuts(std::move(cuts));
 }
 
-bool Arrays::reclaim() {
-  // Some ten microseconds of each: a command that comes meanwhile waits for them.
-  constexpr std::size_t kObjects = 2;
-  constexpr std::size_t kResults = 16;
+bool Arrays::let_go() {
+  constexpr std::size_t kResults = 16;  // some ten microseconds
   bool more = false;
   for (const auto& array : arrays_) {
     array->collect_removed();
     more |= array->copy_manager().operations().free_lost(kResults);
   }
-  return pool_->reclaim(kObjects) || more;
+  return more;
+}
+
+bool Arrays::reclaim() {
+  const bool more = let_go();
+  return pool_->reclaim(kObjectsOfATurn) || more;
 }
 
 std::vector<std::string> Arrays::flush() {

@@ -83,8 +83,12 @@ class Arrays {
   scsi::RuleSet& rules() { return fabric_.rules(); }
 
   handlers::MemoryPool& memory() const { return *pool_; }
-  /// Frees a bounded amount of what nobody needs any more, and lets go of what was removed. Returns whether more waits.
+  /// Lets go of what was removed, and of some results of copies that are lost. Returns whether more waits.
+  bool let_go();
+  /// The same, and frees some of what stores and snapshots left.
   bool reclaim();
+  /// Of memory(), in a turn: a few microseconds for each, which a command that comes meanwhile waits.
+  static constexpr std::size_t kObjectsOfATurn = 2;
 
   /// Stops every copy that is being processed; workers end with the piece they are at.
   void stop_copies();

@@ -81,7 +81,7 @@ class EventLoop final : public base::Executor {
   /// scheduler takes it away; to sleep costs more than a step.
   void again(std::move_only_function<void()> work);
   static constexpr int kStepsWithoutRest = 16;
-  /// Of all loops so far: all but those that again() brought. Called in a turn of any.
+  /// The turns of all loops so far without those of again() with no work. Called in a turn of any.
   std::uint64_t turns_of_others() const;
 
   /// A turn with `step` in it, once nothing else is ready. When there is always something, it comes all the same:

@@ -2,23 +2,25 @@
 // long.
 #pragma once
 
+#include <chrono>
 #include <memory>
+
+#include "base/clock.h"
 
 namespace target {
 
 class Arrays;
 class EventLoop;
 
-/// Memory of what ended comes back in small pieces, after the turns that have other work. A piece takes a microsecond
-/// or two; where it takes more than ten (memory not touched for long may cost a virtual machine a tenth of a
-/// millisecond, and whoever shares the processor may want it) and somebody else had a turn since that was so the last
-/// time, there is a pause. The system gets memory back from a worker, which it may keep from a processor for a quarter
-/// of a millisecond for each 2 MiB. Each pause is so long that this, and what takes long, take no more than a hundredth
-/// of the time.
+/// Memory of what ended comes back in small pieces, after the turns that have other work. A piece takes a few
+/// microseconds. Where it takes more than `quick` (memory not touched for long may cost a virtual machine a tenth of a
+/// millisecond, and whoever shares the processor may want it) and somebody else had a turn since one did, there is a
+/// pause. The system gets memory back from a worker, which it may keep from a processor for a quarter of a millisecond
+/// for each 2 MiB, with pauses too. They are so long that neither takes more than a hundredth of the time, or 50 ms.
 class Housekeeping {
  public:
   /// Both outlive it, and it outlives the loop's turns. A worker may still be at work for it when it is gone.
-  Housekeeping(EventLoop& loop, Arrays& arrays);
+  Housekeeping(EventLoop& loop, Arrays& arrays, base::Duration quick = std::chrono::microseconds(25));
 
  private:
   struct State;
