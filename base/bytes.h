@@ -21,6 +21,10 @@ namespace base {
 using Bytes = std::span<const std::uint8_t>;
 using MutableBytes = std::span<std::uint8_t>;
 
+inline bool all_zeros(Bytes bytes) {
+  return bytes.empty() || (bytes[0] == 0 && std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0);
+}
+
 /// An unsigned integer kept as `Width` bytes, most significant first, with no alignment.
 template <typename Native, std::size_t Width>
 class BigEndian {

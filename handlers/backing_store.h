@@ -79,14 +79,12 @@ class Snapshot : public base::RefCounted {
   /// The run at `offset`, so that copies keep holes.
   virtual IoResult<ProvisioningRun> provisioning(std::uint64_t offset) const = 0;
 
-  /// Adds the memory it keeps to a walk (memory_usage.h). Waits for no device.
-  virtual void count_memory(MemoryUsage&) const {}
-  /// The same in steps: from the byte `from` on, which is 0 or where the step before has stopped. `left`, not 0, goes
-  /// down by the leaves of a tree that were counted, and at 0 the step is over. Returns where it stopped, which may be
-  /// where it began (MemoryUsage::within()); size_bytes() at the end.
-  virtual std::uint64_t count_memory_from(MemoryUsage& usage, std::uint64_t, std::size_t& left) const {
+  /// Adds the memory it keeps to a walk (memory_usage.h), in steps: from the byte `from` on, which is 0 or where the
+  /// step before has stopped. `left`, not 0, goes down by the leaves of a tree that were counted, and at 0 the step is
+  /// over. Returns where it stopped, which may be where it began (MemoryUsage::within()); size_bytes() at the end.
+  /// Waits for no device.
+  virtual std::uint64_t count_memory(MemoryUsage&, std::uint64_t, std::size_t& left) const {
     --left;
-    count_memory(usage);
     return size_bytes();
   }
 };
@@ -204,12 +202,10 @@ class BackingStore {
   /// Bytes that are left to be allocated, perhaps to others too; nothing where that is not known.
   virtual std::optional<std::uint64_t> available_bytes() const { return {}; }
 
-  /// Adds the memory that holds what the store shows to a walk (memory_usage.h). None for stores on a medium.
-  virtual void count_memory(MemoryUsage&) const {}
-  /// The same in steps, as of a snapshot; the store may change in between.
-  virtual std::uint64_t count_memory_from(MemoryUsage& usage, std::uint64_t, std::size_t& left) const {
+  /// Adds the memory that holds what the store shows to a walk, in steps, as Snapshot's does; the store may change in
+  /// between. None for stores on a medium.
+  virtual std::uint64_t count_memory(MemoryUsage&, std::uint64_t, std::size_t& left) const {
     --left;
-    count_memory(usage);
     return size_bytes();
   }
 };

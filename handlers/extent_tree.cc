@@ -239,19 +239,6 @@ std::uint64_t count_extents(const ExtentNode& node) {
   return sum;
 }
 
-void count_node_memory(const ExtentNode& node, MemoryUsage& usage) {
-  // What one tree alone refers to is met once in any case.
-  if (!node.unique() && !usage.enter(&node)) return;
-  usage.add(node.cost());
-  for (std::size_t i = 0; i < node.count(); ++i) {
-    if (!node.leaf()) {
-      count_node_memory(*node.child(i), usage);
-    } else if (const Chunk* chunk = node.chunk(i)) {
-      usage.add(*chunk);
-    }
-  }
-}
-
 /// A walk over a tree from the byte `from` on, until `left` leaves and subtrees that were met before are behind it.
 struct CountingStep {
   MemoryUsage& usage;
@@ -263,6 +250,7 @@ struct CountingStep {
     const std::uint64_t end = start + node.length();
     // One that begins before `from` was begun by an earlier step.
     if (start >= from) {
+      // What one tree alone refers to is met once in any case.
       if (!node.unique() && !usage.enter_and_hold(node)) {
         --left;
         return end;
@@ -440,11 +428,7 @@ ExtentTree::Run ExtentTree::run(std::uint64_t offset) const {
   }
 }
 
-void ExtentTree::count_memory(MemoryUsage& usage) const {
-  if (root_) count_node_memory(*root_, usage);
-}
-
-std::uint64_t ExtentTree::count_memory_from(MemoryUsage& usage, std::uint64_t from, std::size_t& left) const {
+std::uint64_t ExtentTree::count_memory(MemoryUsage& usage, std::uint64_t from, std::size_t& left) const {
   if (!root_ || from >= length()) return length();
   return CountingStep{usage, from, left}.visit(*root_, 0);
 }

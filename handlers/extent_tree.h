@@ -61,12 +61,10 @@ class ExtentTree {
   };
   Run run(std::uint64_t offset) const;
 
-  /// Adds nodes and chunks to a walk that has not met them yet.
-  void count_memory(MemoryUsage& usage) const;
-  /// The same in steps: from the byte `from` on, which is 0 or where the step before has stopped. `left`, not 0, goes
-  /// down by the leaves and known subtrees that were met, and at 0 the step is over. Returns where it stopped; length()
-  /// at the end.
-  std::uint64_t count_memory_from(MemoryUsage& usage, std::uint64_t from, std::size_t& left) const;
+  /// Adds nodes and chunks to a walk that has not met them yet, in steps: from the byte `from` on, which is 0 or where
+  /// the step before has stopped. `left`, not 0, goes down by the leaves and known subtrees that were met, and at 0 the
+  /// step is over. Returns where it stopped; length() at the end.
+  std::uint64_t count_memory(MemoryUsage& usage, std::uint64_t from, std::size_t& left) const;
 
   /// For tests: empty when every rule of the structure holds, else the first one broken.
   std::string broken_rule() const;

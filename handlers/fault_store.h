@@ -48,9 +48,8 @@ class FaultStore final : public BackingStore {
   }
   std::uint64_t allocated_bytes() const override { return store_->allocated_bytes(); }
   std::optional<std::uint64_t> available_bytes() const override { return store_->available_bytes(); }
-  void count_memory(MemoryUsage& usage) const override { store_->count_memory(usage); }
-  std::uint64_t count_memory_from(MemoryUsage& usage, std::uint64_t from, std::size_t& left) const override {
-    return store_->count_memory_from(usage, from, left);
+  std::uint64_t count_memory(MemoryUsage& usage, std::uint64_t from, std::size_t& left) const override {
+    return store_->count_memory(usage, from, left);
   }
 
  private:

@@ -282,8 +282,8 @@ void FileOriginals::forget(ByteRange range) {
   if (more) current_.insert(std::move(rest));
 }
 
-std::uint64_t FileOriginals::count_memory_from(const Capture& capture, std::uint64_t from, MemoryUsage& usage,
-                                               std::size_t& left) const {
+std::uint64_t FileOriginals::count_memory(const Capture& capture, std::uint64_t from, MemoryUsage& usage,
+                                          std::size_t& left) const {
   if (from >= capture.size_bytes()) return capture.size_bytes();
   const auto end = capture.pieces().end();
   auto at = capture.piece_at(from);

@@ -125,9 +125,8 @@ class FileOriginals final : public base::RefCounted {
   IoResult<void> visit(const Piece& piece, ByteRange range,
                        const std::function<IoResult<void>(const Part&)>& visit) const;
 
-  /// Snapshot::count_memory_from() of what is saved for a capture.
-  std::uint64_t count_memory_from(const Capture& capture, std::uint64_t from, MemoryUsage& usage,
-                                  std::size_t& left) const;
+  /// Snapshot::count_memory() of what is saved for a capture.
+  std::uint64_t count_memory(const Capture& capture, std::uint64_t from, MemoryUsage& usage, std::size_t& left) const;
 
  private:
   struct Current {

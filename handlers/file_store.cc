@@ -88,12 +88,8 @@ class FileSnapshot final : public Snapshot {
     return *run;
   }
 
-  void count_memory(MemoryUsage& usage) const override {
-    std::size_t left = SIZE_MAX;
-    count_memory_from(usage, 0, left);
-  }
-  std::uint64_t count_memory_from(MemoryUsage& usage, std::uint64_t from, std::size_t& left) const override {
-    return core_->originals->count_memory_from(*capture_, from, usage, left);
+  std::uint64_t count_memory(MemoryUsage& usage, std::uint64_t from, std::size_t& left) const override {
+    return core_->originals->count_memory(*capture_, from, usage, left);
   }
 
   /// Calls `visit` for each part of `range`, at most `most` long, in order. The part does not change meanwhile.

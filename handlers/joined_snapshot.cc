@@ -41,16 +41,12 @@ IoResult<ProvisioningRun> JoinedSnapshot::provisioning(std::uint64_t offset) con
   return ProvisioningRun{};
 }
 
-void JoinedSnapshot::count_memory(MemoryUsage& usage) const {
-  for (const SnapshotRef& part : parts_) part->count_memory(usage);
-}
-
-std::uint64_t JoinedSnapshot::count_memory_from(MemoryUsage& usage, std::uint64_t from, std::size_t& left) const {
+std::uint64_t JoinedSnapshot::count_memory(MemoryUsage& usage, std::uint64_t from, std::size_t& left) const {
   std::uint64_t start = 0;
   for (const SnapshotRef& part : parts_) {
     const std::uint64_t size = part->size_bytes();
     if (from < start + size) {
-      from = start + part->count_memory_from(usage, from - start, left);
+      from = start + part->count_memory(usage, from - start, left);
       if (from < start + size || left == 0) return from;
     }
     start += size;

@@ -18,8 +18,7 @@ class JoinedSnapshot final : public Snapshot {
   bool may_block() const override;
   IoResult<void> read(ByteRange range, base::Segments& out) const override;
   IoResult<ProvisioningRun> provisioning(std::uint64_t offset) const override;
-  void count_memory(MemoryUsage& usage) const override;
-  std::uint64_t count_memory_from(MemoryUsage& usage, std::uint64_t from, std::size_t& left) const override;
+  std::uint64_t count_memory(MemoryUsage& usage, std::uint64_t from, std::size_t& left) const override;
 
   /// Calls `visit` with each part that `range` touches and the range in it, in order; stops at the first error.
   IoResult<void> visit(ByteRange range,

@@ -29,12 +29,7 @@ class MemorySnapshot final : public Snapshot {
     ExtentTree::Run run = tree_.run(offset);
     return ProvisioningRun{run.length, run.mapped};
   }
-  void count_memory(MemoryUsage& usage) const override {
-    if (!usage.enter(this)) return;
-    usage.add(sizeof(MemorySnapshot));
-    tree_.count_memory(usage);
-  }
-  std::uint64_t count_memory_from(MemoryUsage& usage, std::uint64_t from, std::size_t& left) const override {
+  std::uint64_t count_memory(MemoryUsage& usage, std::uint64_t from, std::size_t& left) const override {
     if (from == 0) {
       if (!usage.enter(this)) {
         --left;
@@ -42,7 +37,7 @@ class MemorySnapshot final : public Snapshot {
       }
       usage.add(sizeof(MemorySnapshot));
     }
-    return tree_.count_memory_from(usage, from, left);
+    return tree_.count_memory(usage, from, left);
   }
 
   MemoryPool& pool() const { return *pool_; }
@@ -52,10 +47,6 @@ class MemorySnapshot final : public Snapshot {
   PoolUser pool_;
   ExtentTree tree_;
 };
-
-bool all_zero(base::Bytes bytes) {
-  return bytes.empty() || (bytes[0] == 0 && std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0);
-}
 
 void fill(base::MutableBytes out, base::Bytes pattern) {
   for (; !out.empty(); out = out.subspan(pattern.size())) std::memcpy(out.data(), pattern.data(), pattern.size());
@@ -146,7 +137,7 @@ bool MemoryStore::take_over(std::uint64_t offset, const LoanPart& part) {
 
 IoResult<void> MemoryStore::write_same(ByteRange range, base::Bytes pattern) {
   if (range.length == 0) return {};
-  if (all_zero(pattern)) return unmap(range);
+  if (base::all_zeros(pattern)) return unmap(range);
   std::size_t unit = kMaxChunk / pattern.size() * pattern.size();
   if (range.length <= kMaxChunk || unit == 0) {
     // Short enough to be written in place, or a pattern too long to be shared.

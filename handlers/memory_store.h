@@ -35,9 +35,8 @@ class MemoryStore final : public BackingStore {
   /// What the whole pool holds: memory is shared between its stores.
   std::uint64_t allocated_bytes() const override { return pool_->budget().used(); }
   std::optional<std::uint64_t> available_bytes() const override { return pool_->budget().available(); }
-  void count_memory(MemoryUsage& usage) const override { tree_.count_memory(usage); }
-  std::uint64_t count_memory_from(MemoryUsage& usage, std::uint64_t from, std::size_t& left) const override {
-    return tree_.count_memory_from(usage, from, left);
+  std::uint64_t count_memory(MemoryUsage& usage, std::uint64_t from, std::size_t& left) const override {
+    return tree_.count_memory(usage, from, left);
   }
 
   /// For tests: the structure.

@@ -1,15 +1,15 @@
 // What memory is held for: a walk over stores and snapshots that counts every byte once.
 //
 //   MemoryUsage usage;
-//   for each store:    store.count_memory(usage);
-//   for each snapshot: kept = usage.count([&] { snapshot.count_memory(usage); });
+//   for each store:    count_all(store, usage);
+//   for each snapshot: kept = usage.count([&] { count_all(snapshot, usage); });
 //
 // `kept` is what neither a store nor a snapshot counted before keeps alive; size_bytes() is what a snapshot represents.
 // The sum over all snapshots is what only snapshots keep; to which of several it is put down depends on their order.
 // A subtree that several share is walked once: the cost is one step for each extent, not for each
 // extent of each snapshot.
 //
-// A walk may be made in steps (count_memory_from()), between which stores change: then each snapshot that is counted
+// A walk may be made in steps (count_memory()), between which stores change: then each snapshot that is counted
 // was captured before the walk began, stores go before snapshots, what changed in stores meanwhile may be counted
 // as it was, as it is, or not at all, and so may what was saved for a snapshot meanwhile. What a step has begun is
 // counted to its end before anything else is.
@@ -20,6 +20,7 @@
 #pragma once
 
 #include <bitset>
+#include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <unordered_map>
@@ -77,5 +78,12 @@ class MemoryUsage {
   std::uintptr_t last_arena_ = 0;  ///< neighbours in a tree are mostly neighbours in memory
   Marks* last_marks_ = nullptr;
 };
+
+/// A store or a snapshot, in one step.
+template <typename Kept>
+void count_all(const Kept& kept, MemoryUsage& usage) {
+  std::size_t left = SIZE_MAX;
+  kept.count_memory(usage, 0, left);
+}
 
 }  // namespace handlers

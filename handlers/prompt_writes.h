@@ -26,8 +26,6 @@ class PromptWrites {
   static constexpr int kRest = 20;
   /// So that others do hundreds of commands between two waits, however short.
   static constexpr base::Duration kShortestRest = std::chrono::milliseconds(20);
-  /// Why a write took long: it waited, others had the processor, or nobody looked.
-  enum class Why { waited, preempted, unknown };
 
   bool may_begin(base::TimePoint now) const { return now >= not_before_.load(std::memory_order_relaxed); }
   /// Whether to find out why a write that begins now takes long, should it.
@@ -35,10 +33,11 @@ class PromptWrites {
   static bool long_for_loop(base::Duration took) { return took >= kLong; }
   static bool long_for_worker(base::Duration took) { return took >= kLongOnWorker; }
 
-  void took_long(base::TimePoint began, base::TimePoint ended, Why why) {
+  /// `waited`: that is known to be why; else others had the processor, or nobody looked.
+  void took_long(base::TimePoint began, base::TimePoint ended, bool waited) {
     const base::Duration while_after = pause(ended - began);
     watched_until_ = std::max(watched_until_, ended + while_after);
-    if (why != Why::waited) return;
+    if (!waited) return;
     rest_until(ended + while_after);
     watched_until_ = std::max(watched_until_, ended + 2 * while_after);
   }

@@ -21,10 +21,6 @@ using Outcome = std::expected<void, Sense>;
 
 constexpr std::size_t kMaximumStatusDescriptors = 512;
 
-bool all_zeros(base::Bytes bytes) {
-  return std::ranges::all_of(bytes, [](std::uint8_t byte) { return byte == 0; });
-}
-
 bool unmaps(const BlockCdb& cdb) { return (cdb.flags & BlockFlags::kUnmap) != 0; }
 
 /// NDOB is bit 0 of WRITE SAME (16); the 10-byte form has none, its usage mask keeps the bit 0.
@@ -75,7 +71,7 @@ Outcome write_same(CommandContext& context) {
   if (range.length == 0) return {};
   // Zeros on a thin logical unit take no space, asked for or not: with LBPRZ 1 a device server may deallocate a block
   // of zeros on its own (SBC-3, autonomous LBA transitions).
-  const bool zeros = all_zeros(task->data_out.first(task->data_out_length));
+  const bool zeros = base::all_zeros(task->data_out.first(task->data_out_length));
   const bool deallocate = lu.config().thin && (zeros || unmaps(cdb));
   const std::uint32_t block_length = lu.block_length();
   context.start(Access::exclusive, range, [task, range, deallocate, block_length]() -> Outcome {

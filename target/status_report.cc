@@ -130,7 +130,7 @@ bool StatusReporter::Walk::count_lun() {
   auto unit = luns_[lun_].lock();
   if (!unit) return true;  // removed meanwhile
   if (left_ == 0) return false;
-  position_ = unit->store().count_memory_from(usage_, position_, left_);
+  position_ = unit->store().count_memory(usage_, position_, left_);
   return position_ >= unit->store().size_bytes();
 }
 
@@ -140,7 +140,7 @@ bool StatusReporter::Walk::count_token(Token& token) {
   const handlers::SnapshotRef& data = token.rod->data();
   if (!data) return true;  // access upon reference keeps none
   std::size_t nodes = left_ + 1;
-  token.report.memory += usage_.count([&] { position_ = data->count_memory_from(usage_, position_, nodes); });
+  token.report.memory += usage_.count([&] { position_ = data->count_memory(usage_, position_, nodes); });
   left_ = std::min(left_, nodes);
   return position_ >= data->size_bytes();
 }

@@ -21,10 +21,6 @@ constexpr std::uint64_t kFirstPiece = 256ull << 10;
 /// Runs of zeros are told in multiples of this: the page of memory stores, and NTFS's cluster.
 constexpr std::uint64_t kHoleGranule = 4096;
 
-bool all_zeros(base::Bytes bytes) {
-  return std::ranges::all_of(bytes, [](std::uint8_t byte) { return byte == 0; });
-}
-
 /// The data of a token, fetched when it is read. Keeps the piece fetched last, so that looking for a hole and reading
 /// what is there cost one fetch.
 class RemoteSnapshot final : public handlers::Snapshot {
@@ -60,10 +56,10 @@ class RemoteSnapshot final : public handlers::Snapshot {
     base::Bytes piece = rest_of_piece(offset);
     // The first granule may begin anywhere; the others begin at multiples.
     std::uint64_t length = std::min<std::uint64_t>(piece.size(), kHoleGranule - offset % kHoleGranule);
-    bool mapped = !all_zeros(piece.first(length));
+    bool mapped = !base::all_zeros(piece.first(length));
     while (length < piece.size()) {
       std::uint64_t next = std::min<std::uint64_t>(piece.size() - length, kHoleGranule);
-      if (all_zeros(piece.subspan(length, next)) == mapped) break;
+      if (base::all_zeros(piece.subspan(length, next)) == mapped) break;
       length += next;
     }
     return handlers::ProvisioningRun{.length = length, .mapped = mapped};

@@ -1,3 +1,5 @@
+// Not tested, and why: buffers given back by other threads (the thread sanitizer's programs), memory that runs out
+// (test/handlers/out_of_memory_test.cc).
 #include "base/data_buffer.h"
 
 #include <doctest/doctest.h>

@@ -360,7 +360,7 @@ TEST_CASE_FIXTURE(Fixture, "whoever waits for the device holds up no release and
     dropped = {};
     reclaim_all();
     MemoryUsage usage;
-    kept->count_memory(usage);
+    count_all(*kept, usage);
     CHECK(usage.bytes() == kBlocks * 4096);
     acted = true;
   };
@@ -497,7 +497,7 @@ TEST_CASE_FIXTURE(Fixture, "snapshots are released, taken apart and counted whil
         MemoryUsage usage;
         for (std::uint64_t at = 0; at < kAll.length;) {
           std::size_t left = 4;
-          at = kept->count_memory_from(usage, at, left);
+          at = kept->count_memory(usage, at, left);
           pool->reclaim(2);
         }
       }

@@ -27,10 +27,10 @@ struct Fixture {
   MemoryUsage usage;
 
   std::uint64_t count(const BackingStore& store) {
-    return usage.count([&] { store.count_memory(usage); });
+    return usage.count([&] { count_all(store, usage); });
   }
   std::uint64_t count(const SnapshotRef& snapshot) {
-    return usage.count([&] { snapshot->count_memory(usage); });
+    return usage.count([&] { count_all(*snapshot, usage); });
   }
   std::uint64_t used() {
     while (pool->reclaim(1000)) {
@@ -62,6 +62,7 @@ TEST_CASE_FIXTURE(Fixture, "stores and snapshots together hold what the pool has
   CHECK(usage.bytes() > stores);
   for (const SnapshotRef& snapshot : snapshots) CHECK(count(snapshot) == 0);
   snapshots.clear();
+  usage = {};  // a walk holds what it met
   CHECK(used() == stores);
 }
 
@@ -138,7 +139,7 @@ TEST_CASE_FIXTURE(Fixture, "a file's snapshots keep what was saved for them, onc
   REQUIRE(store.write(kMiB, content(256 * kKiB, 2)));
   REQUIRE(store.write(8 * kMiB, content(256 * kKiB, 2)));  // holes are remembered for nothing
   MemoryUsage later;
-  auto kept = [&](const SnapshotRef& snapshot) { return later.count([&] { snapshot->count_memory(later); }); };
+  auto kept = [&](const SnapshotRef& snapshot) { return later.count([&] { count_all(*snapshot, later); }); };
   CHECK(kept(second) == 256 * kKiB);
   CHECK(kept(first) == 0);
   CHECK(later.bytes() == used());
@@ -184,7 +185,7 @@ TEST_CASE_FIXTURE(Fixture, "a walk in steps counts what a walk at once does, a f
       in_steps.push_back(later.count([&] {
         for (std::uint64_t position = 0; position < what.size_bytes(); ++steps) {
           std::size_t left = most;
-          const std::uint64_t stopped = what.count_memory_from(later, position, left);
+          const std::uint64_t stopped = what.count_memory(later, position, left);
           REQUIRE((stopped > position && (left == 0 || stopped == what.size_bytes())));
           position = stopped;
         }
@@ -228,7 +229,7 @@ TEST_CASE_FIXTURE(Fixture,
         for (std::uint64_t position = 0; position < snapshot->size_bytes(); ++steps) {
           std::size_t left = most;
           const std::uint64_t before = later.bytes();
-          position = snapshot->count_memory_from(later, position, left);
+          position = snapshot->count_memory(later, position, left);
           REQUIRE((left == 0 || position == snapshot->size_bytes()));
           REQUIRE(later.bytes() - before <= most * 4 * 4096);
         }
@@ -247,10 +248,10 @@ TEST_CASE_FIXTURE(Fixture, "parts that were counted before are passed by in one 
   for (const SnapshotRef& part : parts) count(part);
   const JoinedSnapshot joined(parts);
   std::size_t left = 10;
-  CHECK(joined.count_memory_from(usage, 0, left) == joined.size_bytes());
+  CHECK(joined.count_memory(usage, 0, left) == joined.size_bytes());
   CHECK(left == 5);
   left = 2;
-  CHECK(joined.count_memory_from(usage, 0, left) == 2 * kMiB);
+  CHECK(joined.count_memory(usage, 0, left) == 2 * kMiB);
   CHECK(left == 0);
 }
 
@@ -266,7 +267,7 @@ TEST_CASE_FIXTURE(Fixture, "a store may change between two steps of a walk, and 
   for (const MemoryStore* walked : {&store, &other})
     for (std::uint64_t position = 0; position < kGiB; ++steps) {
       std::size_t left = 1;
-      position = walked->count_memory_from(usage, position, left);
+      position = walked->count_memory(usage, position, left);
       // Whatever it does here copies nodes of the shared tree, and frees others.
       REQUIRE(store.write(random() % 2000 * 8192, content(4096, 2)));
       REQUIRE(other.unmap({kGiB / 2 + random() % 1000 * 8192, 4096}));

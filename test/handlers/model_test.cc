@@ -78,7 +78,7 @@ class World {
       used += pool->budget().used() - pool->budget().structure();
     }
     MemoryUsage usage;
-    for (auto& snapshot : snapshots_) snapshot.snapshot->count_memory(usage);
+    for (auto& snapshot : snapshots_) count_all(*snapshot.snapshot, usage);
     return usage.bytes() == used;
   }
 

@@ -123,9 +123,9 @@ void check_structure(const World& world) {
   CHECK(memory->tree().broken_rule() == "");
   const std::uint64_t used = world.used();
   MemoryUsage usage;
-  memory->count_memory(usage);
-  if (world.source) world.source->count_memory(usage);
-  for (const SnapshotRef& snapshot : world.snapshots) snapshot->count_memory(usage);
+  count_all(*memory, usage);
+  if (world.source) count_all(*world.source, usage);
+  for (const SnapshotRef& snapshot : world.snapshots) count_all(*snapshot, usage);
   CHECK(usage.bytes() == used);
 }
 
