@@ -272,9 +272,8 @@ bool FileImage::write_promptly(std::uint64_t offset, base::Bytes data) {
   const bool watched = prompt_.watched(began);
   const std::uint64_t waits = watched ? calls_->waits() : 0;
   const ssize_t count = calls_->pwrite(fd_, data.data(), data.size(), off(offset));
-  if (const base::TimePoint ended = calls_->now(); PromptWrites::long_for_loop(ended - began)) [[unlikely]] {
+  if (const base::TimePoint ended = calls_->now(); PromptWrites::long_for_loop(ended - began)) [[unlikely]]
     prompt_.took_long(began, ended, watched && calls_->waits() != waits);
-  }
   return count >= 0 && static_cast<std::size_t>(count) == data.size();
 }
 

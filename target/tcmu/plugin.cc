@@ -21,7 +21,6 @@ namespace tcmu {
 namespace {
 
 constexpr unsigned kWorkers = 4;  // for each store that waits for a device
-constexpr std::size_t kObjectsPerTurn = 16;
 constexpr std::uint16_t kPort = 1;
 constexpr std::uint16_t kLun = 0;
 
@@ -183,8 +182,8 @@ Plugin::Served& Plugin::served(const Device& device) {
 
 void Plugin::end_of_turn() {
   for (Device* device : std::exchange(unsettled_, {})) device->settle();
-  bool more = groups_.empty() && pool_->reclaim(kObjectsPerTurn);
-  for (const auto& [key, arrays] : groups_) more |= arrays->reclaim();
+  bool more = pool_->reclaim(target::Arrays::kObjectsOfATurn);
+  for (const auto& [key, arrays] : groups_) more |= arrays->let_go();
   if (more) loop_.again();
   if (closing_ > 0) [[unlikely]]
     finish_closing();

@@ -1,6 +1,6 @@
 // Memory goes back to the system while the loop runs, and may still be on its way when everything else has ended.
 //
-// Not tested, and why: the pauses (the machine's business).
+// Not tested, and why: how long the pauses are (the machine's business).
 #include "target/housekeeping.h"
 
 #include <doctest/doctest.h>
